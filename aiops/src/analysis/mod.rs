@@ -1,0 +1,1 @@
+//! What the facts mean: pure functions over items; the time comes from the data.

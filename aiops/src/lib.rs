@@ -1,0 +1,46 @@
+//! aiops, the memory flight recorder for Linux.
+//!
+//! One direction, one type per stage; a live command and a replay differ only in where the items come
+//! from:
+//!
+//! ```text
+//! kernel: aiops-ebpf ── ring buffers ─┐
+//! /proc /sys cgroups ─────────────────┼─► source ─► model::Item ─► record::Writer ─► trace.aiops
+//! /dev/kmsg ──────────────────────────┘                │    ▲                          │
+//!                                                      │    └──── record::Reader ◄─────┘ (replay)
+//!                                                      ▼
+//!                             analysis (pure; time taken from the items) ─► report::Report
+//!                                                      ▼
+//!                              render (text zh|en, json, jsonl) ─► stdout      diag ─► stderr, exit code
+//! ```
+//!
+//! `session` runs the live sources, writes the recording beside the analysis and decides when to stop;
+//! `commands` holds one file per command, and clap goes no further than `cli` and `commands`.
+//!
+//! Who may use whom (`cargo xtask layers` reads this table and fails on anything else):
+//!
+//! | module | may use |
+//! |---|---|
+//! | model | |
+//! | time | |
+//! | report | model |
+//! | source | model, time |
+//! | record | model |
+//! | analysis | model, report, time |
+//! | render | report, time |
+//! | diag | render |
+//! | session | model, source, record, analysis, report, render, diag, time |
+//! | commands | model, source, record, analysis, report, render, diag, time, session, cli |
+//! | cli | commands, diag, render, time |
+
+pub mod analysis;
+pub mod cli;
+pub mod commands;
+pub mod diag;
+pub mod model;
+pub mod record;
+pub mod render;
+pub mod report;
+pub mod session;
+pub mod source;
+pub mod time;

@@ -1,0 +1,106 @@
+//! What aiops knows, as data: raw facts with their units, nothing derived.
+//!
+//! Everything that a source saw is an [`Item`]; a live session and a recording are both a stream of
+//! items, and the analyses take nothing else. A fact that could not be had is `None`, never 0.
+//! Times are nanoseconds of CLOCK_MONOTONIC of the observed host ([`Nanos`]) unless a name says
+//! otherwise; [`ClockPair`] items relate them to the calendar.
+//!
+//! Recordings outlive versions: a new field is an `Option` or has `#[serde(default)]`.
+
+mod event;
+mod identity;
+mod sample;
+mod session;
+mod text;
+
+pub use event::Delivery;
+pub use event::Event;
+pub use event::EventKind;
+pub use event::Mark;
+pub use event::MarkSource;
+pub use event::Memory;
+pub use event::Reclaim;
+pub use event::ReclaimKind;
+pub use event::Step;
+pub use event::StepKind;
+pub use event::TaskRef;
+pub use identity::Container;
+pub use identity::Frame;
+pub use identity::Identity;
+pub use identity::Mapping;
+pub use identity::SymbolSet;
+pub use identity::SymbolSpace;
+pub use identity::Symbolized;
+pub use sample::CgroupMetrics;
+pub use sample::CgroupSample;
+pub use sample::Metric;
+pub use sample::ProcessMetrics;
+pub use sample::ProcessSample;
+pub use sample::Sample;
+pub use sample::Skipped;
+pub use sample::SystemMetrics;
+pub use session::CgroupCount;
+pub use session::ClockPair;
+pub use session::Counters;
+pub use session::CountersAt;
+pub use session::End;
+pub use session::EndReason;
+pub use session::Filter;
+pub use session::HookState;
+pub use session::Host;
+pub use session::KmsgLine;
+pub use session::LossCount;
+pub use session::Losses;
+pub use session::Session;
+pub use text::RawText;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+/// Nanoseconds of the observed host's CLOCK_MONOTONIC (time since boot without suspend).
+pub type Nanos = u64;
+
+/// One fact, in the order in which it was learnt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "item", rename_all = "snake_case")]
+pub enum Item {
+    /// Who observes what, where: always the first item.
+    Session(Session),
+    /// A moment on every clock.
+    Clock(ClockPair),
+    /// Something that a kernel hook saw.
+    Event(Event),
+    /// Figures of one moment.
+    Sample(Sample),
+    /// Who a process is.
+    Identity(Identity),
+    /// A line of the kernel's log.
+    Kmsg(KmsgLine),
+    /// Names of instruction pointers.
+    Symbols(SymbolSet),
+    /// The kernel's own counts of OOM kills.
+    Counters(Counters),
+    /// What was lost on the way.
+    Losses(Losses),
+    /// The observation ended: the last item, unless it was cut off.
+    End(End),
+}
+
+impl Item {
+    /// When it was learnt, where it says so.
+    #[must_use]
+    pub fn ts_ns(&self) -> Option<Nanos> {
+        match self {
+            Self::Session(session) => Some(session.started_ns),
+            Self::Clock(clock) => Some(clock.mono_ns),
+            Self::Event(event) => Some(event.ts_ns),
+            Self::Sample(sample) => Some(sample.ts_ns),
+            Self::Identity(identity) => Some(identity.ts_ns),
+            Self::Kmsg(line) => Some(line.ts_ns),
+            Self::Symbols(_) => None,
+            Self::Counters(counters) => Some(counters.ts_ns),
+            Self::Losses(losses) => Some(losses.ts_ns),
+            Self::End(end) => Some(end.ts_ns),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Recordings: items in a file, and back.

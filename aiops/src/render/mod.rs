@@ -1,0 +1,3 @@
+//! Reports for people and programs: text in two languages, JSON, JSON lines.
+
+pub mod escape;

@@ -1,0 +1,1 @@
+//! A live observation: sources, recording, analysis, and when to stop.

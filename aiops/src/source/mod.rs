@@ -1,0 +1,41 @@
+//! Where facts come from: kernel hooks, /proc, cgroups, the kernel's log.
+//!
+//! Each source runs on a thread of its own and sends [`Item`]s into the session's [`Sink`]. Readers of
+//! files take the root directory under which `proc` and `sys` stand, so that a captured tree or a
+//! container's host mount reads like the live host.
+
+use crate::model::Item;
+use crate::model::Nanos;
+use crate::model::RawText;
+
+/// Where every source sends what it learns. A closed sink means that the session is over.
+pub type Sink = tokio::sync::mpsc::UnboundedSender<Item>;
+
+/// A process is born, becomes another program, or ends: from the kernel hooks to the table of identities.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// When.
+    pub ts_ns: Nanos,
+    /// Process id.
+    pub pid: u32,
+    /// Start of the process, ns since boot.
+    pub start_ns: Option<u64>,
+    /// Name at that moment.
+    pub comm: RawText,
+    /// What happened.
+    pub kind: LifeKind,
+}
+
+/// Kinds of [`Life`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LifeKind {
+    /// A new process, not a thread.
+    Fork {
+        /// Parent's process id.
+        parent: u32,
+    },
+    /// It runs another program now.
+    Exec,
+    /// It has ended.
+    Exit,
+}

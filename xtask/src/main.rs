@@ -1,0 +1,3 @@
+//! Chores of the aiops repository: `cargo xtask CHORE`.
+
+fn main() {}
