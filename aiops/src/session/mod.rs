@@ -1,1 +1,141 @@
-//! A live observation: sources, recording, analysis, and when to stop.
+//! A live observation, and its replay: sources, recording, analysis, and when to stop.
+//!
+//! Live and replay end in the same place: every item goes through [`Assembler`], and [`report`] makes
+//! the report from what it says. A live session writes each item to the recording before it is analysed,
+//! so the recording holds everything that the report was made from.
+
+mod desk;
+mod sources;
+mod stacks;
+mod wait;
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::analysis::oom::Assembler;
+use crate::analysis::oom::Outcome;
+use crate::diag;
+use crate::model::Filter;
+use crate::model::Item;
+use crate::record;
+use crate::record::Reader;
+use crate::report;
+use crate::report::HostInfo;
+use crate::report::Report;
+use crate::report::oom::Incident;
+use crate::report::oom::OomData;
+use crate::time;
+
+/// Schema of the OOM report.
+const OOM_SCHEMA: &str = "aiops.trace-oom/1";
+
+/// What to observe, and until when.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where `proc` and `sys` stand: `/` for a live session.
+    pub root: PathBuf,
+    /// Which victims.
+    pub filter: Filter,
+    /// Stop after so many incidents.
+    pub count: Option<u64>,
+    /// Stop after this time.
+    pub duration: Option<Duration>,
+    /// How far back samples are kept.
+    pub history_window: Duration,
+    /// Where to record.
+    pub record: Option<Record>,
+}
+
+/// Where to record.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The file.
+    pub path: PathBuf,
+    /// Replace an existing one.
+    pub force: bool,
+}
+
+/// Shows an incident when it is closed. An error (a closed pipe) ends the session in good order.
+pub type Show<'a> = &'a mut dyn FnMut(&Incident) -> std::io::Result<()>;
+
+/// Catches OOM kills until a signal, the duration or the count ends it.
+///
+/// # Errors
+/// The tracer cannot run here, or the recording cannot be made; each with its remedy.
+pub fn trace_oom(options: &Options, show: Show<'_>) -> anyhow::Result<Report<OomData>> {
+    if options.root != Path::new("/") {
+        let error = anyhow::anyhow!("trace oom: --root {} is no running kernel", options.root.display());
+        return Err(diag::hint(error, "trace on the host itself, and use `aiops replay` for recordings"));
+    }
+    Ok(report(desk::observe(options, show)?, None))
+}
+
+/// Makes the report of a recording.
+///
+/// # Errors
+/// The file is no recording, or nothing in it can be read.
+pub fn replay_oom(path: &Path, show: Show<'_>) -> anyhow::Result<Report<OomData>> {
+    let mut reader = Reader::open(path).map_err(record_error)?;
+    let mut assembler = Assembler::new();
+    let mut begun = false;
+    for item in &mut reader {
+        begun |= matches!(item, Item::Session(_));
+        for incident in assembler.push(&item) {
+            show(&incident).context("cannot write to stdout")?;
+        }
+    }
+    let damage = reader.damage();
+    if !begun && damage.blocks_read == 0 {
+        let error = anyhow::anyhow!("{}: nothing in this recording can be read", path.display());
+        return Err(diag::hint(error, "the file was cut off in its first block; copy it again from its host"));
+    }
+    let damage = (damage.places > 0 || damage.truncated).then(|| report::Damage {
+        blocks_read: damage.blocks_read,
+        places: damage.places,
+        lost_bytes: damage.lost_bytes,
+        truncated: damage.truncated,
+    });
+    if let Some(damage) = &damage {
+        diag::warn(&damage_text(path, damage));
+    }
+    Ok(report(assembler.finish(), damage))
+}
+
+fn damage_text(path: &Path, damage: &report::Damage) -> String {
+    let cut = if damage.truncated { ", cut off at its end" } else { "" };
+    format!(
+        "{}: damaged{cut}: {} blocks read, {} damaged places, {} bytes lost; the report shows what is left",
+        path.display(),
+        damage.blocks_read,
+        damage.places,
+        damage.lost_bytes
+    )
+}
+
+/// Makes an error of the recording one with its remedy.
+fn record_error(error: record::RecordError) -> anyhow::Error {
+    match error.remedy().map(str::to_owned) {
+        Some(remedy) => diag::hint(error, remedy),
+        None => error.into(),
+    }
+}
+
+fn report(outcome: Outcome, damage: Option<report::Damage>) -> Report<OomData> {
+    let mut accounting = outcome.accounting;
+    accounting.complete &= damage.is_none();
+    accounting.damage = damage;
+    let now = time::now_ns();
+    let offset = time::local_offset_s(now);
+    Report {
+        schema: OOM_SCHEMA.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        generated_at: time::rfc3339(now, offset).unwrap_or_default(),
+        host: HostInfo::from(&outcome.host),
+        data: outcome.data,
+        findings: outcome.findings,
+        accounting,
+    }
+}

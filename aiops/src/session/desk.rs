@@ -1,0 +1,204 @@
+//! The desk: every item passes here once, to the recording, to the sources that it wakes, to the analysis.
+//!
+//! One thread, no locks, and nothing of /proc is read here. While an incident is open a clock pair is
+//! taken every tick: incidents close by the time of items, so the recording closes them at the same one.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::unbounded_channel;
+use tokio::time::Instant;
+use tokio::time::MissedTickBehavior;
+
+use crate::analysis::oom::Assembler;
+use crate::analysis::oom::Outcome;
+use crate::diag;
+use crate::model::CountersAt;
+use crate::model::End;
+use crate::model::EndReason;
+use crate::model::Event;
+use crate::model::EventKind;
+use crate::model::Item;
+use crate::record::Writer;
+use crate::source::clock;
+
+use super::Options;
+use super::Show;
+use super::record_error;
+use super::sources::Sources;
+use super::stacks::Stacks;
+use super::wait;
+use super::wait::Signals;
+
+/// How often the recording is looked after; blocks are written within 250 ms.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How long open incidents and names may take when the session ends. The assembler gives up after 2 s.
+const LAST_WAIT: Duration = Duration::from_millis(2500);
+
+/// Runs a live session.
+pub(super) fn observe(options: &Options, show: Show<'_>) -> anyhow::Result<Outcome> {
+    let writer = options.record.as_ref().map(|record| Writer::create(&record.path, record.force));
+    let writer = writer.transpose().map_err(record_error)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let observed = runtime.block_on(run(options, writer, show));
+    if observed.is_err()
+        && let Some(record) = &options.record
+    {
+        // Nothing was observed, so nothing may be left that looks like a recording.
+        let _ = std::fs::remove_file(&record.path);
+    }
+    observed
+}
+
+async fn run(options: &Options, writer: Option<Writer>, show: Show<'_>) -> anyhow::Result<Outcome> {
+    let mut signals = Signals::listen()?;
+    let (sink, mut items) = unbounded_channel();
+    let (sources, session) = Sources::start(options, &sink)?;
+    drop(sink);
+    let mut desk = Desk { writer, assembler: Assembler::new(), stacks: Stacks::default(), show, gone: false };
+    let hooks = session.hooks.iter().filter(|hook| hook.attached).count();
+    let all = session.hooks.len();
+    desk.take(Item::Session(session), &sources);
+    desk.take(Item::Clock(clock::now()), &sources);
+    desk.take(Item::Counters(sources.counters(CountersAt::Start)), &sources);
+    diag::note(&format!("tracing OOM kills with {hooks} of {all} hooks; Ctrl-C ends it with the report"));
+    let reason = desk.watch(options, &sources, &mut items, &mut signals).await;
+    desk.settle(&sources, &mut items, &mut signals).await;
+    Ok(desk.close(sources, &mut items, reason))
+}
+
+struct Desk<'a> {
+    writer: Option<Writer>,
+    assembler: Assembler,
+    stacks: Stacks,
+    show: Show<'a>,
+    /// The reader of stdout has gone away.
+    gone: bool,
+}
+
+impl Desk<'_> {
+    /// Takes items until something ends the session.
+    async fn watch(
+        &mut self,
+        options: &Options,
+        sources: &Sources,
+        items: &mut UnboundedReceiver<Item>,
+        signals: &mut Signals,
+    ) -> EndReason {
+        let end = wait::after(options.duration);
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = signals.next() => return EndReason::Signal,
+                item = items.recv() => match item {
+                    Some(item) => self.take(item, sources),
+                    None => return EndReason::Failure,
+                },
+                _ = ticks.tick() => self.tick(sources),
+                () = wait::until(end) => return EndReason::Duration,
+            }
+            if options.count.is_some_and(|count| self.assembler.closed() >= count) {
+                return EndReason::Count;
+            }
+            if self.gone {
+                return EndReason::Failure;
+            }
+        }
+    }
+
+    /// Waits, bounded, for what belongs to open incidents. A second signal ends the waiting.
+    async fn settle(&mut self, sources: &Sources, items: &mut UnboundedReceiver<Item>, signals: &mut Signals) {
+        let end = Some(Instant::now() + LAST_WAIT);
+        let mut ticks = tokio::time::interval(TICK);
+        while self.assembler.open() > 0 {
+            tokio::select! {
+                biased;
+                () = signals.next() => return,
+                Some(item) = items.recv() => self.take(item, sources),
+                _ = ticks.tick() => self.tick(sources),
+                () = wait::until(end) => return,
+            }
+        }
+    }
+
+    /// Ends the session: counts first, while the hooks still see every kill, then what is in flight.
+    fn close(mut self, sources: Sources, items: &mut UnboundedReceiver<Item>, reason: EndReason) -> Outcome {
+        let counters = sources.counters(CountersAt::End);
+        self.take(Item::Counters(counters), &sources);
+        self.stacks.give_up(&sources.resolver);
+        let losses = sources.stop();
+        while let Ok(item) = items.try_recv() {
+            self.keep(item);
+        }
+        self.keep(Item::Losses(losses));
+        self.keep(Item::Clock(clock::now()));
+        self.keep(Item::End(End { ts_ns: clock::mono_ns(), reason }));
+        if let Some(writer) = self.writer.take()
+            && let Err(error) = writer.finish()
+        {
+            diag::warn(&format!("{error}; what was written before is valid"));
+        }
+        self.assembler.finish()
+    }
+
+    fn tick(&mut self, sources: &Sources) {
+        if self.assembler.open() > 0 {
+            self.take(Item::Clock(clock::now()), sources);
+        }
+        if let Some(writer) = &mut self.writer
+            && let Err(error) = writer.tick()
+        {
+            diag::warn(&format!("{error}; tracing goes on, what was written before is valid"));
+        }
+    }
+
+    /// Lets an item wake the sources that it concerns, and keeps it.
+    fn take(&mut self, item: Item, sources: &Sources) {
+        match &item {
+            Item::Event(event) => self.event(event, sources),
+            Item::Identity(identity) => self.stacks.identity(identity, &sources.resolver),
+            _ => {}
+        }
+        self.keep(item);
+    }
+
+    fn event(&mut self, event: &Event, sources: &Sources) {
+        match &event.kind {
+            EventKind::Mark(mark) => {
+                for task in [&mark.victim, &mark.trigger] {
+                    sources.identities.request(task.pid, process_start(task));
+                }
+                sources.sampler.hurry();
+            }
+            // The early trigger: who reclaims may soon be dead, so it is looked at now.
+            EventKind::Reclaim(reclaim) => {
+                sources.identities.request(reclaim.task.pid, process_start(&reclaim.task));
+                sources.sampler.hurry();
+            }
+            EventKind::Delivery(_) | EventKind::Step(_) => {}
+        }
+        self.stacks.event(event, &sources.resolver);
+    }
+
+    /// Writes an item and analyses it.
+    fn keep(&mut self, item: Item) {
+        if let Some(writer) = &mut self.writer
+            && let Err(error) = writer.push(&item)
+        {
+            diag::warn(&format!("{error}; tracing goes on, what was written before is valid"));
+        }
+        for incident in self.assembler.push(&item) {
+            if !self.gone {
+                self.gone = (self.show)(&incident).is_err();
+            }
+        }
+    }
+}
+
+/// The start of the process, where the thread that is known is its first one.
+fn process_start(task: &crate::model::TaskRef) -> Option<u64> {
+    task.start_ns.filter(|_| task.pid == task.tid)
+}
