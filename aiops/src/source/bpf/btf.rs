@@ -182,8 +182,9 @@ impl Btf {
         let mut type_id = self.composite(outer)?;
         let mut offset = 0_u32;
         let mut found = None;
+        let mut visits = MAX_VISITS;
         for name in path.split('.') {
-            let field = self.member(type_id, name, &mut MAX_VISITS.clone(), 0)?;
+            let field = self.member(type_id, name, &mut visits, 0)?;
             offset = offset.checked_add(field.offset)?;
             type_id = field.type_id;
             found = Some(Field { offset, ..field });

@@ -59,7 +59,8 @@ pub struct Hook {
 }
 
 /// Reading tracefs and opening a perf event for a tracepoint, besides loading a program.
-const CLASSIC: &str = "CAP_BPF, CAP_PERFMON; CAP_DAC_READ_SEARCH or root for tracefs";
+const CLASSIC: &str =
+    "CAP_BPF, CAP_PERFMON; root to read tracefs, CAP_SYS_ADMIN where it is not mounted";
 /// Loading and attaching with BTF; reads kernel memory.
 const TYPED: &str = "CAP_BPF, CAP_PERFMON";
 
