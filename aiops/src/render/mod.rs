@@ -1,3 +1,75 @@
 //! Reports for people and programs: text in two languages, JSON, JSON lines.
+//!
+//! [`report`] turns one [`Report`] into one of three formats. Text goes through [`text::Out`] alone,
+//! which escapes every character that could drive a terminal and keeps every line inside the
+//! terminal's width; JSON goes through [`json`], which escapes the same characters. So whatever a traced
+//! program calls itself, no renderer has to think of it.
 
+mod account;
+mod doctor;
 pub mod escape;
+mod json;
+pub mod lang;
+mod oom;
+pub mod style;
+pub mod text;
+pub mod units;
+pub mod width;
+
+pub use lang::Lang;
+pub use oom::live as incident_live;
+pub use style::Color;
+pub use style::Style;
+
+use serde::Serialize;
+
+use crate::report::Report;
+use crate::report::oom::Incident;
+
+/// How a report is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One object, indented.
+    Json,
+    /// One object per line, as things happen; the last has `"type":"report"`.
+    Jsonl,
+}
+
+/// A report could not be written as JSON: its data has a map with keys that are no strings.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write the report as JSON")]
+pub struct Error(#[from] serde_json::Error);
+
+/// Result of this module.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Data that can be shown to people.
+pub trait TextReport: Sized {
+    /// Writes the whole report.
+    fn text(report: &Report<Self>, out: &mut text::Out);
+}
+
+/// A whole report, with the newline at its end. Texts in JSON are in the style's language.
+pub fn report<D: Serialize + TextReport>(
+    report: &Report<D>,
+    format: Format,
+    style: &Style,
+) -> Result<String> {
+    match format {
+        Format::Text => {
+            let mut out = text::Out::framed(style);
+            D::text(report, &mut out);
+            Ok(out.finish())
+        }
+        Format::Json => Ok(json::pretty(&json::value(report, style.lang)?)),
+        Format::Jsonl => json::line("report", report, style.lang),
+    }
+}
+
+/// An incident as one line of JSON, `{"type":"incident",…}`, with its newline.
+pub fn incident_line(incident: &Incident, lang: Lang) -> Result<String> {
+    json::line("incident", incident, lang)
+}
