@@ -1,0 +1,1 @@
+//! Any item, for property tests.
