@@ -32,7 +32,7 @@ use crate::oom::step;
 
 /// `sched_process_fork(struct task_struct *parent, struct task_struct *child)`.
 #[btf_tracepoint(function = "sched_process_fork")]
-pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
+pub fn process_fork(ctx: BtfTracePointContext) -> i32 {
     let child: Address = ctx.arg(1);
     let tid = read::<u32>(child, offset!(task_pid));
     let pid = read::<u32>(child, offset!(task_tgid));
@@ -45,14 +45,14 @@ pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
 
 /// `sched/sched_process_exec`.
 #[tracepoint(category = "sched", name = "sched_process_exec")]
-pub fn sched_process_exec(_ctx: TracePointContext) -> u32 {
+pub fn process_exec(_ctx: TracePointContext) -> u32 {
     emit(LIFE_EXEC, 0, None);
     0
 }
 
 /// `sched/sched_process_exit`.
 #[tracepoint(category = "sched", name = "sched_process_exit")]
-pub fn sched_process_exit(_ctx: TracePointContext) -> u32 {
+pub fn process_exit(_ctx: TracePointContext) -> u32 {
     let (pid, tid) = current_ids();
     if !is_last_thread(pid, tid) {
         return 0;

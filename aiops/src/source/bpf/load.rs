@@ -7,13 +7,13 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::io;
 
-use aiops_common::layout::ABSENT;
 use aiops_common::layout::Layout;
 use aya::Btf;
 use aya::Ebpf;
 use aya::EbpfLoader;
 use aya::Pod;
 use aya::programs::BtfTracePoint;
+use aya::programs::RawTracePoint;
 use aya::programs::TracePoint;
 
 use super::Options;
@@ -75,19 +75,22 @@ impl Loaded {
 /// # Errors
 /// See [`StartError`]; a missing hook is an error only when it is the mark's.
 pub(super) fn load(options: &Options) -> Result<Loaded, StartError> {
-    let options = options.clone();
-    tracefs::with_tracefs(move || load_here(&options)).map_err(StartError::Tracefs)?
+    let loaded = tracefs::with_tracefs(|tracefs| load_here(tracefs, options));
+    loaded.map_err(StartError::from_tracefs)?
 }
 
-fn load_here(options: &Options) -> Result<Loaded, StartError> {
-    let tracefs = Tracefs::open().map_err(StartError::Tracefs)?;
+fn load_here(tracefs: &Tracefs, options: &Options) -> Result<Loaded, StartError> {
     if tracefs.event_id("oom", "mark_victim").is_none() {
         return Err(StartError::NoMarkVictim);
     }
     let wanted = options.btf && std::env::var_os(NO_BTF_VARIABLE).is_none_or(|value| value != "1");
-    let found = offsets::discover(&tracefs, wanted);
-    let btf = if found.btf { Btf::from_sys_fs().ok() } else { None };
-    let fills = btf.is_some() && found.layout.task_pid != ABSENT;
+    let found = offsets::discover(tracefs, wanted);
+    let btf = if found.btf {
+        Btf::from_sys_fs().ok()
+    } else {
+        None
+    };
+    let fills = btf.is_some() && found.signal_generate;
     let object = object()?;
     let mut loaded = attach_all(&object, &found.layout, btf.as_ref(), fills, options.verbose)?;
     if fills && !loaded.is_attached(SIGNAL) {
@@ -177,11 +180,16 @@ fn attach(ebpf: &mut Ebpf, hook: &Hook, btf: Option<&Btf>) -> Result<(), String>
             program.load().map_err(|error| brief(&error))?;
             program.attach(category, name).map_err(|error| brief(&error))?;
         }
-        Attach::TpBtf { name } => {
+        Attach::BtfTracepoint { name } => {
             let btf = btf.ok_or_else(|| "this kernel has no BTF".to_owned())?;
             let program: &mut BtfTracePoint = program.try_into().map_err(|error| brief(&error))?;
             program.load(name, btf).map_err(|error| brief(&error))?;
             program.attach().map_err(|error| brief(&error))?;
+        }
+        Attach::RawTracepoint { name } => {
+            let program: &mut RawTracePoint = program.try_into().map_err(|error| brief(&error))?;
+            program.load().map_err(|error| brief(&error))?;
+            program.attach(name).map_err(|error| brief(&error))?;
         }
     }
     Ok(())

@@ -109,6 +109,14 @@ impl StartError {
         }
     }
 
+    /// Nobody without privilege may mount tracefs.
+    fn from_tracefs(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::PermissionDenied && !may_use_bpf() {
+            return Self::Permission(format!("tracefs: {error}"));
+        }
+        Self::Tracefs(error)
+    }
+
     /// Tells apart why the kernel refused maps or BTF.
     fn from_load(error: &EbpfError) -> Self {
         let text = load::brief(error);
