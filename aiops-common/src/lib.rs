@@ -119,7 +119,7 @@ pub enum Loss {
     LifeRingFull = 1,
     /// No room in the table of victims between `signal_generate` and `mark_victim`.
     PendingFull = 2,
-    /// A stack had more than [`MAX_FRAMES`] frames.
+    /// A stack filled all [`MAX_FRAMES`] frames: it had that many or more.
     StackTruncated = 3,
     /// A stack helper failed.
     StackFailed = 4,

@@ -138,15 +138,22 @@ pub const HOOKS: &[Hook] = &[
             "两次扫描之间启动的程序的身份",
         ),
     ),
-    classic(
-        "process_fork",
-        "sched",
-        "sched_process_fork",
-        (
-            "identity of processes born between two scans",
-            "两次扫描之间产生的进程的身份",
-        ),
-    ),
+    Hook {
+        // The classic record names the child's thread id alone: nothing tells a thread from a process.
+        attach: Attach::BtfTracepoint {
+            name: "sched_process_fork",
+        },
+        privilege: TYPED,
+        ..classic(
+            "process_fork",
+            "sched",
+            "sched_process_fork",
+            (
+                "identity of processes born between two scans that run no other program",
+                "两次扫描之间产生且未执行其他程序的进程的身份",
+            ),
+        )
+    },
     classic(
         "wake_reaper",
         "oom",

@@ -1,0 +1,229 @@
+//! Loads the object into the kernel and attaches every program that this kernel takes.
+//!
+//! The order matters: `oom/mark_victim` comes last, so that no victim is marked before the hooks
+//! that complete its record run.
+
+use std::borrow::Cow;
+use std::error::Error;
+use std::io;
+
+use aiops_common::layout::Layout;
+use aya::Btf;
+use aya::Ebpf;
+use aya::EbpfLoader;
+use aya::Pod;
+use aya::programs::BtfTracePoint;
+use aya::programs::RawTracePoint;
+use aya::programs::TracePoint;
+
+use super::Options;
+use super::StartError;
+use super::hooks::Attach;
+use super::hooks::HOOKS;
+use super::hooks::Hook;
+use super::offsets;
+use super::tracefs;
+use super::tracefs::Tracefs;
+use crate::model::HookState;
+
+/// The committed object; `cargo xtask bpf` builds it from `aiops-ebpf`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../aiops-ebpf/object/aiops.bpf.o"
+));
+
+/// Names another object file to load in place of the embedded one (tests of a fresh build).
+const OBJECT_VARIABLE: &str = "AIOPS_BPF_OBJECT";
+/// Turns BTF off, as on a kernel without it.
+pub(super) const NO_BTF_VARIABLE: &str = "AIOPS_NO_BTF";
+
+/// The hook without which there is nothing to see.
+const MARK: &str = "mark_victim";
+/// The program that fills records before the mark.
+const SIGNAL: &str = "signal_generate";
+
+/// `log::Level::Debug`, and silence, as the programs' `AYA_LOG_LEVEL`.
+const LOG_DEBUG: u8 = 4;
+const LOG_NOTHING: u8 = 0;
+
+/// A [`Layout`] as a global of the object.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct LayoutGlobal(Layout);
+
+// SAFETY: a `repr(C)` structure of u32 alone: no padding, any bits are valid.
+unsafe impl Pod for LayoutGlobal {}
+
+/// Programs in the kernel.
+pub(super) struct Loaded {
+    pub(super) ebpf: Ebpf,
+    pub(super) hooks: Vec<HookState>,
+    pub(super) btf: bool,
+    pub(super) notes: Vec<String>,
+}
+
+impl Loaded {
+    fn is_attached(&self, program: &str) -> bool {
+        let wanted = HOOKS.iter().filter(|hook| hook.program == program);
+        let mut names = wanted.map(|hook| hook.name);
+        names.any(|name| self.hooks.iter().any(|hook| hook.name == name && hook.attached))
+    }
+}
+
+/// Loads and attaches, on a thread that sees tracefs.
+///
+/// # Errors
+/// See [`StartError`]; a missing hook is an error only when it is the mark's.
+pub(super) fn load(options: &Options) -> Result<Loaded, StartError> {
+    let loaded = tracefs::with_tracefs(|tracefs| load_here(tracefs, options));
+    loaded.map_err(StartError::from_tracefs)?
+}
+
+fn load_here(tracefs: &Tracefs, options: &Options) -> Result<Loaded, StartError> {
+    if tracefs.event_id("oom", "mark_victim").is_none() {
+        return Err(StartError::NoMarkVictim);
+    }
+    let wanted = options.btf && std::env::var_os(NO_BTF_VARIABLE).is_none_or(|value| value != "1");
+    let found = offsets::discover(tracefs, wanted);
+    let btf = if found.btf {
+        Btf::from_sys_fs().ok()
+    } else {
+        None
+    };
+    let fills = btf.is_some() && found.signal_generate;
+    let object = object()?;
+    let mut loaded = attach_all(&object, &found.layout, btf.as_ref(), fills, options.verbose)?;
+    if fills && !loaded.is_attached(SIGNAL) {
+        // A mark without a record must not pass for "was already exiting": once more, without it.
+        loaded = attach_all(&object, &found.layout, btf.as_ref(), false, options.verbose)?;
+    }
+    loaded.notes = found.notes;
+    Ok(loaded)
+}
+
+/// The object that is to be loaded.
+fn object() -> Result<Cow<'static, [u8]>, StartError> {
+    let Some(path) = std::env::var_os(OBJECT_VARIABLE) else {
+        return Ok(Cow::Borrowed(OBJECT));
+    };
+    std::fs::read(&path)
+        .map(Cow::Owned)
+        .map_err(|error| StartError::Object(path.to_string_lossy().into_owned(), error))
+}
+
+fn attach_all(
+    object: &[u8],
+    layout: &Layout,
+    btf: Option<&Btf>,
+    fills: bool,
+    verbose: bool,
+) -> Result<Loaded, StartError> {
+    let mut ebpf = create(object, layout, btf, fills, verbose)?;
+    let mut hooks = Vec::with_capacity(HOOKS.len());
+    let (last, first): (Vec<&Hook>, Vec<&Hook>) = HOOKS.iter().partition(|hook| hook.program == MARK);
+    for hook in first.into_iter().chain(last) {
+        let skipped = hook.program == SIGNAL && !fills;
+        let attached = if skipped {
+            Err("no BTF, or not attachable".to_owned())
+        } else {
+            attach(&mut ebpf, hook, btf)
+        };
+        if let (Err(error), true) = (&attached, hook.required) {
+            return Err(StartError::Hook(hook.name, error.clone()));
+        }
+        hooks.push(HookState {
+            name: hook.name.to_owned(),
+            attached: attached.is_ok(),
+            error: attached.err(),
+        });
+    }
+    Ok(Loaded {
+        ebpf,
+        hooks,
+        btf: btf.is_some(),
+        notes: Vec::new(),
+    })
+}
+
+/// Creates the maps and sets the globals.
+fn create(
+    object: &[u8],
+    layout: &Layout,
+    btf: Option<&Btf>,
+    fills: bool,
+    verbose: bool,
+) -> Result<Ebpf, StartError> {
+    let layout = LayoutGlobal(*layout);
+    let have_signal = u32::from(fills);
+    let level = if verbose { LOG_DEBUG } else { LOG_NOTHING };
+    let mut loader = EbpfLoader::new();
+    loader
+        .btf(btf)
+        .override_global("LAYOUT", &layout, true)
+        .override_global("HAVE_SIGNAL", &have_signal, true)
+        .override_global(aya_log::LEVEL, &level, false);
+    if !verbose {
+        // Nobody writes messages: one page, the least that a ring may have.
+        loader.map_max_entries("AYA_LOGS", 4096);
+    }
+    loader.load(object).map_err(|error| StartError::from_load(&error))
+}
+
+/// Loads one program and attaches it; the error is a line for people.
+fn attach(ebpf: &mut Ebpf, hook: &Hook, btf: Option<&Btf>) -> Result<(), String> {
+    let program = ebpf
+        .program_mut(hook.program)
+        .ok_or_else(|| format!("the object has no program {}", hook.program))?;
+    match hook.attach {
+        Attach::Tracepoint { category, name } => {
+            let program: &mut TracePoint = program.try_into().map_err(|error| brief(&error))?;
+            program.load().map_err(|error| brief(&error))?;
+            program.attach(category, name).map_err(|error| brief(&error))?;
+        }
+        Attach::BtfTracepoint { name } => {
+            let btf = btf.ok_or_else(|| "this kernel has no BTF".to_owned())?;
+            let program: &mut BtfTracePoint = program.try_into().map_err(|error| brief(&error))?;
+            program.load(name, btf).map_err(|error| brief(&error))?;
+            program.attach().map_err(|error| brief(&error))?;
+        }
+        Attach::RawTracepoint { name } => {
+            let program: &mut RawTracePoint = program.try_into().map_err(|error| brief(&error))?;
+            program.load().map_err(|error| brief(&error))?;
+            program.attach(name).map_err(|error| brief(&error))?;
+        }
+    }
+    Ok(())
+}
+
+/// An error with its causes in one line. The verifier's log has thousands: its last says what is wrong.
+pub(super) fn brief(error: &dyn Error) -> String {
+    let mut text = String::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let message = error.to_string();
+        let (first, log) = message.split_once("Verifier output:").unwrap_or((&message, ""));
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(first.trim().trim_end_matches('.'));
+        let said = log.lines().map(str::trim).filter(|line| !line.is_empty());
+        if let Some(line) = said.filter(|line| !line.starts_with("processed ")).last() {
+            text.push_str(": ");
+            text.push_str(line);
+        }
+        next = error.source();
+    }
+    text
+}
+
+/// The operating system's error at the bottom of a chain.
+pub(super) fn os_error(error: &(dyn Error + 'static)) -> Option<i32> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            return io.raw_os_error();
+        }
+        next = error.source();
+    }
+    None
+}
