@@ -1,5 +1,6 @@
 //! Global options and the dispatch to commands: clap ends here and in `commands`.
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::render::Color;
 use crate::render::Format;
 use crate::render::Lang;
 use crate::render::Style;
+use crate::render::lang;
 
 /// The memory flight recorder for Linux: which process was killed, by which code, why, and what to do next.
 #[derive(Debug, Parser)]
@@ -81,8 +83,6 @@ pub struct Context {
     pub format: Format,
     /// Language, colours and width of texts.
     pub style: Style,
-    /// Language of texts inside JSON.
-    pub json_lang: Lang,
     /// Where `proc` and `sys` stand.
     pub root: PathBuf,
     /// Exit 3 for an incomplete report.
@@ -106,10 +106,18 @@ impl Context {
             FormatArg::Json => Format::Json,
             FormatArg::Jsonl => Format::Jsonl,
         };
+        let env = |name: &str| std::env::var(name).ok();
+        // JSON does not depend on who asks: English, unless a language is asked for.
+        let lang = match (flag, format) {
+            (Some(lang), _) => lang,
+            (None, Format::Text) => lang::choose(None, env),
+            (None, Format::Json | Format::Jsonl) => Lang::En,
+        };
+        let stdout = std::io::stdout();
+        let columns = rustix::termios::tcgetwinsize(&stdout).ok().map(|size| usize::from(size.ws_col));
         Self {
             format,
-            style: Style::of_terminal(flag, color),
-            json_lang: flag.unwrap_or(Lang::En),
+            style: Style::choose(lang, color, env, stdout.is_terminal(), columns),
             root: global.root.clone(),
             strict: global.strict,
         }

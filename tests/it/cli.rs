@@ -15,10 +15,21 @@ fn stderr(output: &std::process::Output) -> String {
 
 #[test]
 fn help_is_on_stdout_and_usage_errors_are_not() {
-    for args in [&["--help"][..], &["trace", "oom", "--help"], &["replay", "-h"], &["doctor", "--help"]] {
+    for args in [
+        &["--help"][..],
+        &["trace", "oom", "--help"],
+        &["replay", "-h"],
+        &["doctor", "--help"],
+    ] {
         assert!(stdout(args).contains("Usage:"), "{args:?}");
     }
-    for args in [&[][..], &["trace"], &["frobnicate"], &["trace", "oom", "--duration", "5"], &["replay"]] {
+    for args in [
+        &[][..],
+        &["trace"],
+        &["frobnicate"],
+        &["trace", "oom", "--duration", "5"],
+        &["replay"],
+    ] {
         let output = run(args);
         assert_eq!(output.status.code(), Some(2), "{args:?}");
         assert!(output.stdout.is_empty(), "{args:?}");
@@ -44,8 +55,22 @@ fn an_unprivileged_user_gets_one_error_and_the_remedy() {
         .expect("the program starts");
     let errors = stderr(&output);
     assert_eq!(output.status.code(), Some(1), "{errors}");
-    assert_eq!(errors.lines().filter(|line| line.starts_with("error: ")).count(), 1, "{errors}");
-    assert_eq!(errors.lines().filter(|line| line.starts_with("hint: ")).count(), 1, "{errors}");
+    assert_eq!(
+        errors
+            .lines()
+            .filter(|line| line.starts_with("error: "))
+            .count(),
+        1,
+        "{errors}"
+    );
+    assert_eq!(
+        errors
+            .lines()
+            .filter(|line| line.starts_with("hint: "))
+            .count(),
+        1,
+        "{errors}"
+    );
 }
 
 #[test]
@@ -83,10 +108,25 @@ fn recordings_are_never_written_over_or_through_a_link() {
         assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
         assert_eq!(std::fs::read(&file).expect("the file"), b"precious");
     }
-    let output = run(&["trace", "oom", "--duration", "0", "--record", &file, "--force"]);
+    let output = run(&[
+        "trace",
+        "oom",
+        "--duration",
+        "0",
+        "--record",
+        &file,
+        "--force",
+    ]);
     assert!(output.status.success(), "{}", stderr(&output));
     use std::os::unix::fs::PermissionsExt as _;
-    assert_eq!(std::fs::metadata(&file).expect("a recording").permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        std::fs::metadata(&file)
+            .expect("a recording")
+            .permissions()
+            .mode()
+            & 0o777,
+        0o600
+    );
     assert!(stdout(&["replay", &file]).contains("0"));
 }
 
@@ -111,7 +151,14 @@ fn the_doctor_finds_every_hook_here() {
     let report = json(&stdout(&["doctor", "-o", "json"]));
     assert_eq!(report["schema"], "aiops.doctor/1");
     let checks = report["data"]["checks"].as_array().expect("checks");
-    let hooks: Vec<_> = checks.iter().filter(|check| check["id"].as_str().is_some_and(|id| id.starts_with("hook:"))).collect();
+    let hooks: Vec<_> = checks
+        .iter()
+        .filter(|check| {
+            check["id"]
+                .as_str()
+                .is_some_and(|id| id.starts_with("hook:"))
+        })
+        .collect();
     assert!(hooks.len() >= 10, "{report}");
     for hook in hooks {
         assert_eq!(hook["state"], "ok", "{hook}");

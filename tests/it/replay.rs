@@ -17,10 +17,23 @@ fn another_user_gets_the_same_report() {
     if !can_trace() {
         return;
     }
-    let Some(cgroup) = Cgroup::new(16 << 20) else { return };
+    let Some(cgroup) = Cgroup::new(16 << 20) else {
+        return;
+    };
     let place = Scratch::new();
     let file = place.path("oom.aiops");
-    let tracer = Tracer::start(&["trace", "oom", "--cgroup", &cgroup.path, "--count", "1", "--record", &file, "-o", "json"]);
+    let tracer = Tracer::start(&[
+        "trace",
+        "oom",
+        "--cgroup",
+        &cgroup.path,
+        "--count",
+        "1",
+        "--record",
+        &file,
+        "-o",
+        "json",
+    ]);
     let _ = cgroup.grow(64, 1024, Duration::from_millis(5)).wait();
     let (code, live, errors) = tracer.finish();
     assert_eq!(code, 0, "{errors}");
@@ -60,7 +73,10 @@ fn damaged_copies(place: &Scratch, file: &str) {
         match output.status.code() {
             Some(0) => {
                 let report = json(&String::from_utf8_lossy(&output.stdout));
-                assert_eq!(report["accounting"]["complete"], false, "byte {at}: {errors}");
+                assert_eq!(
+                    report["accounting"]["complete"], false,
+                    "byte {at}: {errors}"
+                );
             }
             Some(1) => assert!(errors.starts_with("error: "), "byte {at}: {errors}"),
             other => panic!("byte {at}: {other:?} {errors}"),

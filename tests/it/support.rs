@@ -22,7 +22,11 @@ use serde_json::Value;
 /// The program, in English whatever the environment says.
 pub(crate) fn aiops(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_aiops"));
-    command.args(args).env("LC_ALL", "C.UTF-8").env_remove("AIOPS_LANG").stdin(Stdio::null());
+    command
+        .args(args)
+        .env("LC_ALL", "C.UTF-8")
+        .env_remove("AIOPS_LANG")
+        .stdin(Stdio::null());
     command
 }
 
@@ -34,7 +38,11 @@ pub(crate) fn run(args: &[&str]) -> Output {
 /// Standard output of a run that must succeed.
 pub(crate) fn stdout(args: &[&str]) -> String {
     let output = run(args);
-    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{args:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).expect("stdout is UTF-8")
 }
 
@@ -55,7 +63,11 @@ pub(crate) struct Scratch(pub(crate) PathBuf);
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 fn unique(what: &str) -> String {
-    format!("aiops-{what}-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
+    format!(
+        "aiops-{what}-{}-{}",
+        std::process::id(),
+        NUMBER.fetch_add(1, Ordering::Relaxed)
+    )
 }
 
 impl Scratch {
@@ -88,21 +100,37 @@ impl Cgroup {
     /// Makes one with a limit; `None` (said aloud) where there is no memory controller.
     pub(crate) fn new(limit_bytes: u64) -> Option<Self> {
         let v1 = Path::new("/sys/fs/cgroup/memory/memory.limit_in_bytes").exists();
-        let v2 = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").is_ok_and(|list| list.contains("memory"));
+        let v2 = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers")
+            .is_ok_and(|list| list.contains("memory"));
         if !v1 && !v2 {
-            assert!(std::env::var_os("AIOPS_REQUIRE_BPF").is_none(), "no memory controller");
+            assert!(
+                std::env::var_os("AIOPS_REQUIRE_BPF").is_none(),
+                "no memory controller"
+            );
             println!("SKIPPED: no memory controller of cgroups");
             return None;
         }
         let name = unique("test");
-        let base = if v1 { "/sys/fs/cgroup/memory" } else { "/sys/fs/cgroup" };
+        let base = if v1 {
+            "/sys/fs/cgroup/memory"
+        } else {
+            "/sys/fs/cgroup"
+        };
         if !v1 {
             let _ = fs::write("/sys/fs/cgroup/cgroup.subtree_control", "+memory");
         }
         let folder = Path::new(base).join(&name);
         fs::create_dir(&folder).expect("a memory cgroup");
-        let cgroup = Self { folder, path: format!("/{name}"), v2: !v1 };
-        let limit = if v1 { "memory.limit_in_bytes" } else { "memory.max" };
+        let cgroup = Self {
+            folder,
+            path: format!("/{name}"),
+            v2: !v1,
+        };
+        let limit = if v1 {
+            "memory.limit_in_bytes"
+        } else {
+            "memory.max"
+        };
         fs::write(cgroup.folder.join(limit), limit_bytes.to_string()).expect("a limit");
         Some(cgroup)
     }
@@ -112,7 +140,10 @@ impl Cgroup {
         let exe = std::env::current_exe().expect("the test binary");
         Command::new(exe)
             .args(["--exact", "support::grow_child", "--nocapture"])
-            .env("AIOPS_TEST_GROW", format!("{most} {step} {}", pause.as_millis()))
+            .env(
+                "AIOPS_TEST_GROW",
+                format!("{most} {step} {}", pause.as_millis()),
+            )
             .env("AIOPS_TEST_CGROUP", self.folder.join("cgroup.procs"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -135,7 +166,11 @@ impl Cgroup {
 impl Drop for Cgroup {
     fn drop(&mut self) {
         if let Ok(pids) = fs::read_to_string(self.folder.join("cgroup.procs")) {
-            for pid in pids.lines().filter_map(|pid| pid.parse().ok()).filter_map(rustix::process::Pid::from_raw) {
+            for pid in pids
+                .lines()
+                .filter_map(|pid| pid.parse().ok())
+                .filter_map(rustix::process::Pid::from_raw)
+            {
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
             }
         }
@@ -151,16 +186,27 @@ impl Drop for Cgroup {
 /// Not a test: the process that grows, when this binary is started by [`Cgroup::grow`].
 #[test]
 fn grow_child() {
-    let Ok(plan) = std::env::var("AIOPS_TEST_GROW") else { return };
-    let numbers: Vec<u64> = plan.split(' ').map(|number| number.parse().expect("a number")).collect();
-    let [most, step, pause] = numbers[..] else { panic!("{plan}") };
+    let Ok(plan) = std::env::var("AIOPS_TEST_GROW") else {
+        return;
+    };
+    let numbers: Vec<u64> = plan
+        .split(' ')
+        .map(|number| number.parse().expect("a number"))
+        .collect();
+    let [most, step, pause] = numbers[..] else {
+        panic!("{plan}")
+    };
     let procs = std::env::var("AIOPS_TEST_CGROUP").expect("a cgroup");
     fs::write(procs, std::process::id().to_string()).expect("joining the cgroup");
     let mut kept = Vec::new();
     let bytes = usize::try_from(step * 1024).expect("a size");
     while (kept.len() as u64) * step < most * 1024 {
         // Random-looking bytes: every page is touched and none is the shared zero page.
-        kept.push((0..bytes).map(|at| (at % 251) as u8 + 1).collect::<Vec<u8>>());
+        kept.push(
+            (0..bytes)
+                .map(|at| (at % 251) as u8 + 1)
+                .collect::<Vec<u8>>(),
+        );
         thread::sleep(Duration::from_millis(pause));
     }
     std::hint::black_box(&kept);
@@ -176,13 +222,19 @@ pub(crate) struct Tracer {
 impl Tracer {
     /// Starts it and waits until every hook is attached.
     pub(crate) fn start(args: &[&str]) -> Self {
-        let mut child =
-            aiops(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+        let mut child = aiops(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
         let mut lines = BufReader::new(child.stderr.take().expect("stderr"));
         let mut stdout = child.stdout.take().expect("stdout");
         let output = thread::spawn(move || {
             let mut bytes = Vec::new();
-            stdout.read_to_end(&mut bytes).map(|_| bytes).expect("stdout")
+            stdout
+                .read_to_end(&mut bytes)
+                .map(|_| bytes)
+                .expect("stdout")
         });
         let mut said = String::new();
         loop {
@@ -198,7 +250,11 @@ impl Tracer {
             let _ = lines.read_to_string(&mut rest);
             rest
         });
-        Self { child, errors: Some(errors), output: Some(output) }
+        Self {
+            child,
+            errors: Some(errors),
+            output: Some(output),
+        }
     }
 
     /// Its process id.
@@ -208,7 +264,8 @@ impl Tracer {
 
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
-        let pid = rustix::process::Pid::from_raw(i32::try_from(self.pid()).expect("a pid")).expect("a pid");
+        let pid = rustix::process::Pid::from_raw(i32::try_from(self.pid()).expect("a pid"))
+            .expect("a pid");
         rustix::process::kill_process(pid, signal).expect("the tracer runs");
     }
 
@@ -227,7 +284,9 @@ impl Tracer {
         };
         let output = self.output.take().expect("once").join().expect("stdout");
         let errors = self.errors.take().expect("once").join().expect("stderr");
-        let code = status.code().unwrap_or_else(|| -status.signal().unwrap_or(0));
+        let code = status
+            .code()
+            .unwrap_or_else(|| -status.signal().unwrap_or(0));
         (code, String::from_utf8(output).expect("UTF-8"), errors)
     }
 }

@@ -166,7 +166,7 @@ fn probe() -> (Vec<HookState>, Option<Check>) {
         Err(error) => {
             let remedy = error.remedy();
             let failed = Check {
-                remedy: Some(Msg::new(remedy.clone(), remedy)),
+                remedy: Some(Msg::new(remedy, remedy)),
                 lost: Some(msg!("live tracing", "实时跟踪")),
                 privilege: Some("CAP_BPF, CAP_PERFMON"),
                 ..check("bpf", CheckState::Failed, msg!("BPF programs", "BPF 程序"), Some(error.to_string()))
@@ -185,10 +185,10 @@ fn hook_check(hook: &bpf::hooks::Hook, states: &[HookState]) -> Option<Check> {
         (false, false) => CheckState::Degraded,
     };
     Some(Check {
-        fallback: (!attached).then(|| Msg::new(hook.fallback.0, hook.fallback.1)),
-        lost: (!attached).then(|| Msg::new(hook.lost.0, hook.lost.1)),
+        fallback: hook.fallback.filter(|_| !attached).map(|text| Msg::new(text, text)),
+        lost: (!attached).then(|| Msg::new(hook.lost_en, hook.lost_zh)),
         privilege: Some(hook.privilege),
-        since: Some(hook.since),
+        since: Some(hook.oldest),
         ..check(
             &format!("hook:{}", hook.name),
             outcome,

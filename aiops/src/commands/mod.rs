@@ -14,6 +14,7 @@ use crate::diag::Exit;
 use crate::render;
 use crate::report::Report;
 use crate::report::Severity;
+use crate::report::oom::Incident;
 
 /// What to do.
 #[derive(Debug, clap::Subcommand)]
@@ -54,7 +55,7 @@ fn print<D: Serialize + render::TextReport>(
     context: &Context,
     exit_code: bool,
 ) -> anyhow::Result<Exit> {
-    let text = render::report(report, context.format, &context.style, context.json_lang)?;
+    let text = render::report(report, context.format, &context.style)?;
     out(&text)?;
     let worst = report.findings.iter().map(|finding| finding.severity).max();
     Ok(match worst {
@@ -63,6 +64,12 @@ fn print<D: Serialize + render::TextReport>(
         Some(Severity::Warning) if exit_code => Exit::Warning,
         _ => Exit::Done,
     })
+}
+
+/// Writes an incident to stdout as one line of JSON.
+fn out_incident(incident: &Incident, context: &Context) -> std::io::Result<()> {
+    let line = render::incident_line(incident, context.style.lang);
+    out(&line.map_err(std::io::Error::other)?)
 }
 
 /// Writes data to stdout, whole.

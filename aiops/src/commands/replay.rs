@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use crate::cli::Context;
 use crate::diag::Exit;
-use crate::render;
 use crate::render::Format;
+use crate::report::oom::Incident;
 use crate::session;
 
 /// Options of `replay`.
@@ -39,8 +39,8 @@ pub enum ReportArg {
 /// # Errors
 /// The file is no recording, or nothing in it can be read.
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
-    let mut show = |incident: &crate::report::oom::Incident| match context.format {
-        Format::Jsonl => super::out(&render::incident_line(incident, context.json_lang)),
+    let mut show = |incident: &Incident| match context.format {
+        Format::Jsonl => super::out_incident(incident, context),
         Format::Text | Format::Json => Ok(()),
     };
     match args.report.unwrap_or(ReportArg::Oom) {

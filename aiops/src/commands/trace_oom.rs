@@ -10,6 +10,7 @@ use crate::diag::Exit;
 use crate::model::Filter;
 use crate::render;
 use crate::render::Format;
+use crate::report::oom::Incident;
 use crate::session;
 use crate::session::Record;
 
@@ -65,8 +66,8 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         history_window: args.history_window,
         record: args.record.clone().map(|path| Record { path, force: args.force }),
     };
-    let mut show = |incident: &crate::report::oom::Incident| match context.format {
-        Format::Jsonl => super::out(&render::incident_line(incident, context.json_lang)),
+    let mut show = |incident: &Incident| match context.format {
+        Format::Jsonl => super::out_incident(incident, context),
         Format::Text | Format::Json => {
             let text = render::incident_live(incident, &context.style);
             text.lines().for_each(diag::note);

@@ -60,7 +60,7 @@ impl Sources {
                 None
             }
         };
-        let tracer = Tracer::start(bpf, sink.clone(), life_sender).map_err(|error| {
+        let tracer = Tracer::start(&bpf, sink.clone(), life_sender).map_err(|error| {
             let remedy = error.remedy();
             diag::hint(anyhow::Error::new(error).context("cannot trace OOM kills"), remedy)
         })?;

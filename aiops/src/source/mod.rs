@@ -5,6 +5,14 @@
 //! container's host mount reads like the live host.
 
 pub mod bpf;
+pub mod sampler;
+pub mod procfs;
+pub mod kmsg;
+pub mod host;
+pub mod guard;
+pub mod counters;
+pub mod clock;
+pub mod cgroup;
 
 use crate::model::Item;
 use crate::model::Nanos;

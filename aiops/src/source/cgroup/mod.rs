@@ -1,0 +1,233 @@
+//! Memory cgroups of version 1 and 2: where they are, their figures, which have a limit.
+//!
+//! A path is what the kernel prints: from the root of the memory controller's hierarchy. On hybrid hosts
+//! the hierarchy that holds the memory controller counts.
+
+mod figures;
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Component;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::model::CgroupSample;
+use crate::model::RawText;
+
+/// Most folders that one walk looks at.
+const MOST_FOLDERS: usize = 4096;
+/// Most limited cgroups that are watched; the walk goes from the top, so deep ones give way.
+const MOST_LIMITED: usize = 512;
+/// How long the result of a walk is good.
+const WALK_EVERY: Duration = Duration::from_secs(10);
+
+/// The memory controller of this host.
+#[derive(Debug)]
+pub struct Controller {
+    mount: PathBuf,
+    hierarchy: u8,
+    walked: Mutex<Walked>,
+}
+
+#[derive(Debug, Default)]
+struct Walked {
+    at: Option<Instant>,
+    limited: Vec<RawText>,
+    by_id: HashMap<u64, RawText>,
+}
+
+impl Controller {
+    /// Finds the memory controller below `root`; `None` where there is none.
+    #[must_use]
+    pub fn detect(root: &Path) -> Option<Self> {
+        let (mount, hierarchy) = mounted(root)?;
+        Some(Self { mount, hierarchy, walked: Mutex::default() })
+    }
+
+    /// Version of its hierarchy: 1 or 2.
+    #[must_use]
+    pub fn hierarchy(&self) -> u8 {
+        self.hierarchy
+    }
+
+    /// The folder of a path; `None` for a path that would leave the mount (`/../x` of another namespace).
+    #[must_use]
+    pub fn folder(&self, path: &RawText) -> Option<PathBuf> {
+        let relative = Path::new(OsStr::from_bytes(path.as_bytes()));
+        let inside = relative.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+        inside.then(|| self.mount.join(relative.strip_prefix("/").unwrap_or(relative)))
+    }
+
+    /// Its figures now; `None` when it is gone.
+    #[must_use]
+    pub fn sample(&self, path: &RawText) -> Option<CgroupSample> {
+        let folder = self.folder(path)?;
+        let id = std::fs::metadata(&folder).ok()?.ino();
+        let (metrics, oom_group) = figures::read(&folder, self.hierarchy);
+        Some(CgroupSample { path: path.clone(), id, oom_group, metrics })
+    }
+
+    /// Every cgroup with a limit, found by a walk at most every ten seconds.
+    #[must_use]
+    pub fn limited(&self) -> Vec<RawText> {
+        self.walked(|walked| walked.limited.clone())
+    }
+
+    /// The path of the cgroup with this inode, as of the last walk.
+    #[must_use]
+    pub fn by_id(&self, id: u64) -> Option<RawText> {
+        self.walked(|walked| walked.by_id.get(&id).cloned())
+    }
+
+    /// Lets the next question walk again.
+    pub fn forget(&self) {
+        if let Ok(mut walked) = self.walked.lock() {
+            walked.at = None;
+        }
+    }
+
+    fn walked<T: Default>(&self, ask: impl FnOnce(&Walked) -> T) -> T {
+        let Ok(mut walked) = self.walked.lock() else { return T::default() };
+        if walked.at.is_none_or(|at| at.elapsed() >= WALK_EVERY) {
+            *walked = self.walk();
+        }
+        ask(&walked)
+    }
+
+    /// Breadth first, so that a bound on the number of folders keeps the top of the tree.
+    fn walk(&self) -> Walked {
+        let mut found = Walked { at: Some(Instant::now()), ..Walked::default() };
+        let mut queue = std::collections::VecDeque::from([PathBuf::from("/")]);
+        while let Some(path) = queue.pop_front() {
+            let text = RawText::new(path.as_os_str().as_bytes());
+            let Some(folder) = self.folder(&text) else { continue };
+            if let Ok(meta) = std::fs::metadata(&folder) {
+                found.by_id.insert(meta.ino(), text.clone());
+            }
+            if found.limited.len() < MOST_LIMITED && figures::has_limit(&folder, self.hierarchy) {
+                found.limited.push(text);
+            }
+            let entries = std::fs::read_dir(&folder).into_iter().flatten().filter_map(Result::ok);
+            let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+            for entry in folders {
+                if found.by_id.len() + queue.len() < MOST_FOLDERS {
+                    queue.push_back(path.join(entry.file_name()));
+                }
+            }
+        }
+        found
+    }
+}
+
+/// Where the memory controller is mounted below `root`, and its version.
+///
+/// A captured tree has no mount table of its own that could be believed, so the usual places are looked at
+/// when the table has nothing.
+fn mounted(root: &Path) -> Option<(PathBuf, u8)> {
+    let table = std::fs::read(root.join("proc/self/mountinfo")).unwrap_or_default();
+    let inside = |mount: &Path| root.join(mount.strip_prefix("/").unwrap_or(mount));
+    let mut places: Vec<(PathBuf, u8)> = table.split(|byte| *byte == b'\n').filter_map(mount_line).collect();
+    for usual in [("/sys/fs/cgroup/memory", 1), ("/sys/fs/cgroup", 2), ("/sys/fs/cgroup/unified", 2)] {
+        places.push((PathBuf::from(usual.0), usual.1));
+    }
+    // Version 1 first: where it has the memory controller, version 2 cannot.
+    places.sort_by_key(|(_, hierarchy)| *hierarchy);
+    let mut places = places.into_iter().map(|(mount, hierarchy)| (inside(&mount), hierarchy));
+    places.find(|(mount, hierarchy)| match hierarchy {
+        1 => mount.join("memory.usage_in_bytes").exists(),
+        _ => {
+            let list = std::fs::read(mount.join("cgroup.controllers")).unwrap_or_default();
+            list.split(u8::is_ascii_whitespace).any(|word| word == b"memory")
+        }
+    })
+}
+
+/// A line of mountinfo (proc(5)): `36 35 0:30 / /sys/fs/cgroup/memory rw … - cgroup cgroup rw,memory`.
+fn mount_line(line: &[u8]) -> Option<(PathBuf, u8)> {
+    let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
+    let dash = words.iter().position(|word| *word == b"-")?;
+    let mount = PathBuf::from(OsStr::from_bytes(&unescape(words.get(4)?)));
+    match *words.get(dash + 1)? {
+        b"cgroup2" => Some((mount, 2)),
+        b"cgroup" => {
+            let options = words.get(dash + 3)?;
+            options.split(|byte| *byte == b',').any(|option| option == b"memory").then_some((mount, 1))
+        }
+        _ => None,
+    }
+}
+
+/// Octal escapes of the mount table: `\040` is a blank.
+fn unescape(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((first, tail)) = rest.split_first() {
+        let digits = tail.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
+        match digits.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) if *first == b'\\' => {
+                out.push(byte);
+                rest = &tail[3..];
+            }
+            _ => {
+                out.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_table_lines() {
+        let v1 = mount_line(b"36 35 0:30 / /sys/fs/cg\\040x/memory rw - cgroup cgroup rw,memory");
+        assert_eq!(v1, Some((PathBuf::from("/sys/fs/cg x/memory"), 1)));
+        let v2 = mount_line(b"36 35 0:30 / /sys/fs/cgroup rw shared:1 - cgroup2 cgroup2 rw,nsdelegate");
+        assert_eq!(v2, Some((PathBuf::from("/sys/fs/cgroup"), 2)));
+        assert_eq!(mount_line(b"36 35 0:30 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu"), None);
+        assert_eq!(mount_line(b"garbage"), None);
+    }
+
+    #[test]
+    fn folders_stay_inside_the_mount() {
+        let controller = Controller { mount: PathBuf::from("/m"), hierarchy: 2, walked: Mutex::default() };
+        assert_eq!(controller.folder(&RawText::from("/a/b")), Some(PathBuf::from("/m/a/b")));
+        assert_eq!(controller.folder(&RawText::from("/")), Some(PathBuf::from("/m/")));
+        assert_eq!(controller.folder(&RawText::from("/../a")), None);
+    }
+
+    #[test]
+    fn a_tree_of_version_2() {
+        let root = std::env::temp_dir().join(format!("aiops-cg-{}", std::process::id()));
+        let leaf = root.join("sys/fs/cgroup/a/b");
+        std::fs::create_dir_all(&leaf).unwrap();
+        std::fs::write(root.join("sys/fs/cgroup/cgroup.controllers"), "cpu memory\n").unwrap();
+        std::fs::write(leaf.join("memory.max"), "33554432\n").unwrap();
+        std::fs::write(leaf.join("memory.current"), "4096\n").unwrap();
+        std::fs::write(leaf.join("memory.events"), "low 0\nhigh 0\nmax 7\noom 1\noom_kill 2\n").unwrap();
+        std::fs::write(leaf.join("memory.oom.group"), "1\n").unwrap();
+        let controller = Controller::detect(&root);
+        let sample = controller.as_ref().and_then(|controller| controller.sample(&RawText::from("/a/b")));
+        let limited = controller.as_ref().map(Controller::limited);
+        std::fs::remove_dir_all(&root).unwrap();
+        let sample = sample.unwrap();
+        assert_eq!((sample.metrics.limit_kb, sample.metrics.usage_kb), (Some(32_768), Some(4)));
+        assert_eq!((sample.metrics.oom_kill, sample.metrics.failcnt, sample.oom_group), (Some(2), Some(7), Some(true)));
+        assert_eq!(sample.metrics.high_kb, None);
+        assert_eq!(limited.unwrap(), [RawText::from("/a/b")]);
+        assert_eq!(controller.unwrap().by_id(sample.id), Some(RawText::from("/a/b")));
+    }
+
+    #[test]
+    fn no_controller_is_none() {
+        assert!(Controller::detect(Path::new("/nonexistent")).is_none());
+    }
+}
