@@ -279,7 +279,7 @@ pub(super) static KMSG: LazyLock<Schema<KmsgLine>> = LazyLock::new(|| Schema {
 });
 
 /// A sample without its parts: they are the next rows of `system`, `cgroup` and `process`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct SampleHead {
     pub(super) ts_ns: u64,
     pub(super) all_processes: bool,

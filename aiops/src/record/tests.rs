@@ -4,7 +4,6 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
-use std::time::Instant;
 
 use bytes::BytesMut;
 use proptest::prelude::*;
@@ -20,17 +19,17 @@ use super::format::Found;
 use super::*;
 
 /// A folder of its own, removed at the end.
-struct Folder(PathBuf);
+pub(super) struct Folder(PathBuf);
 
 impl Folder {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("aiops-record-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir(&path).unwrap();
         Self(path)
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub(super) fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 }
@@ -51,7 +50,7 @@ fn read(bytes: &[u8]) -> (Vec<Item>, Damage) {
     (items, reader.damage().clone())
 }
 
-fn kmsg(seq: u64) -> Item {
+pub(super) fn kmsg(seq: u64) -> Item {
     Item::Kmsg(KmsgLine {
         ts_ns: seq * 1000,
         seq,
@@ -334,8 +333,9 @@ fn bombs_are_refused() {
     for (rows, text) in [(1 << 40, 1), (200_000, 1 << 20)] {
         let mut column = column::Column::new("json", column::Kind::Text);
         let text = vec![b'x'; text];
-        for _ in 0..if rows > ROWS { 1 } else { rows } {
-            column.push_bytes(Some(&text));
+        column.push_bytes(Some(&text));
+        for _ in 1..if rows > ROWS { 1 } else { rows } {
+            column.push(Some(0));
         }
         let (mut body, mut payload) = (BytesMut::new(), BytesMut::new());
         column::put_varint(&mut body, rows);
@@ -529,7 +529,7 @@ fn an_item_that_is_too_large_is_counted() {
     );
 }
 
-fn mark_of(runner: &mut TestRunner) -> Item {
+pub(super) fn mark_of(runner: &mut TestRunner) -> Item {
     loop {
         let item = strategy::item().new_tree(runner).unwrap().current();
         if matches!(&item, Item::Event(event) if matches!(event.kind, EventKind::Mark(_))) {
@@ -592,107 +592,4 @@ fn fill_disk(path: &Path) {
     let (again, damage) = read(&fs::read(path).unwrap());
     assert_eq!(again.len(), items.len());
     assert!(damage.truncated || damage.dropped == dropped, "{damage:?}");
-}
-
-/// One sample of a host: `tick` changes some of the figures of a few processes.
-fn host_sample(tick: u64, processes: u64) -> Sample {
-    let system = |at: u64| Some(at * 7919 + tick % 3);
-    let mut host = SystemMetrics::default();
-    for (at, metric) in (1..).zip(SystemMetrics::METRICS) {
-        (metric.set)(&mut host, system(at));
-    }
-    let process = |n: u64| {
-        let mut metrics = ProcessMetrics::default();
-        for (at, metric) in (1..).zip(&ProcessMetrics::METRICS[..13]) {
-            let changed = if (n + tick) % 6 == 0 { tick * at } else { 0 };
-            let unlike = (n * 2_654_435_761) % 500_000 / at;
-            (metric.set)(&mut metrics, Some(unlike + changed));
-        }
-        ProcessSample {
-            pid: 100 + n as u32 * 3,
-            start_ticks: 1000 + n * 371,
-            ppid: 1 + n as u32 % 5,
-            comm: RawText::from(format!("worker-{}", n % 60)),
-            state: Some('S'),
-            uid: Some(n as u32 % 4),
-            oom_score_adj: Some(0),
-            metrics,
-        }
-    };
-    Sample {
-        ts_ns: tick * 1_000_000_000,
-        system: Some(host),
-        processes: (0..processes).map(process).collect(),
-        all_processes: true,
-        ..Sample::default()
-    }
-}
-
-fn reclaim_event(n: u64) -> Item {
-    let task = TaskRef {
-        pid: 500 + (n % 40) as u32,
-        tid: 500 + (n % 40) as u32,
-        comm: RawText::from(format!("task-{}", n % 40)),
-        start_ns: Some(1_000_000 * (n % 40)),
-        memcg_id: Some(77 + n % 4),
-    };
-    let kind = EventKind::Reclaim(Reclaim {
-        task,
-        kind: ReclaimKind::Memcg,
-        gfp_mask: Some(0xcc0),
-        order: Some(0),
-    });
-    let ts_ns = n * 20_000 + (n * 2_654_435_761) % 9_000;
-    Item::Event(Event {
-        ts_ns,
-        received_ns: Some(ts_ns + 50_000 + n % 777),
-        cpu: (n % 8) as u32,
-        kind,
-    })
-}
-
-/// Writes the items and reads them again; prints what that costs. Figures, not limits.
-fn measure(name: &str, rows: u64, items: &[Item]) {
-    let folder = Folder::new(name);
-    let path = folder.file("a.aiops");
-    let begin = Instant::now();
-    let mut writer = Writer::create(&path, false).unwrap();
-    for item in items {
-        writer.push(item).unwrap();
-    }
-    let written = writer.finish().unwrap();
-    let write = begin.elapsed().as_secs_f64();
-    let begin = Instant::now();
-    let read = Reader::open(&path).unwrap().count();
-    let unpack = begin.elapsed().as_secs_f64();
-    assert_eq!(read, items.len());
-    println!(
-        "{name}: {rows} rows, {} blocks, {:.2} B/row, write {:.2} M rows/s, read {:.2} M rows/s",
-        written.blocks,
-        written.bytes as f64 / rows as f64,
-        rows as f64 / write / 1e6,
-        rows as f64 / unpack / 1e6,
-    );
-}
-
-#[test]
-fn figures() {
-    let samples = |count: u64| (0..count).map(|tick| Item::Sample(host_sample(tick, 300)));
-    measure(
-        "process samples, many per block",
-        300 * 400,
-        &samples(400).collect::<Vec<_>>(),
-    );
-    measure(
-        "process samples, one block",
-        300,
-        &samples(1).collect::<Vec<_>>(),
-    );
-    let events: Vec<Item> = (0..400_000).map(reclaim_event).collect();
-    measure("reclaim events", 400_000, &events);
-    let mut runner = TestRunner::deterministic();
-    let marks: Vec<Item> = (0..1_000).map(|_| mark_of(&mut runner)).collect();
-    measure("kills with random figures, a block each", 1_000, &marks);
-    let lines: Vec<Item> = (0..200_000).map(kmsg).collect();
-    measure("log lines", 200_000, &lines);
 }
