@@ -11,6 +11,14 @@ use super::tests::kmsg;
 use super::tests::mark_of;
 use super::*;
 
+/// A number without a pattern for each `seed` (the finaliser of splitmix64).
+fn noise(seed: u64) -> u64 {
+    let mut mixed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
 /// One sample of a host: `tick` changes some of the figures of a few processes.
 fn host_sample(tick: u64, processes: u64) -> Sample {
     let system = |at: u64| Some(at * 7919 + tick % 3);
@@ -21,12 +29,12 @@ fn host_sample(tick: u64, processes: u64) -> Sample {
     let process = |n: u64| {
         let mut metrics = ProcessMetrics::default();
         for (at, metric) in (1..).zip(&ProcessMetrics::METRICS[..13]) {
-            let changed = if (n + tick).is_multiple_of(6) {
+            let changed = if noise(n * 9_973 + tick).is_multiple_of(6) {
                 tick * at
             } else {
                 0
             };
-            let unlike = (n * 2_654_435_761) % 500_000 / at;
+            let unlike = noise(n * 64 + at) % 500_000 / at;
             (metric.set)(&mut metrics, Some(unlike + changed));
         }
         ProcessSample {
@@ -50,12 +58,14 @@ fn host_sample(tick: u64, processes: u64) -> Sample {
 }
 
 fn reclaim_event(n: u64) -> Item {
+    let dice = noise(n);
+    let who = dice % 40;
     let task = TaskRef {
-        pid: 500 + (n % 40) as u32,
-        tid: 500 + (n % 40) as u32,
-        comm: RawText::from(format!("task-{}", n % 40)),
-        start_ns: Some(1_000_000 * (n % 40)),
-        memcg_id: Some(77 + n % 4),
+        pid: 500 + who as u32,
+        tid: 500 + who as u32,
+        comm: RawText::from(format!("task-{}", who)),
+        start_ns: Some(1_000_000 * who),
+        memcg_id: Some(77 + who % 4),
     };
     let kind = EventKind::Reclaim(Reclaim {
         task,
@@ -63,11 +73,11 @@ fn reclaim_event(n: u64) -> Item {
         gfp_mask: Some(0xcc0),
         order: Some(0),
     });
-    let ts_ns = n * 20_000 + (n * 2_654_435_761) % 9_000;
+    let ts_ns = n * 20_000 + (dice >> 8) % 19_000;
     Item::Event(Event {
         ts_ns,
-        received_ns: Some(ts_ns + 50_000 + n % 777),
-        cpu: (n % 8) as u32,
+        received_ns: Some(ts_ns + 20_000 + (dice >> 24) % 60_000),
+        cpu: ((dice >> 44) % 8) as u32,
         kind,
     })
 }

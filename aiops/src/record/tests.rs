@@ -549,6 +549,8 @@ fn a_full_disk_leaves_a_valid_file() {
         Ok(())
     });
     if let Err(why) = outcome.join().unwrap() {
+        let required = std::env::var_os("AIOPS_REQUIRE_BPF").is_some_and(|value| value == "1");
+        assert!(!required, "{why}");
         println!("SKIPPED: {why}");
     }
 }
