@@ -63,7 +63,7 @@ fn reclaim_event(n: u64) -> Item {
     let task = TaskRef {
         pid: 500 + who as u32,
         tid: 500 + who as u32,
-        comm: RawText::from(format!("task-{}", who)),
+        comm: RawText::from(format!("task-{who}")),
         start_ns: Some(1_000_000 * who),
         memcg_id: Some(77 + who % 4),
     };
