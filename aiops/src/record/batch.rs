@@ -139,7 +139,7 @@ impl Batch {
 
     fn push_sample(&mut self, sample: &Sample) -> usize {
         let mut bytes = self.sample.push(&SampleHead::from(sample));
-        for system in &sample.system {
+        if let Some(system) = &sample.system {
             bytes += self.system.push(system);
         }
         for cgroup in &sample.cgroups {

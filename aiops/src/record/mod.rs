@@ -23,6 +23,8 @@ mod tables;
 mod writer;
 
 #[cfg(test)]
+mod figures;
+#[cfg(test)]
 mod strategy;
 #[cfg(test)]
 mod tests;

@@ -69,6 +69,7 @@ pub struct Reader {
     /// Within a place of damage.
     in_damage: bool,
     next_seq: u32,
+    zstd: zstd::bulk::Decompressor<'static>,
     unpacked: Vec<u8>,
     items: std::vec::IntoIter<Item>,
 }
@@ -117,6 +118,11 @@ impl Reader {
             },
             in_damage: false,
             next_seq: 0,
+            zstd: zstd::bulk::Decompressor::new().map_err(|source| RecordError::Io {
+                path: path.into(),
+                what: "read",
+                source,
+            })?,
             unpacked: Vec::new(),
             items: Vec::new().into_iter(),
         };
@@ -282,7 +288,16 @@ impl Reader {
         let stored = &self.window[header.len..header.len + header.stored_len];
         let payload = match header.codec {
             format::CODEC_NONE => stored,
-            format::CODEC_ZSTD => unzstd(stored, header.raw_len, &mut self.unpacked)?,
+            format::CODEC_ZSTD => {
+                // The vector's capacity is the limit that the decoder keeps.
+                self.unpacked.clear();
+                self.unpacked.reserve(header.raw_len);
+                let done = self.zstd.decompress_to_buffer(stored, &mut self.unpacked);
+                if done.ok() != Some(header.raw_len) {
+                    return Err(Malformed("zstd"));
+                }
+                &self.unpacked[..]
+            }
             _ => return Err(Malformed("unknown codec")),
         };
         match header.kind {
@@ -303,16 +318,6 @@ impl Reader {
             _ => {}
         }
         Ok(())
-    }
-}
-
-/// Unpacks one zstd frame of exactly `raw_len` bytes; more is refused without being written.
-fn unzstd<'a>(stored: &[u8], raw_len: usize, out: &'a mut Vec<u8>) -> Result<&'a [u8], Malformed> {
-    *out = zstd::bulk::decompress(stored, raw_len).map_err(|_| Malformed("zstd"))?;
-    if out.len() == raw_len {
-        Ok(out)
-    } else {
-        Err(Malformed("length"))
     }
 }
 

@@ -27,6 +27,9 @@ const TEXT_MAX: usize = 64 << 20;
 /// Name of the column that tells how far back the same thing stands.
 const REF: &str = "ref";
 
+/// Identity of what a row is about.
+pub(super) type Key<T> = fn(&T) -> (u64, u64);
+
 type GetInt<T> = Box<dyn Fn(&T) -> Option<u64> + Send + Sync>;
 type SetInt<T> = Box<dyn Fn(&mut T, u64) -> bool + Send + Sync>;
 
@@ -50,7 +53,7 @@ pub(super) struct Schema<T> {
     /// A row in which nothing is known.
     pub(super) blank: fn() -> T,
     /// Identity of the thing that a row is about, when later rows are about it again.
-    pub(super) key: Option<fn(&T) -> (u64, u64)>,
+    pub(super) key: Option<Key<T>>,
 }
 
 /// A value that fits a column of numbers.

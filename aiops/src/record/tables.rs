@@ -279,7 +279,7 @@ pub(super) static KMSG: LazyLock<Schema<KmsgLine>> = LazyLock::new(|| Schema {
 });
 
 /// A sample without its parts: they are the next rows of `system`, `cgroup` and `process`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct SampleHead {
     pub(super) ts_ns: u64,
     pub(super) all_processes: bool,
@@ -351,7 +351,7 @@ pub(super) static SYSTEM: LazyLock<Schema<SystemMetrics>> = LazyLock::new(|| Sch
 
 /// Memory cgroups.
 pub(super) static CGROUP: LazyLock<Schema<CgroupSample>> = LazyLock::new(|| {
-    let mut fields = vec![
+    let mut fields: Vec<Field<CgroupSample>> = vec![
         text!(Some, Some, "path", path),
         int!(Some, Some, "id", id),
         int!(Some, Some, "oom_group", oom_group),
@@ -373,7 +373,7 @@ pub(super) static CGROUP: LazyLock<Schema<CgroupSample>> = LazyLock::new(|| {
 
 /// Processes.
 pub(super) static PROCESS: LazyLock<Schema<ProcessSample>> = LazyLock::new(|| {
-    let mut fields = vec![
+    let mut fields: Vec<Field<ProcessSample>> = vec![
         int!(Some, Some, "pid", pid),
         int!(Some, Some, "start_ticks", start_ticks),
         int!(Some, Some, "ppid", ppid),
