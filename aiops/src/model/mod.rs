@@ -63,6 +63,10 @@ pub type Nanos = u64;
 /// One fact, in the order in which it was learnt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "item", rename_all = "snake_case")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "items are moved once through a channel; a box per log line would cost more"
+)]
 pub enum Item {
     /// Who observes what, where: always the first item.
     Session(Session),
