@@ -24,45 +24,16 @@ use util::Tally;
 /// A chore: its name, what it does, and the function that takes the rest of the command line.
 type Chore = (&'static str, &'static str, fn(&[String]) -> Result<()>);
 
+#[rustfmt::skip] // one chore, one line
 const CHORES: &[Chore] = &[
-    (
-        "demo",
-        "an OOM kill, captured live, recorded and replayed (root)",
-        demo::run,
-    ),
-    (
-        "test",
-        "all that must pass before a change is merged [--full]",
-        test::run,
-    ),
-    (
-        "setup",
-        "install what the other chores need, or name it",
-        setup::run,
-    ),
-    (
-        "bpf",
-        "build the kernel side [--check: and compare it]",
-        bpf_chore,
-    ),
-    (
-        "layers",
-        "check who uses whom, homes, lengths, paths",
-        layers::run,
-    ),
-    (
-        "vm",
-        "test on other kernels [6.1] [6.12] [SCENARIO]",
-        |args| finish(vm::run(args)?),
-    ),
-    ("bench", "measure under load [oom] [--quick]", |args| {
-        finish(bench::run(args)?)
-    }),
-    (
-        "dist",
-        "the static program to install: target/dist/aiops",
-        dist::run,
-    ),
+    ("demo", "an OOM kill, captured live, recorded and replayed (root)", demo::run),
+    ("test", "all that must pass before a change is merged [--full]", test::run),
+    ("setup", "install what the other chores need, or name it", setup::run),
+    ("bpf", "build the kernel side [--check: and compare it]", bpf_chore),
+    ("layers", "check who uses whom, homes, lengths, paths", layers::run),
+    ("vm", "test on other kernels [6.1] [6.12] [SCENARIO]", |args| finish(vm::run(args)?)),
+    ("bench", "measure under load [oom] [--quick]", |args| finish(bench::run(args)?)),
+    ("dist", "the static program to install: target/dist/aiops", dist::run),
 ];
 
 fn main() -> ExitCode {
