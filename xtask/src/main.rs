@@ -51,7 +51,9 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            if !error.is::<util::Counted>() {
+                eprintln!("error: {error:#}");
+            }
             ExitCode::FAILURE
         }
     }
@@ -75,6 +77,5 @@ fn bpf_chore(args: &[String]) -> Result<()> {
 
 fn finish(tally: Tally) -> Result<()> {
     println!("{tally}");
-    ensure!(tally.failed == 0, "{} failed", tally.failed);
-    Ok(())
+    tally.verdict()
 }

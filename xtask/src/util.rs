@@ -39,7 +39,28 @@ impl Tally {
         self.failed += other.failed;
         self.skipped += other.skipped;
     }
+
+    /// An error when anything failed.
+    pub(crate) fn verdict(self) -> Result<()> {
+        if self.failed > 0 {
+            Err(Counted.into())
+        } else {
+            Ok(())
+        }
+    }
 }
+
+/// Something failed, and the counts that were printed last say so: nothing is to be added.
+#[derive(Debug)]
+pub(crate) struct Counted;
+
+impl fmt::Display for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not everything passed")
+    }
+}
+
+impl std::error::Error for Counted {}
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
