@@ -66,7 +66,11 @@ impl Loaded {
     fn is_attached(&self, program: &str) -> bool {
         let wanted = HOOKS.iter().filter(|hook| hook.program == program);
         let mut names = wanted.map(|hook| hook.name);
-        names.any(|name| self.hooks.iter().any(|hook| hook.name == name && hook.attached))
+        names.any(|name| {
+            self.hooks
+                .iter()
+                .any(|hook| hook.name == name && hook.attached)
+        })
     }
 }
 
@@ -120,7 +124,8 @@ fn attach_all(
 ) -> Result<Loaded, StartError> {
     let mut ebpf = create(object, layout, btf, fills, verbose)?;
     let mut hooks = Vec::with_capacity(HOOKS.len());
-    let (last, first): (Vec<&Hook>, Vec<&Hook>) = HOOKS.iter().partition(|hook| hook.program == MARK);
+    let (last, first): (Vec<&Hook>, Vec<&Hook>) =
+        HOOKS.iter().partition(|hook| hook.program == MARK);
     for hook in first.into_iter().chain(last) {
         let skipped = hook.program == SIGNAL && !fills;
         let attached = if skipped {
@@ -166,7 +171,9 @@ fn create(
         // Nobody writes messages: one page, the least that a ring may have.
         loader.map_max_entries("AYA_LOGS", 4096);
     }
-    loader.load(object).map_err(|error| StartError::from_load(&error))
+    loader
+        .load(object)
+        .map_err(|error| StartError::from_load(&error))
 }
 
 /// Loads one program and attaches it; the error is a line for people.
@@ -178,7 +185,9 @@ fn attach(ebpf: &mut Ebpf, hook: &Hook, btf: Option<&Btf>) -> Result<(), String>
         Attach::Tracepoint { category, name } => {
             let program: &mut TracePoint = program.try_into().map_err(|error| brief(&error))?;
             program.load().map_err(|error| brief(&error))?;
-            program.attach(category, name).map_err(|error| brief(&error))?;
+            program
+                .attach(category, name)
+                .map_err(|error| brief(&error))?;
         }
         Attach::BtfTracepoint { name } => {
             let btf = btf.ok_or_else(|| "this kernel has no BTF".to_owned())?;
@@ -201,7 +210,9 @@ pub(super) fn brief(error: &dyn Error) -> String {
     let mut next = Some(error);
     while let Some(error) = next {
         let message = error.to_string();
-        let (first, log) = message.split_once("Verifier output:").unwrap_or((&message, ""));
+        let (first, log) = message
+            .split_once("Verifier output:")
+            .unwrap_or((&message, ""));
         if !text.is_empty() {
             text.push_str(": ");
         }
