@@ -400,10 +400,24 @@ fn twenty_kills_in_a_row_are_twenty_records() {
 
 #[test]
 fn the_victim_may_be_another_process_than_the_trigger() {
-    let Some(mut trace) = Trace::start(&Options::default()) else {
-        return;
-    };
-    let Some(cgroup) = Cgroup::new() else { return };
+    // A victim that the signal has woken may run before its stack is taken: then it has none.
+    let mut sleeping = false;
+    for _ in 0..5 {
+        let Some(found) = kill_a_sleeper() else {
+            return;
+        };
+        sleeping |= found;
+    }
+    assert!(
+        sleeping,
+        "no kernel stack of a sleeping victim in five kills"
+    );
+}
+
+/// Has a sleeping process killed on behalf of another one, and says whether its kernel stack is there.
+fn kill_a_sleeper() -> Option<bool> {
+    let mut trace = Trace::start(&Options::default())?;
+    let cgroup = Cgroup::new()?;
     let mut sleeper = cgroup.start(20 << 10, 500, "sleep");
     let begin = Instant::now();
     while cgroup.usage() < 20 << 20 && begin.elapsed() < PATIENCE {
@@ -422,8 +436,7 @@ fn the_victim_may_be_another_process_than_the_trigger() {
         (mark.oom_score_adj, mark.trigger_oom_score_adj),
         (Some(500), Some(0))
     );
-    assert!(mark.memory.anon_rss_kb > Some(20 << 10));
-    assert!(!mark.victim_kernel.is_empty(), "it sleeps in the kernel");
+    assert!(mark.memory.anon_rss_kb >= Some(20 << 10));
     let user = trace.seen.iter().find_map(|event| match &event.kind {
         EventKind::Delivery(delivery) if delivery.victim.pid == sleeper.id() => {
             Some(&delivery.user)
@@ -439,6 +452,7 @@ fn the_victim_may_be_another_process_than_the_trigger() {
             && early.ts_ns < event.ts_ns
     });
     assert!(early, "reclaim precedes the kill");
+    Some(!mark.victim_kernel.is_empty())
 }
 
 #[test]

@@ -79,8 +79,18 @@ impl Loaded {
 /// # Errors
 /// See [`StartError`]; a missing hook is an error only when it is the mark's.
 pub(super) fn load(options: &Options) -> Result<Loaded, StartError> {
+    lift_memlock();
     let loaded = tracefs::with_tracefs(|tracefs| load_here(tracefs, options));
     loaded.map_err(StartError::from_tracefs)?
+}
+
+/// Before Linux 5.11 maps count as locked memory. Where it is not permitted, creating them says so.
+fn lift_memlock() {
+    let unlimited = rustix::process::Rlimit {
+        current: None,
+        maximum: None,
+    };
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Memlock, unlimited);
 }
 
 fn load_here(tracefs: &Tracefs, options: &Options) -> Result<Loaded, StartError> {
