@@ -150,4 +150,4 @@ impl Layout {
     };
 }
 
-const _: () = assert!(size_of::<Layout>() % 4 == 0);
+const _: () = assert!(size_of::<Layout>().is_multiple_of(4));

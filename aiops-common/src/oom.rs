@@ -108,7 +108,7 @@ pub struct Step {
 
 const _: () = {
     assert!(size_of::<Mark>() == 24 + 2 * 40 + 13 * 8 + 6 * 4 + 3 * size_of::<Stack>());
-    assert!(size_of::<Mark>() % 8 == 0);
+    assert!(size_of::<Mark>().is_multiple_of(8));
     assert!(size_of::<Delivered>() == 24 + 40 + size_of::<Stack>());
     assert!(size_of::<Step>() == 40);
 };

@@ -64,8 +64,11 @@ fn eater() {
     )
     .unwrap();
     let mut held = vec![vec![1_u8; kib.parse::<usize>().unwrap() << 10]];
-    while then == "grow" {
-        held.push(vec![u8::try_from(held.len() % 250).unwrap() + 1; 1 << 20]);
+    if then == "grow" {
+        loop {
+            let fill = u8::try_from(held.len() % 250).unwrap() + 1;
+            held.push(vec![fill; 1 << 20]);
+        }
     }
     std::thread::sleep(PATIENCE);
     assert!(held.iter().all(|part| part[0] != 0));

@@ -227,8 +227,8 @@ pub(super) fn brief(error: &dyn Error) -> String {
             text.push_str(": ");
         }
         text.push_str(first.trim().trim_end_matches('.'));
-        let said = log.lines().map(str::trim).filter(|line| !line.is_empty());
-        if let Some(line) = said.filter(|line| !line.starts_with("processed ")).last() {
+        let mut said = log.lines().map(str::trim).rev();
+        if let Some(line) = said.find(|line| !line.is_empty() && !line.starts_with("processed ")) {
             text.push_str(": ");
             text.push_str(line);
         }
