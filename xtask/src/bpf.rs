@@ -47,7 +47,7 @@ struct Manifest {
 ///
 /// # Errors
 /// When a tool is missing, the build fails, or the same tools give other bytes.
-pub fn run(check: bool) -> anyhow::Result<()> {
+pub(crate) fn run(check: bool) -> anyhow::Result<()> {
     let root = root()?;
     let tools = Tools::find()?;
     let fresh = build(&root, &tools)?;

@@ -512,3 +512,40 @@ fn messages_cost_nothing_unless_they_are_wanted() {
     }
     assert_eq!(quiet.len(), super::hooks::HOOKS.len());
 }
+
+/// Keeps what the programs say.
+struct Heard(Mutex<Vec<String>>);
+
+impl log::Log for Heard {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.push(record.args().to_string());
+    }
+
+    fn flush(&self) {}
+}
+
+#[test]
+fn a_verbose_tracer_hears_the_programs() {
+    static HEARD: Heard = Heard(Mutex::new(Vec::new()));
+    log::set_logger(&HEARD).expect("no other test sets a logger");
+    log::set_max_level(log::LevelFilter::Debug);
+    let options = Options {
+        verbose: true,
+        ..Options::default()
+    };
+    let Some(mut trace) = Trace::start(&options) else {
+        return;
+    };
+    let Some(cgroup) = Cgroup::new() else { return };
+    let pid = cgroup.kill_one();
+    trace.collect();
+    assert!(trace.mark(pid).is_some());
+    let heard = HEARD.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let wanted = format!("marked {pid} (task {pid})");
+    assert!(heard.contains(&wanted), "{heard:?}");
+}
