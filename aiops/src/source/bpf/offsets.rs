@@ -41,7 +41,7 @@ pub fn discover(tracefs: &Tracefs, use_btf: bool) -> Discovered {
         signal_generate: false,
         notes,
     };
-    if let Some(page_size) = u32::try_from(rustix::param::page_size()).ok() {
+    if let Ok(page_size) = u32::try_from(rustix::param::page_size()) {
         found.layout.page_size = page_size;
     }
     if let Some(btf) = &btf {
