@@ -63,7 +63,7 @@ pub struct Mark {
     pub trigger_kernel: Stack,
     /// The trigger's user stack.
     pub trigger_user: Stack,
-    /// The victim's kernel stack, when it is another task.
+    /// The victim's kernel stack, when it is another task and not already running on another CPU.
     pub victim_kernel: Stack,
 }
 

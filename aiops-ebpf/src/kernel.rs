@@ -34,7 +34,7 @@ pub(crate) use offset;
 /// The word of `LAYOUT` at `at` bytes. The map is frozen: the verifier knows the value.
 #[inline(always)]
 pub fn offset_at(at: usize) -> u32 {
-    const { assert!(size_of::<Layout>() % 4 == 0) };
+    const { assert!(size_of::<Layout>().is_multiple_of(4)) };
     // SAFETY: `at` is the offset of a u32 field of the layout, and volatile keeps the compiler from
     // taking the value that it was built with.
     unsafe { core::ptr::read_volatile((&raw const LAYOUT).cast::<u8>().add(at).cast::<u32>()) }

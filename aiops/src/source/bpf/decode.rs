@@ -286,8 +286,16 @@ mod tests {
     fn record(kind: Wire, fill: u8) -> Vec<u8> {
         let mut bytes = vec![fill; size_of_kind(kind)];
         let len = u32::try_from(bytes.len()).unwrap();
-        put(&mut bytes, offset_of!(Header, kind), &(kind as u16).to_ne_bytes());
-        put(&mut bytes, offset_of!(Header, version), &ABI_VERSION.to_ne_bytes());
+        put(
+            &mut bytes,
+            offset_of!(Header, kind),
+            &(kind as u16).to_ne_bytes(),
+        );
+        put(
+            &mut bytes,
+            offset_of!(Header, version),
+            &ABI_VERSION.to_ne_bytes(),
+        );
         put(&mut bytes, offset_of!(Header, len), &len.to_ne_bytes());
         put(&mut bytes, offset_of!(Header, ts_ns), &7_u64.to_ne_bytes());
         bytes
@@ -326,11 +334,23 @@ mod tests {
     #[test]
     fn what_was_not_read_is_none() {
         let mut bytes = record(Wire::OomMark, 0xff);
-        for at in [offset_of!(oom::Mark, oom_score_adj), offset_of!(oom::Mark, order)] {
+        for at in [
+            offset_of!(oom::Mark, oom_score_adj),
+            offset_of!(oom::Mark, order),
+        ] {
             put(&mut bytes, at, &i32::MIN.to_ne_bytes());
         }
-        put(&mut bytes, offset_of!(oom::Mark, flags), &0_u32.to_ne_bytes());
-        let Ok(Record::Event(Event { kind: EventKind::Mark(mark), ts_ns: 7, .. })) = decode(&bytes, 9) else {
+        put(
+            &mut bytes,
+            offset_of!(oom::Mark, flags),
+            &0_u32.to_ne_bytes(),
+        );
+        let Ok(Record::Event(Event {
+            kind: EventKind::Mark(mark),
+            ts_ns: 7,
+            ..
+        })) = decode(&bytes, 9)
+        else {
             panic!("no mark");
         };
         assert_eq!(mark.memory, Memory::default());
@@ -338,33 +358,79 @@ mod tests {
         assert_eq!((mark.uid, mark.gfp_mask, mark.order), (None, None, None));
         assert_eq!((mark.signal_ns, mark.victim.start_ns), (None, None));
         assert_eq!(mark.source, MarkSource::Tracepoint);
-        assert!(mark.trigger_kernel.is_empty(), "-1 is an errno, not a length");
+        assert!(
+            mark.trigger_kernel.is_empty(),
+            "-1 is an errno, not a length"
+        );
     }
 
     #[test]
     fn every_field_is_its_own() {
         let mut bytes = record(Wire::OomMark, 0);
-        put(&mut bytes, offset_of!(oom::Mark, anon_rss_kb), &11_u64.to_ne_bytes());
-        put(&mut bytes, offset_of!(oom::Mark, tp_anon_rss_kb), &12_u64.to_ne_bytes());
-        put(&mut bytes, offset_of!(oom::Mark, swap_kb), &13_u64.to_ne_bytes());
-        put(&mut bytes, offset_of!(oom::Mark, oom_score_adj), &(-1000_i32).to_ne_bytes());
+        put(
+            &mut bytes,
+            offset_of!(oom::Mark, anon_rss_kb),
+            &11_u64.to_ne_bytes(),
+        );
+        put(
+            &mut bytes,
+            offset_of!(oom::Mark, tp_anon_rss_kb),
+            &12_u64.to_ne_bytes(),
+        );
+        put(
+            &mut bytes,
+            offset_of!(oom::Mark, swap_kb),
+            &13_u64.to_ne_bytes(),
+        );
+        put(
+            &mut bytes,
+            offset_of!(oom::Mark, oom_score_adj),
+            &(-1000_i32).to_ne_bytes(),
+        );
         let flags = oom::MARK_FILLED | oom::MARK_RSS_APPROX;
-        put(&mut bytes, offset_of!(oom::Mark, flags), &flags.to_ne_bytes());
+        put(
+            &mut bytes,
+            offset_of!(oom::Mark, flags),
+            &flags.to_ne_bytes(),
+        );
         let victim = offset_of!(oom::Mark, victim);
-        put(&mut bytes, victim + offset_of!(Task, tid), &43_u32.to_ne_bytes());
-        put(&mut bytes, victim + offset_of!(Task, pid), &42_u32.to_ne_bytes());
+        put(
+            &mut bytes,
+            victim + offset_of!(Task, tid),
+            &43_u32.to_ne_bytes(),
+        );
+        put(
+            &mut bytes,
+            victim + offset_of!(Task, pid),
+            &42_u32.to_ne_bytes(),
+        );
         put(&mut bytes, victim + offset_of!(Task, comm), b"eater\0rest");
         let stack = offset_of!(oom::Mark, trigger_user);
-        put(&mut bytes, stack + offset_of!(Stack, len), &2_i32.to_ne_bytes());
-        put(&mut bytes, stack + offset_of!(Stack, frames) + 8, &99_u64.to_ne_bytes());
-        let Ok(Record::Event(Event { kind: EventKind::Mark(mark), .. })) = decode(&bytes, 9) else {
+        put(
+            &mut bytes,
+            stack + offset_of!(Stack, len),
+            &2_i32.to_ne_bytes(),
+        );
+        put(
+            &mut bytes,
+            stack + offset_of!(Stack, frames) + 8,
+            &99_u64.to_ne_bytes(),
+        );
+        let Ok(Record::Event(Event {
+            kind: EventKind::Mark(mark),
+            ..
+        })) = decode(&bytes, 9)
+        else {
             panic!("no mark");
         };
         assert_eq!(mark.memory.anon_rss_kb, Some(11));
         assert_eq!(mark.tracepoint.anon_rss_kb, Some(12));
         assert_eq!(mark.memory.swap_kb, Some(13));
         assert_eq!(mark.oom_score_adj, Some(-1000));
-        assert_eq!((mark.source, mark.rss_approximate), (MarkSource::Signal, true));
+        assert_eq!(
+            (mark.source, mark.rss_approximate),
+            (MarkSource::Signal, true)
+        );
         assert_eq!((mark.victim.pid, mark.victim.tid), (42, 43));
         assert_eq!(mark.victim.comm.as_bytes(), b"eater");
         assert_eq!(mark.trigger_user, [0, 99]);
@@ -376,7 +442,11 @@ mod tests {
         assert_eq!(decode(&bytes, 0), Err(DecodeError::Number(0)));
         put(&mut bytes, offset_of!(Header, len), &8_u32.to_ne_bytes());
         assert_eq!(decode(&bytes, 0), Err(DecodeError::Length(8)));
-        put(&mut bytes, offset_of!(Header, version), &99_u16.to_ne_bytes());
+        put(
+            &mut bytes,
+            offset_of!(Header, version),
+            &99_u16.to_ne_bytes(),
+        );
         assert_eq!(decode(&bytes, 0), Err(DecodeError::Version(99)));
         assert_eq!(decode(&[], 0), Err(DecodeError::Short(0)));
     }

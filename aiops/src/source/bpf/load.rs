@@ -66,7 +66,11 @@ impl Loaded {
     fn is_attached(&self, program: &str) -> bool {
         let wanted = HOOKS.iter().filter(|hook| hook.program == program);
         let mut names = wanted.map(|hook| hook.name);
-        names.any(|name| self.hooks.iter().any(|hook| hook.name == name && hook.attached))
+        names.any(|name| {
+            self.hooks
+                .iter()
+                .any(|hook| hook.name == name && hook.attached)
+        })
     }
 }
 
@@ -75,8 +79,18 @@ impl Loaded {
 /// # Errors
 /// See [`StartError`]; a missing hook is an error only when it is the mark's.
 pub(super) fn load(options: &Options) -> Result<Loaded, StartError> {
+    lift_memlock();
     let loaded = tracefs::with_tracefs(|tracefs| load_here(tracefs, options));
     loaded.map_err(StartError::from_tracefs)?
+}
+
+/// Before Linux 5.11 maps count as locked memory. Where it is not permitted, creating them says so.
+fn lift_memlock() {
+    let unlimited = rustix::process::Rlimit {
+        current: None,
+        maximum: None,
+    };
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Memlock, unlimited);
 }
 
 fn load_here(tracefs: &Tracefs, options: &Options) -> Result<Loaded, StartError> {
@@ -120,7 +134,8 @@ fn attach_all(
 ) -> Result<Loaded, StartError> {
     let mut ebpf = create(object, layout, btf, fills, verbose)?;
     let mut hooks = Vec::with_capacity(HOOKS.len());
-    let (last, first): (Vec<&Hook>, Vec<&Hook>) = HOOKS.iter().partition(|hook| hook.program == MARK);
+    let (last, first): (Vec<&Hook>, Vec<&Hook>) =
+        HOOKS.iter().partition(|hook| hook.program == MARK);
     for hook in first.into_iter().chain(last) {
         let skipped = hook.program == SIGNAL && !fills;
         let attached = if skipped {
@@ -166,7 +181,9 @@ fn create(
         // Nobody writes messages: one page, the least that a ring may have.
         loader.map_max_entries("AYA_LOGS", 4096);
     }
-    loader.load(object).map_err(|error| StartError::from_load(&error))
+    loader
+        .load(object)
+        .map_err(|error| StartError::from_load(&error))
 }
 
 /// Loads one program and attaches it; the error is a line for people.
@@ -178,7 +195,9 @@ fn attach(ebpf: &mut Ebpf, hook: &Hook, btf: Option<&Btf>) -> Result<(), String>
         Attach::Tracepoint { category, name } => {
             let program: &mut TracePoint = program.try_into().map_err(|error| brief(&error))?;
             program.load().map_err(|error| brief(&error))?;
-            program.attach(category, name).map_err(|error| brief(&error))?;
+            program
+                .attach(category, name)
+                .map_err(|error| brief(&error))?;
         }
         Attach::BtfTracepoint { name } => {
             let btf = btf.ok_or_else(|| "this kernel has no BTF".to_owned())?;
@@ -201,13 +220,15 @@ pub(super) fn brief(error: &dyn Error) -> String {
     let mut next = Some(error);
     while let Some(error) = next {
         let message = error.to_string();
-        let (first, log) = message.split_once("Verifier output:").unwrap_or((&message, ""));
+        let (first, log) = message
+            .split_once("Verifier output:")
+            .unwrap_or((&message, ""));
         if !text.is_empty() {
             text.push_str(": ");
         }
         text.push_str(first.trim().trim_end_matches('.'));
-        let said = log.lines().map(str::trim).filter(|line| !line.is_empty());
-        if let Some(line) = said.filter(|line| !line.starts_with("processed ")).last() {
+        let mut said = log.lines().map(str::trim).rev();
+        if let Some(line) = said.find(|line| !line.is_empty() && !line.starts_with("processed ")) {
             text.push_str(": ");
             text.push_str(line);
         }

@@ -101,8 +101,12 @@ impl StartError {
                 "a container's seccomp profile or kernel lockdown forbids it: run on the host, or with --privileged"
             }
             Self::Memlock(_) => "raise the limit: `ulimit -l unlimited`",
-            Self::Tracefs(_) => "run as root on the host: `mount -t tracefs tracefs /sys/kernel/tracing`",
-            Self::NoMarkVictim => "a kernel of 4.14 or later with CONFIG_TRACEPOINTS is needed; `aiops analyze oom` reads the log instead",
+            Self::Tracefs(_) => {
+                "run as root on the host: `mount -t tracefs tracefs /sys/kernel/tracing`"
+            }
+            Self::NoMarkVictim => {
+                "a kernel of 4.14 or later with CONFIG_TRACEPOINTS is needed; `aiops analyze oom` reads the log instead"
+            }
             Self::Hook(..) | Self::Load(_) => "`aiops doctor` shows what works on this kernel",
             Self::Object(..) => "unset AIOPS_BPF_OBJECT to use the built-in object",
             Self::Reader(_) => "check the limits on threads and open files (`ulimit -u -n`)",
@@ -181,20 +185,25 @@ impl Tracer {
     ///
     /// # Errors
     /// See [`StartError`].
-    pub fn start(options: &Options, sink: Sink, lives: mpsc::Sender<Life>) -> Result<Self, StartError> {
+    pub fn start(
+        options: &Options,
+        sink: Sink,
+        lives: mpsc::Sender<Life>,
+    ) -> Result<Self, StartError> {
         let mut loaded = load::load(options)?;
         let oom = take_ring(&mut loaded.ebpf, "OOM")?;
         let life = take_ring(&mut loaded.ebpf, "LIFE")?;
         let losses = take_map(&mut loaded.ebpf, "LOSSES")?;
-        let losses = PerCpuArray::try_from(losses).map_err(|error| StartError::Load(load::brief(&error)))?;
+        let losses =
+            PerCpuArray::try_from(losses).map_err(|error| StartError::Load(load::brief(&error)))?;
         let messages = options
             .verbose
             .then(|| EbpfLogger::init(&mut loaded.ebpf).ok())
             .flatten();
         let counts = Arc::new(ring::Counts::default());
         let oom = ring::start_oom(oom, sink, Arc::clone(&counts)).map_err(StartError::Reader)?;
-        let life =
-            ring::start_life(life, messages, lives, Arc::clone(&counts)).map_err(StartError::Reader)?;
+        let life = ring::start_life(life, messages, lives, Arc::clone(&counts))
+            .map_err(StartError::Reader)?;
         Ok(Self {
             ebpf: loaded.ebpf,
             hooks: loaded.hooks,
@@ -302,6 +311,9 @@ fn count_losses(map: &PerCpuArray<MapData, u64>, counts: &ring::Counts, ts_ns: N
         .iter()
         .map(|(cause, name)| row(name, sums[*cause as usize]))
         .collect();
-    lost.push(row("undecodable", counts.undecodable.load(Ordering::Relaxed)));
+    lost.push(row(
+        "undecodable",
+        counts.undecodable.load(Ordering::Relaxed),
+    ));
     Losses { ts_ns, seen, lost }
 }

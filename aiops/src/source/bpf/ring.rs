@@ -112,14 +112,20 @@ pub(super) fn monotonic_ns() -> Nanos {
 ///
 /// # Errors
 /// When the thread or its event loop cannot be made.
-pub(super) fn start_oom(ring: RingBuf<MapData>, sink: Sink, counts: Arc<Counts>) -> io::Result<OomReader> {
+pub(super) fn start_oom(
+    ring: RingBuf<MapData>,
+    sink: Sink,
+    counts: Arc<Counts>,
+) -> io::Result<OomReader> {
     let (commands, orders) = tokio_mpsc::unbounded_channel();
     let (started, ready) = mpsc::channel();
     let thread = std::thread::Builder::new()
         .name("aiops-oom".to_owned())
         .spawn(move || {
             set_real_time();
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_io()
+                .build();
             match runtime {
                 Ok(runtime) => runtime.block_on(oom_loop(ring, &sink, &counts, orders, &started)),
                 Err(error) => drop(started.send(Err(error))),
@@ -139,9 +145,11 @@ async fn oom_loop(
     mut orders: tokio_mpsc::UnboundedReceiver<Flush>,
     started: &mpsc::Sender<io::Result<()>>,
 ) {
-    let mut ring = match AsyncFd::try_with_interest(ring, Interest::READABLE) {
+    // SAFETY: the ring keeps its map, and so the same open descriptor, as long as it lives.
+    let registered = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
+    let mut ring = match registered {
         Ok(ring) => ring,
-        Err(error) => return drop(started.send(Err(error.into_parts().1))),
+        Err(error) => return drop(started.send(Err(error.into()))),
     };
     let mut batch = Batch::new();
     // Whoever started this may have gone away meanwhile; then `orders` is closed.
@@ -246,5 +254,11 @@ fn set_real_time() -> bool {
         sched_priority: FIFO_PRIORITY,
     };
     // SAFETY: 0 is the calling thread, and the parameter outlives the call.
-    unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &raw const param) == 0 }
+    unsafe {
+        libc::sched_setscheduler(
+            0,
+            libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK,
+            &raw const param,
+        ) == 0
+    }
 }
