@@ -16,7 +16,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail};
 
-use crate::tally::Tally;
+use crate::util::Tally;
 
 /// A kernel series and the Debian suite that has it.
 struct Series {

@@ -9,6 +9,7 @@ mod bench;
 mod bpf;
 mod demo;
 mod dist;
+mod kernels;
 mod layers;
 mod setup;
 mod test;

@@ -22,7 +22,7 @@ use std::time::Instant;
 use anyhow::bail;
 
 use crate::kernels::{self, Kernel};
-use crate::tally::Tally;
+use crate::util::Tally;
 use boot::Ending;
 
 /// Boots of one scenario that may end without a verdict.
@@ -66,7 +66,7 @@ pub(crate) fn run(args: &[String]) -> anyhow::Result<Tally> {
     let plan = Plan::parse(args)?;
     if !boot::has_qemu() {
         eprintln!("SKIPPED: vm: {} is not installed", boot::QEMU);
-        return Ok(Tally::skipped_one());
+        return Ok(Tally::SKIPPED);
     }
     let image = image::build()?;
     let mut tally = Tally::default();
