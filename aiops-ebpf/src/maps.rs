@@ -25,7 +25,7 @@ pub const OOM_BYTES: u32 = 512 * 1024;
 #[map]
 pub static OOM: RingBuf = RingBuf::with_byte_size(OOM_BYTES, 0);
 
-/// Processes that come and go: 3,600 between two looks of its reader, which is not woken.
+/// Processes that come and go: 3,200 between two looks of its reader, which is not woken.
 #[map]
 pub static LIFE: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
 

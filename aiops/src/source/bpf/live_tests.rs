@@ -549,3 +549,28 @@ fn a_verbose_tracer_hears_the_programs() {
     let wanted = format!("marked {pid} (task {pid})");
     assert!(heard.contains(&wanted), "{heard:?}");
 }
+
+#[test]
+fn kills_at_once_are_all_captured() {
+    let Some(mut trace) = Trace::start(&Options::default()) else {
+        return;
+    };
+    let groups: Vec<Cgroup> = (0..4).filter_map(|_| Cgroup::new()).collect();
+    let kill = |cgroup: &Cgroup| (0..8).map(|_| cgroup.kill_one()).collect::<Vec<u32>>();
+    let pids: Vec<u32> = std::thread::scope(|scope| {
+        let kills: Vec<_> = groups
+            .iter()
+            .map(|cgroup| scope.spawn(move || kill(cgroup)))
+            .collect();
+        let pids = kills.into_iter().map(|kill| kill.join().unwrap());
+        pids.flatten().collect()
+    });
+    trace.collect();
+    for pid in &pids {
+        let (_, mark) = trace.mark(*pid).expect("every kill is captured");
+        assert_eq!(mark.source, MarkSource::Signal, "{pid}");
+        assert!(trace.has_exit(*pid), "{pid}");
+    }
+    let losses = trace.tracer.stop();
+    assert_eq!(lost(&losses), 0, "{losses:?}");
+}
