@@ -73,10 +73,32 @@ pub fn hint(error: impl Into<anyhow::Error>, remedy: impl Into<String>) -> anyho
 static QUIET: AtomicBool = AtomicBool::new(false);
 static VERBOSE: AtomicU8 = AtomicU8::new(0);
 
-/// Sets `-q` and the number of `-v`.
+/// Sets `-q` and the number of `-v`. With `-v`, what the BPF programs say through the `log` crate is shown.
 pub fn set_verbosity(quiet: bool, verbose: u8) {
     QUIET.store(quiet, Ordering::Relaxed);
     VERBOSE.store(verbose, Ordering::Relaxed);
+    if verbose > 0 && log::set_logger(&KernelSide).is_ok() {
+        log::set_max_level(if verbose > 1 {
+            log::LevelFilter::Trace
+        } else {
+            log::LevelFilter::Debug
+        });
+    }
+}
+
+/// Where the `log` crate's messages go.
+struct KernelSide;
+
+impl log::Log for KernelSide {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        line("bpf: ", &record.args().to_string());
+    }
+
+    fn flush(&self) {}
 }
 
 /// How many `-v` were given.

@@ -68,9 +68,7 @@ impl Sources {
         if controller.is_none() {
             notes.push("no memory cgroup controller: limits and cgroups are unknown".to_owned());
         }
-        if !tracer.btf() {
-            notes.push("no BTF: only the tracepoint's own fields and the trigger's stacks".to_owned());
-        }
+        notes.extend_from_slice(tracer.notes());
         let identities = IdentityTable::spawn(root.clone(), lives, sink.clone());
         let resolver = Resolver::spawn(sink.clone());
         let sampler = Sampler::spawn(SamplerOptions::new(root.clone()), sink.clone(), controller.clone());
