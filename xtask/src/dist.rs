@@ -98,6 +98,13 @@ mod tests {
     }
 
     #[test]
+    fn real_programs_are_told_apart() {
+        let this = std::env::current_exe().expect("this test program");
+        let bytes = std::fs::read(this).expect("it can be read");
+        assert_eq!(check(&bytes).is_ok(), cfg!(target_feature = "crt-static"));
+    }
+
+    #[test]
     fn other_files_are_refused() {
         let whole = program(1);
         for len in 0..68 {
