@@ -4,6 +4,12 @@
 //! files take the root directory under which `proc` and `sys` stand, so that a captured tree or a
 //! container's host mount reads like the live host.
 
+pub mod buildid;
+pub mod container;
+pub mod identity;
+pub mod maps;
+pub mod procdir;
+
 use crate::model::Item;
 use crate::model::Nanos;
 use crate::model::RawText;
