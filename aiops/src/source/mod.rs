@@ -5,14 +5,19 @@
 //! container's host mount reads like the live host.
 
 pub mod bpf;
-pub mod sampler;
-pub mod procfs;
-pub mod kmsg;
-pub mod host;
-pub mod guard;
-pub mod counters;
-pub mod clock;
+pub mod buildid;
 pub mod cgroup;
+pub mod clock;
+pub mod container;
+pub mod counters;
+pub mod guard;
+pub mod host;
+pub mod identity;
+pub mod kmsg;
+pub mod maps;
+pub mod procdir;
+pub mod procfs;
+pub mod sampler;
 
 use crate::model::Item;
 use crate::model::Nanos;
