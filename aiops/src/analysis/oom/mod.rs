@@ -177,7 +177,7 @@ impl Assembler {
     #[must_use]
     pub fn finish(mut self) -> Outcome {
         self.close(true);
-        self.listed.sort_by(|a, b| a.0.cmp(&b.0));
+        self.listed.sort_by_key(|one| one.0);
         reconcile::outcome(self)
     }
 
