@@ -1,1 +1,3 @@
 //! What the facts mean: pure functions over items; the time comes from the data.
+
+pub mod oom;

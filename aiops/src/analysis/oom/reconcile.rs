@@ -1,0 +1,289 @@
+//! Are all kills accounted for, and how complete was the observation?
+
+use crate::model::Counters;
+use crate::model::LossCount;
+use crate::model::Nanos;
+use crate::msg;
+use crate::report::Accounting;
+use crate::report::oom::CgroupKills;
+use crate::report::oom::Incident;
+use crate::report::oom::LoggedKill;
+use crate::report::oom::OomData;
+use crate::report::oom::Reconciliation;
+
+use super::Assembler;
+use super::Capture;
+use super::Outcome;
+use super::findings;
+use super::joiner::KernelReport;
+use super::joiner::LoggedLine;
+use super::people::below;
+use super::people::text;
+
+/// Counts over the whole observation, also of kills that are not listed.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    captured: Vec<(Nanos, Option<u64>, Option<String>)>,
+    already_exiting: u64,
+    pub(super) filtered: u64,
+    logged: Vec<LoggedLine>,
+    repeated: Vec<(Nanos, u64)>,
+    v2: bool,
+}
+
+impl Tally {
+    pub(super) fn captured(
+        &mut self,
+        hierarchy: Option<u8>,
+        mine: &[Capture],
+        paths: Vec<Option<String>>,
+    ) {
+        self.v2 = hierarchy == Some(2);
+        for (one, path) in mine.iter().zip(paths) {
+            if one.killed() {
+                self.captured.push((one.ts, one.mark.victim.memcg_id, path));
+            } else {
+                self.already_exiting += 1;
+            }
+        }
+    }
+
+    pub(super) fn report(&mut self, report: &KernelReport) {
+        self.logged.extend(report.kills.iter().cloned());
+        if report.repeated > 0 {
+            self.repeated.push((report.first, report.repeated));
+        }
+    }
+
+    fn cgroups(&self, start: &Counters, end: &Counters) -> Vec<CgroupKills> {
+        let mut out = Vec::new();
+        for count in &end.cgroups {
+            let before = start.cgroups.iter().find(|one| one.id == count.id);
+            // A cgroup that was made in between began at 0.
+            let counted = count
+                .oom_kill
+                .saturating_sub(before.map_or(0, |one| one.oom_kill));
+            let path = text(&count.path);
+            let inside = |one: &&(Nanos, Option<u64>, Option<String>)| {
+                one.1 == Some(count.id)
+                    || (self.v2 && one.2.as_deref().is_some_and(|victim| below(victim, &path)))
+            };
+            let captured = self.captured.iter().filter(inside).count() as u64;
+            if counted > 0 || captured > 0 {
+                out.push(CgroupKills {
+                    path,
+                    counted,
+                    captured,
+                });
+            }
+        }
+        out.sort_by(|a, b| a.path.cmp(&b.path));
+        out
+    }
+}
+
+/// Closes the books.
+pub(super) fn outcome(a: Assembler) -> Outcome {
+    let reconciliation = reconcile(&a);
+    let incidents: Vec<Incident> = a
+        .listed
+        .iter()
+        .map(|(_, incident)| incident.clone())
+        .collect();
+    let accounting = accounting(&a, &incidents);
+    let began = a
+        .counters
+        .0
+        .as_ref()
+        .map_or(a.session.started_ns, |c| c.ts_ns);
+    let ended = a.end.as_ref().map_or(a.now, |end| end.ts_ns);
+    let data = OomData {
+        started_at: a.rfc3339(began),
+        ended_at: a.rfc3339(ended),
+        duration_s: Some(super::ms(ended.saturating_sub(began)) / 1000.0),
+        incidents,
+        reconciliation,
+        notes: a.session.notes.clone(),
+    };
+    let findings = findings::findings(&data, &accounting);
+    Outcome {
+        data,
+        findings,
+        accounting,
+        host: a.session.host,
+        command: a.session.command,
+        version: a.session.version,
+    }
+}
+
+fn reconcile(a: &Assembler) -> Reconciliation {
+    let tally = &a.tally;
+    let (start, end) = (a.counters.0.as_ref(), a.counters.1.as_ref());
+    let from = start.map_or(a.session.started_ns, |c| c.ts_ns);
+    let to = end.map_or(a.now, |c| c.ts_ns);
+    // The log may have been read from before the hooks ran, or a little longer than they did.
+    let logged: Vec<_> = tally
+        .logged
+        .iter()
+        .filter(|line| line.captured || (line.ts >= from && line.ts <= to))
+        .collect();
+    let repeated = tally
+        .repeated
+        .iter()
+        .filter(|one| one.0 >= from && one.0 <= to)
+        .map(|one| one.1)
+        .sum();
+    let not_captured: Vec<_> = logged
+        .iter()
+        .filter(|line| !line.captured)
+        .map(|line| LoggedKill {
+            pid: line.pid,
+            comm: line.comm.clone(),
+            at: a.rfc3339(line.ts),
+        })
+        .collect();
+    let counted = start
+        .zip(end)
+        .and_then(|(s, e)| e.oom_kill?.checked_sub(s.oom_kill?));
+    let captured = tally.captured.len() as u64;
+    // The counter was read while kills went on: only those of its span can be in it.
+    let within = tally
+        .captured
+        .iter()
+        .filter(|one| one.0 >= from && one.0 <= to)
+        .count() as u64;
+    let beyond = counted.map_or(0, |n| n.saturating_sub(within + repeated));
+    let mut r = Reconciliation {
+        counted,
+        logged: (!logged.is_empty()).then_some(logged.len() as u64),
+        repeated,
+        captured,
+        filtered: tally.filtered,
+        already_exiting: tally.already_exiting,
+        missed: beyond.max(not_captured.len() as u64),
+        not_captured,
+        cgroups: start
+            .zip(end)
+            .map(|(s, e)| tally.cgroups(s, e))
+            .unwrap_or_default(),
+        agrees: false,
+        notes: Vec::new(),
+    };
+    if r.logged.is_none() && captured == 0 {
+        r.logged = Some(0);
+    }
+    judge(&mut r, within);
+    r
+}
+
+fn judge(r: &mut Reconciliation, within: u64) {
+    let (captured, repeated) = (r.captured, r.repeated);
+    let mut agrees = r.missed == 0;
+    match r.counted {
+        None => r.notes.push(msg!(
+            "the kernel's counter oom_kill could not be compared",
+            "无法与内核计数器 oom_kill 对照"
+        )),
+        Some(counted) if counted != within && counted != within + repeated => {
+            agrees = false;
+            r.notes.push(msg!(
+                "the kernel counted {counted} kills, {within} were captured",
+                "内核计数 {counted} 次，捕获 {within} 次"
+            ));
+        }
+        Some(_) if repeated > 0 => r.notes.push(msg!(
+            "the kernel counts or logs the first victim of a group twice: {repeated} repeated",
+            "内核把一组中的首个进程计数或记录了两次：重复 {repeated} 次"
+        )),
+        Some(_) => {}
+    }
+    match r.logged {
+        Some(logged) if logged != captured => {
+            agrees = false;
+            r.notes.push(msg!("the kernel's log names {logged} kills, {captured} were captured", "内核日志记录 {logged} 次，捕获 {captured} 次"));
+        }
+        None => r.notes.push(msg!("the kernel's log names no kill: it could not be read, or its console level drops such lines", "内核日志中没有相应记录：可能无法读取")),
+        Some(_) => {}
+    }
+    for one in &r.cgroups {
+        let (path, counted, captured) = (&one.path, one.counted, one.captured);
+        if counted != captured && counted != captured + repeated {
+            agrees = false;
+            r.notes.push(msg!(
+                "{path} counted {counted} kills, {captured} were captured in it",
+                "{path} 计数 {counted} 次，其中捕获 {captured} 次"
+            ));
+        }
+    }
+    r.agrees = agrees;
+}
+
+fn accounting(a: &Assembler, incidents: &[Incident]) -> Accounting {
+    let map = |counts: &[LossCount]| {
+        counts
+            .iter()
+            .filter(|one| one.count > 0)
+            .map(|one| (one.name.clone(), one.count))
+            .collect()
+    };
+    let lost = |name: &str| {
+        a.losses
+            .lost
+            .iter()
+            .filter(|one| one.name == name)
+            .map(|one| one.count)
+            .sum::<u64>()
+    };
+    let mut all: crate::report::Counts = map(&a.losses.lost);
+    // These have fields of their own.
+    for name in [
+        "stack_truncated",
+        "stack_failed",
+        "pending_map",
+        "decode_errors",
+    ] {
+        all.remove(name);
+    }
+    let frames = |i: &Incident| {
+        let s = &i.stacks;
+        let same = s.victim_user == s.trigger_user;
+        let user = if same {
+            [].as_slice()
+        } else {
+            s.victim_user.as_slice()
+        };
+        let stacks = [
+            s.trigger_kernel.as_slice(),
+            &s.trigger_user,
+            user,
+            &s.victim_kernel,
+        ];
+        stacks
+            .iter()
+            .flat_map(|stack| stack.iter())
+            .filter(|frame| frame.function.is_none())
+            .count() as u64
+    };
+    let hooks = a.session.hooks.iter().filter(|hook| !hook.attached);
+    let mut out = Accounting {
+        seen: map(&a.losses.seen),
+        lost: all,
+        map_full: lost("pending_map"),
+        stack_truncated: lost("stack_truncated"),
+        stack_failed: lost("stack_failed"),
+        unresolved_frames: incidents.iter().map(frames).sum(),
+        decode_errors: lost("decode_errors"),
+        missing_hooks: hooks.map(|hook| hook.name.clone()).collect(),
+        ..Accounting::default()
+    };
+    [
+        out.skipped_processes.vanished,
+        out.skipped_processes.denied,
+        out.skipped_processes.failed,
+    ] = a.skipped;
+    out.complete = out.lost.is_empty()
+        && out.map_full == 0
+        && out.decode_errors == 0
+        && out.missing_hooks.is_empty();
+    out
+}
