@@ -9,6 +9,7 @@ pub mod container;
 pub mod identity;
 pub mod maps;
 pub mod procdir;
+pub mod symbols;
 
 use crate::model::Item;
 use crate::model::Nanos;
