@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! ffffffff81000000 T _stext
-//! ffffffffc0a01000 t ext4_readdir	[ext4]
+//! ffffffffc0a01000 t ext4_readdir [ext4]
 //! ```
 
 use std::io::BufRead;

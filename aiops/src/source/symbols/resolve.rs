@@ -128,17 +128,23 @@ fn open(dir: Option<&ProcDir>, mapping: &Mapping) -> Option<File> {
         return None;
     }
     let recorded = mapping.build_id.as_ref();
+    let is_file = |file: &File| file.metadata().is_ok_and(|meta| meta.is_file());
     let is_same = |file: &File| {
-        let regular = file.metadata().is_ok_and(|meta| meta.is_file());
-        regular && recorded.is_some_and(|id| buildid::read(file).as_ref() == Some(id))
+        is_file(file) && recorded.is_some_and(|id| buildid::read(file).as_ref() == Some(id))
     };
     let exact = format!("map_files/{:x}-{:x}", mapping.start, mapping.end);
     let live = dir.and_then(|dir| dir.file(exact.as_bytes()).ok());
     let rooted = || dir.and_then(|dir| dir.file(&[b"root", path].concat()).ok());
     let plain = || ProcDir::host_file(path).ok();
-    live.filter(|file| recorded.is_none() || is_same(file))
-        .or_else(|| rooted().filter(is_same))
-        .or_else(|| plain().filter(is_same))
+    live.filter(|file| {
+        if recorded.is_none() {
+            is_file(file)
+        } else {
+            is_same(file)
+        }
+    })
+    .or_else(|| rooted().filter(is_same))
+    .or_else(|| plain().filter(is_same))
 }
 
 fn frames(symbolizer: &Symbolizer, file: &File, module: &Frame) -> Option<Vec<Frame>> {
