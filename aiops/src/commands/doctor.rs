@@ -40,7 +40,7 @@ pub struct Args {
 ///
 /// # Errors
 /// The report cannot be printed.
-pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
+pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let root = &context.root;
     let mut checks = vec![privilege(), btf(root), memory_cgroup(root), swap(root), psi(root), kmsg()];
     let (hooks, tracer_error) = if root == Path::new("/") { probe() } else { (Vec::new(), None) };

@@ -29,7 +29,7 @@ pub struct Args {
 
 /// Reports that a recording can give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum ReportArg {
+pub(super) enum ReportArg {
     /// OOM kills, as `trace oom` reports them.
     Oom,
 }
@@ -38,7 +38,7 @@ pub enum ReportArg {
 ///
 /// # Errors
 /// The file is no recording, or nothing in it can be read.
-pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
+pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let mut show = |incident: &Incident| match context.format {
         Format::Jsonl => super::out_incident(incident, context),
         Format::Text | Format::Json => Ok(()),

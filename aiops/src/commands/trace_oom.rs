@@ -57,7 +57,7 @@ pub struct Args {
 ///
 /// # Errors
 /// The tracer cannot run here, or the recording cannot be written.
-pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
+pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let options = session::Options {
         root: context.root.clone(),
         filter: Filter { pids: args.pid.clone(), comms: args.comm.clone(), cgroups: args.cgroup.clone() },

@@ -113,7 +113,7 @@ impl Desk<'_> {
     async fn settle(&mut self, sources: &Sources, items: &mut UnboundedReceiver<Item>, signals: &mut Signals) {
         let end = Some(Instant::now() + LAST_WAIT);
         let mut ticks = tokio::time::interval(TICK);
-        while self.assembler.open() > 0 {
+        while self.assembler.open() > 0 || sources.resolver.pending() > 0 {
             tokio::select! {
                 biased;
                 () = signals.next() => return,

@@ -18,6 +18,7 @@ pub mod maps;
 pub mod procdir;
 pub mod procfs;
 pub mod sampler;
+pub mod symbols;
 
 use crate::model::Item;
 use crate::model::Nanos;

@@ -54,6 +54,14 @@ impl ProcDir {
         Ok(rustix::fs::openat(&self.dir, name, READ, Mode::empty())?.into())
     }
 
+    /// Opens a file of the host by its absolute path, without waiting.
+    ///
+    /// # Errors
+    /// As open(2).
+    pub fn host_file(path: &[u8]) -> io::Result<File> {
+        Ok(rustix::fs::open(path, READ, Mode::empty())?.into())
+    }
+
     /// Where a link such as `exe` points.
     ///
     /// # Errors

@@ -38,7 +38,7 @@ use crate::model::Nanos;
 const SWEEP: Duration = Duration::from_secs(30);
 /// How often the feeding thread looks whether it shall stop.
 const STOP_CHECK: Duration = Duration::from_millis(250);
-/// New programs that wait for being read; more are read at the next request or sweep.
+/// Processes that wait for being read; more than these are read when they are asked for.
 const MAX_WAITING: usize = 4096;
 /// Identities remembered as sent.
 const MAX_SENT: usize = 4096;
@@ -173,14 +173,23 @@ impl Worker {
         let ticks = life.start_ns.map(start_ticks);
         let comm = life.comm.as_bytes();
         match life.kind {
-            LifeKind::Fork { parent } => self.table.fork(life.pid, parent, ticks, comm, now_ns()),
+            LifeKind::Fork { parent } => {
+                if !self.table.knows(parent) {
+                    self.wait_for(life.pid);
+                }
+                self.table.fork(life.pid, parent, ticks, comm, now_ns());
+            }
             LifeKind::Exec => {
                 self.table.exec(life.pid, ticks, comm);
-                if self.waiting.len() < MAX_WAITING {
-                    self.waiting.push_back(life.pid);
-                }
+                self.wait_for(life.pid);
             }
             LifeKind::Exit => self.table.end(life.pid, now_ns()),
+        }
+    }
+
+    fn wait_for(&mut self, pid: u32) {
+        if self.waiting.len() < MAX_WAITING {
+            self.waiting.push_back(pid);
         }
     }
 
@@ -229,6 +238,12 @@ impl Worker {
         self.swept = Instant::now();
         let pids = self.pids();
         self.table.sweep(now_ns(), pids.as_ref());
+        // Born without a word: a fork record was lost.
+        for pid in pids.unwrap_or_default() {
+            if !self.table.knows(pid) {
+                self.wait_for(pid);
+            }
+        }
     }
 
     /// Process ids in ROOT/proc; `None` when it cannot be listed.

@@ -56,7 +56,7 @@ pub(super) fn facts(
     })
 }
 
-/// `Uid:	REAL	EFFECTIVE	SAVED	FILESYSTEM` of /proc/PID/status.
+/// `Uid: REAL EFFECTIVE SAVED FILESYSTEM` (tabs between) of /proc/PID/status.
 fn real_uid(status: &[u8]) -> Option<u32> {
     let mut lines = status.split(|byte| *byte == b'\n');
     let rest = lines.find_map(|line| line.strip_prefix(b"Uid:\t"))?;

@@ -194,6 +194,11 @@ impl Table {
         all.find(|entry| entry.owns(ticks))
     }
 
+    /// Whether it is in the table and alive.
+    pub(super) fn knows(&self, pid: u32) -> bool {
+        self.live.contains_key(&pid)
+    }
+
     /// Forgets what is too old, and ends what is not in `alive` (when that is known).
     pub(super) fn sweep(&mut self, now: Nanos, alive: Option<&HashSet<u32>>) {
         if let Some(alive) = alive {

@@ -77,6 +77,24 @@ fn a_dead_process_is_known_as_it_was_alive() {
 }
 
 #[test]
+fn a_process_that_nobody_asked_for_is_known_from_the_scan() {
+    let mut child = sleeper();
+    let pid = child.id();
+    while std::fs::read(format!("/proc/{pid}/cmdline")).unwrap() != b"sleep\x00600\x00" {}
+    let (table, lives, mut items) = start();
+    std::thread::sleep(Duration::from_millis(500));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    lives.send(life(pid, LifeKind::Exit)).unwrap();
+    table.request(pid, None);
+    let dead = next(&mut items).unwrap();
+    table.stop();
+    let cmdline = [RawText::from("sleep"), RawText::from("600")];
+    assert_eq!((dead.pid, dead.cmdline.as_slice()), (pid, &cmdline[..]));
+    assert!(dead.exe.is_some() && dead.cgroup.is_some() && dead.mappings.is_empty());
+}
+
+#[test]
 fn a_child_is_its_parent_until_it_runs_a_program() {
     let mut table = Table::default();
     let own = std::process::id();
