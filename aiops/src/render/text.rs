@@ -252,7 +252,7 @@ impl Out {
             .map(|(paint, row)| (*paint, row.iter().map(|cell| self.clean(cell)).collect()))
             .collect();
         let shown = fit(&table.columns, &cells, self.inner().saturating_sub(2));
-        let titles = table
+        let titles: Vec<String> = table
             .columns
             .iter()
             .map(|column| column.title.to_owned())
@@ -266,7 +266,7 @@ impl Out {
     fn table_row(
         &mut self,
         paint: Paint,
-        row: &Vec<String>,
+        row: &[String],
         columns: &[Column],
         shown: &[Option<usize>],
     ) {

@@ -8,7 +8,7 @@ pub fn size_kb(kb: u64) -> String {
     for (unit, shift) in UNITS {
         let one = 1u64 << shift;
         if kb >= one {
-            if kb % one == 0 {
+            if kb.is_multiple_of(one) {
                 return format!("{} {unit}", kb >> shift);
             }
             return format!("{} {unit}", three_digits(kb as f64 / one as f64));
