@@ -148,7 +148,7 @@ fn indented(value: &Value, depth: usize, out: &mut String) {
             match member {
                 Value::Array(rows) if ROWS.contains(&key.as_str()) && !rows.is_empty() => {
                     block('[', ']', depth + 1, rows, out, |row, out| {
-                        compact(row, " ", out)
+                        compact(row, " ", out);
                     });
                 }
                 _ => indented(member, depth + 1, out),

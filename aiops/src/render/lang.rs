@@ -306,6 +306,12 @@ const TERMS: &[(Group, &str, &str, &str)] = &[
     (Group::Missing, "reaped", "the end of reaping", "收割完成"),
     (
         Group::Missing,
+        "wake-reaper",
+        "the waking of the OOM reaper",
+        "唤醒 OOM reaper",
+    ),
+    (
+        Group::Missing,
         "identity",
         "the victim's identity",
         "受害者身份信息",
@@ -324,12 +330,7 @@ const TERMS: &[(Group, &str, &str, &str)] = &[
     ),
     (Group::Missing, "stacks", "stacks", "调用栈数据"),
     (Group::Missing, "symbols", "names of functions", "函数名"),
-    (
-        Group::Unkillable,
-        "adj-minus-1000",
-        "protected (oom_score_adj −1000)",
-        "受保护 (oom_score_adj −1000)",
-    ),
+    (Group::Unkillable, "adj-minus-1000", "protected", "受保护"),
     (
         Group::Unkillable,
         "kernel-thread",

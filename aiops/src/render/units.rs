@@ -6,10 +6,9 @@
 pub fn size_kb(kb: u64) -> String {
     const UNITS: [(&str, u32); 3] = [("TiB", 30), ("GiB", 20), ("MiB", 10)];
     for (unit, shift) in UNITS {
-        // From 0.9995 of a unit on, so that rounding never shows 1024 of the smaller one.
         let one = 1u64 << shift;
         if kb >= one {
-            if kb % one == 0 {
+            if kb.is_multiple_of(one) {
                 return format!("{} {unit}", kb >> shift);
             }
             return format!("{} {unit}", three_digits(kb as f64 / one as f64));
@@ -180,8 +179,8 @@ mod tests {
 
     #[test]
     fn curves_begin_at_zero() {
-        let points: Vec<_> = (0..8)
-            .map(|i| (f64::from(i), u64::from(i.unsigned_abs()) * 10))
+        let points: Vec<_> = (0..8u32)
+            .map(|i| (f64::from(i), u64::from(i) * 10))
             .collect();
         assert_eq!(sparkline(&points, 20, true).unwrap(), "▁▂▃▄▅▆▇█");
         assert_eq!(sparkline(&points, 4, true).unwrap(), "▂▄▆█");

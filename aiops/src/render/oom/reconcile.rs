@@ -14,7 +14,7 @@ pub(super) fn write(reconciliation: &Reconciliation, out: &mut Out) {
     );
     let captured = reconciliation.captured;
     let text = msg!(
-        "{counted} kills counted by the kernel, {logged} logged, {captured} captured",
+        "kills: {counted} counted by the kernel, {logged} logged, {captured} captured",
         "内核计数 {counted} 次，日志记录 {logged} 次，捕获 {captured} 次"
     );
     let verdict = if reconciliation.agrees {
