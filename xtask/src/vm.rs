@@ -28,6 +28,14 @@ use boot::Ending;
 /// Boots of one scenario that may end without a verdict.
 const BOOTS: u32 = 3;
 
+/// How a scenario ended that did not fail.
+enum Outcome {
+    /// With what is worth knowing about it.
+    Passed(String),
+    /// This kernel cannot do it, and why.
+    Skipped(String),
+}
+
 /// What is asked for.
 struct Plan {
     kernels: Vec<String>,
@@ -91,10 +99,13 @@ fn all_scenarios(kernel: &Kernel, image: &Path, scenarios: &[String], tally: &mu
         let begun = Instant::now();
         let name = format!("vm {} {scenario}", kernel.series);
         match one_scenario(&name, kernel, image, scenario) {
-            Ok(notes) => {
-                let seconds = begun.elapsed().as_secs();
-                println!("{name}: passed in {seconds} s{notes}");
+            Ok(Outcome::Passed(how)) => {
+                println!("{name}: passed{how} ({} s)", begun.elapsed().as_secs());
                 tally.passed += 1;
+            }
+            Ok(Outcome::Skipped(why)) => {
+                println!("SKIPPED: {name}: {why}");
+                tally.skipped += 1;
             }
             Err(error) => {
                 println!("{name}: FAILED: {error:#}");
@@ -110,7 +121,7 @@ fn one_scenario(
     kernel: &Kernel,
     image: &Path,
     scenario: &str,
-) -> anyhow::Result<String> {
+) -> anyhow::Result<Outcome> {
     let mut lost = 0;
     let mut first_failure: Option<String> = None;
     loop {
@@ -124,10 +135,15 @@ fn one_scenario(
                 }
                 bail!("no verdict after {BOOTS} boots: {why}");
             }
-            Ending::Frames(frames) => match check::check(scenario, &frames) {
-                Ok(notes) => return Ok(with_first(&notes, first_failure.as_deref())),
-                Err(error) => format!("{error:#}\n  all of it: {}", log.display()),
-            },
+            Ending::Frames(frames) => {
+                if let Some(why) = check::skipped(&frames) {
+                    return Ok(Outcome::Skipped(why));
+                }
+                match check::check(scenario, &frames) {
+                    Ok(notes) => return Ok(passed(&notes, first_failure.as_deref())),
+                    Err(error) => format!("{error:#}\n  all of it: {}", log.display()),
+                }
+            }
         };
         if let Some(first) = first_failure {
             bail!("twice. First: {first}\n  second: {bad}");
@@ -137,11 +153,11 @@ fn one_scenario(
     }
 }
 
-fn with_first(notes: &str, first: Option<&str>) -> String {
-    first.map_or_else(
+fn passed(notes: &str, first: Option<&str>) -> Outcome {
+    Outcome::Passed(first.map_or_else(
         || notes.to_owned(),
-        |first| format!(" at the second attempt{notes}\n  the first failed: {first}"),
-    )
+        |first| format!(" at the second attempt{notes}; the first failed: {first}"),
+    ))
 }
 
 /// Stem of the files that a boot leaves: what the machine sent, and its console.

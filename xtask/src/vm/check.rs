@@ -38,6 +38,11 @@ fn expected(scenario: &str) -> Expected {
     }
 }
 
+/// Why a scenario cannot run on this kernel at all, when process 1 found so.
+pub(super) fn skipped(frames: &Frames) -> Option<String> {
+    frames.contains_key("skip").then(|| text(frames, "skip"))
+}
+
 /// Judges what a machine sent. `Ok` holds notes for the log, `Err` the first thing that is wrong, with
 /// what aiops said to people.
 pub(super) fn check(scenario: &str, frames: &Frames) -> anyhow::Result<String> {
@@ -66,7 +71,7 @@ fn judge(scenario: &str, frames: &Frames) -> anyhow::Result<String> {
     let lines = kmsg::killed_lines(&text(frames, "kmsg"));
     check_victims(incident, &victims(frames), &lines, &expected)?;
     check_incident(incident, &expected)?;
-    check_reconciliation(&live["data"]["reconciliation"], expected.kills)?;
+    check_reconciliation(&live["data"]["reconciliation"], expected.kills, lines.len())?;
     check_replay(frames, &facts, &live)?;
     Ok(notes(&facts, incident))
 }
@@ -217,15 +222,19 @@ fn check_incident(incident: &Value, expected: &Expected) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn check_reconciliation(reconciliation: &Value, kills: usize) -> anyhow::Result<()> {
-    let kills = u64::try_from(kills)?;
+/// Of a group kill the kernel marks, logs and counts the first victim twice (`oom_kill_process` kills it
+/// alone, then `mem_cgroup_scan_tasks` comes upon it again): 4 counted for 3 killed. `logged` is the
+/// number of its lines.
+fn check_reconciliation(reconciliation: &Value, kills: usize, logged: usize) -> anyhow::Result<()> {
+    let (kills, logged) = (u64::try_from(kills)?, u64::try_from(logged)?);
     let number = |name: &str| reconciliation[name].as_u64();
     ensure!(
         number("captured") == Some(kills),
         "captured: {reconciliation}"
     );
+    let counted = number("counted");
     ensure!(
-        number("counted") == Some(kills),
+        counted == Some(kills) || counted == Some(logged),
         "counted: {reconciliation}"
     );
     ensure!(number("missed") == Some(0), "missed: {reconciliation}");

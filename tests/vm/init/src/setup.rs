@@ -15,9 +15,9 @@ const TRACEFS: &str = "/sys/kernel/tracing";
 
 /// What every scenario needs before it can even report.
 pub(crate) fn basics() -> anyhow::Result<()> {
-    mount(c"devtmpfs", "/dev", None).or_else(already_mounted)?;
-    mount(c"proc", "/proc", None)?;
-    mount(c"sysfs", "/sys", None)?;
+    mount(c"devtmpfs", "/dev").or_else(already_mounted)?;
+    mount(c"proc", "/proc")?;
+    mount(c"sysfs", "/sys")?;
     fs::create_dir_all("/tmp")?;
     quiet_console();
     Ok(())
@@ -33,26 +33,37 @@ fn already_mounted(error: anyhow::Error) -> anyhow::Result<()> {
 
 /// tracefs at its usual place.
 pub(crate) fn tracefs() -> anyhow::Result<()> {
-    mount(c"tracefs", TRACEFS, None)
+    mount(c"tracefs", TRACEFS)
 }
 
 /// The unified hierarchy, with the memory controller for the groups in it.
 pub(crate) fn cgroup2() -> anyhow::Result<()> {
-    mount(c"cgroup2", CGROUPS, None)?;
+    mount(c"cgroup2", CGROUPS)?;
     let control = format!("{CGROUPS}/cgroup.subtree_control");
     fs::write(&control, "+memory").with_context(|| format!("cannot write {control}"))
 }
 
-/// The old hierarchy of the memory controller, where old distributions and containers have it.
-pub(crate) fn cgroup1_memory() -> anyhow::Result<()> {
-    mount(c"tmpfs", CGROUPS, None)?;
+/// The old hierarchy of the memory controller, where old distributions and containers have it. `false`
+/// when the kernel was built without it (possible since 6.11, and so in Debian's 6.12).
+pub(crate) fn cgroup1_memory() -> anyhow::Result<bool> {
+    mount(c"tmpfs", CGROUPS)?;
     let memory = format!("{CGROUPS}/memory");
     fs::create_dir(&memory)?;
-    mount(c"cgroup", &memory, Some(c"memory"))
+    match rustix::mount::mount(
+        c"cgroup",
+        &memory,
+        c"cgroup",
+        MountFlags::empty(),
+        c"memory",
+    ) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::INVAL) => Ok(false),
+        Err(error) => Err(error).context("cannot mount the memory controller's cgroups"),
+    }
 }
 
-fn mount(kind: &CStr, place: &str, options: Option<&CStr>) -> anyhow::Result<()> {
-    rustix::mount::mount(kind, place, kind, MountFlags::empty(), options)
+fn mount(kind: &CStr, place: &str) -> anyhow::Result<()> {
+    rustix::mount::mount(kind, place, kind, MountFlags::empty(), None)
         .with_context(|| format!("cannot mount {} on {place}", kind.to_string_lossy()))
 }
 

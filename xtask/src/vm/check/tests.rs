@@ -111,3 +111,12 @@ fn a_replay_that_differs_is_found_and_named() {
     let error = verdict(&report(), &replay).expect_err("one has more");
     assert!(format!("{error:#}").contains("/data/incidents/0/kills/0/uid"));
 }
+
+#[test]
+fn a_group_kill_may_be_counted_as_often_as_it_is_logged_but_not_more() {
+    let reconciliation =
+        |counted: u64| json!({"counted": counted, "captured": 3, "missed": 0, "agrees": true});
+    assert!(check_reconciliation(&reconciliation(3), 3, 4).is_ok());
+    assert!(check_reconciliation(&reconciliation(4), 3, 4).is_ok());
+    assert!(check_reconciliation(&reconciliation(5), 3, 4).is_err());
+}
