@@ -20,7 +20,12 @@ use crate::render::lang;
 
 /// The memory flight recorder for Linux: which process was killed, by which code, why, and what to do next.
 #[derive(Debug, Parser)]
-#[command(name = "aiops", version, propagate_version = true, disable_help_subcommand = true)]
+#[command(
+    name = "aiops",
+    version,
+    propagate_version = true,
+    disable_help_subcommand = true
+)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -114,7 +119,9 @@ impl Context {
             (None, Format::Json | Format::Jsonl) => Lang::En,
         };
         let stdout = std::io::stdout();
-        let columns = rustix::termios::tcgetwinsize(&stdout).ok().map(|size| usize::from(size.ws_col));
+        let columns = rustix::termios::tcgetwinsize(&stdout)
+            .ok()
+            .map(|size| usize::from(size.ws_col));
         Self {
             format,
             style: Style::choose(lang, color, env, stdout.is_terminal(), columns),
@@ -128,21 +135,33 @@ impl Context {
 #[must_use]
 pub fn main() -> Exit {
     // The helper that names addresses is started by ourselves and has no options.
-    if std::env::args_os().nth(1).is_some_and(|first| first == "symbolize") {
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|first| first == "symbolize")
+    {
         return crate::commands::symbolize::run()
             .map_or_else(|error| diag::report_error(&error), |()| Exit::Done);
     }
-    let cli = match Cli::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
+    let cli = match Cli::command()
+        .try_get_matches()
+        .and_then(|matches| Cli::from_arg_matches(&matches))
+    {
         Ok(cli) => cli,
         Err(error) => {
             // Nobody can be told when the output is gone.
             let _ = error.print();
-            return if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            return if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Done
+            };
         }
     };
     diag::set_verbosity(cli.global.quiet, cli.global.verbose);
     let context = Context::new(&cli.global);
-    cli.command.run(&context).unwrap_or_else(|error| diag::report_error(&error))
+    cli.command
+        .run(&context)
+        .unwrap_or_else(|error| diag::report_error(&error))
 }
 
 /// Reads a duration of the contract: `90s`, `5m`, `24h`, `7d`, `250ms`, or a bare `0`.
@@ -153,7 +172,9 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     if text == "0" {
         return Ok(Duration::ZERO);
     }
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let seconds_per_unit = match unit {
         "ms" => 0.001,
@@ -164,7 +185,9 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         "" => return Err("a unit is missing: 90s, 5m, 24h, 7d".to_owned()),
         other => return Err(format!("unknown unit '{other}': use ms, s, m, h, d")),
     };
-    let number: f64 = number.parse().map_err(|_| format!("'{number}' is not a number"))?;
+    let number: f64 = number
+        .parse()
+        .map_err(|_| format!("'{number}' is not a number"))?;
     Duration::try_from_secs_f64(number * seconds_per_unit).map_err(|error| error.to_string())
 }
 
@@ -172,7 +195,11 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 mod tests {
     use super::*;
 
-    fn each_command(command: &clap::Command, path: &str, check: &mut dyn FnMut(&clap::Command, &str)) {
+    fn each_command(
+        command: &clap::Command,
+        path: &str,
+        check: &mut dyn FnMut(&clap::Command, &str),
+    ) {
         for sub in command.get_subcommands() {
             let path = format!("{path} {}", sub.get_name());
             if sub.has_subcommands() {
@@ -193,18 +220,30 @@ mod tests {
         let mut seen = 0;
         each_command(&Cli::command(), "aiops", &mut |command, path| {
             seen += 1;
-            let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let after = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
             assert!(command.get_about().is_some(), "{path}");
-            assert!(after.matches(path).count() >= 2, "{path} shows no two examples: {after}");
+            assert!(
+                after.matches(path).count() >= 2,
+                "{path} shows no two examples: {after}"
+            );
         });
         assert!(seen >= 3);
     }
 
     #[test]
     fn durations_of_the_contract() {
-        for (text, seconds) in
-            [("90s", 90.0), ("5m", 300.0), ("24h", 86_400.0), ("7d", 604_800.0), ("0", 0.0), ("250ms", 0.25), ("1.5h", 5400.0)]
-        {
+        for (text, seconds) in [
+            ("90s", 90.0),
+            ("5m", 300.0),
+            ("24h", 86_400.0),
+            ("7d", 604_800.0),
+            ("0", 0.0),
+            ("250ms", 0.25),
+            ("1.5h", 5400.0),
+        ] {
             assert_eq!(duration(text).unwrap().as_secs_f64(), seconds, "{text}");
         }
         for text in ["", "5", "s", "-1s", "5 m", "5w", "1e3s", "..s"] {

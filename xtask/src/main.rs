@@ -11,6 +11,7 @@ mod demo;
 mod dist;
 mod kernels;
 mod layers;
+mod oomlab;
 mod setup;
 mod test;
 mod util;
@@ -33,6 +34,7 @@ const CHORES: &[Chore] = &[
     ("bpf", "build the kernel side [--check: and compare it]", bpf_chore),
     ("layers", "check who uses whom, homes, lengths, paths", layers::run),
     ("vm", "test on other kernels [6.1] [6.12] [SCENARIO]", |args| finish(vm::run(args)?)),
+    ("kernels", "fetch Debian's kernels for vm [5.10] [6.1] [6.12]", |args| finish(kernels::run(args)?)),
     ("bench", "measure under load [oom] [--quick]", |args| finish(bench::run(args)?)),
     ("dist", "the static program to install: target/dist/aiops", dist::run),
 ];
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Some((_, _, run)) => run(rest),
         // The process that the demo wants killed.
         None if name == "grow" => demo::grow(rest),
+        None if name == oomlab::GROW => oomlab::grow(rest),
         None => return usage(),
     };
     match result {

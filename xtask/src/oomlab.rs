@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
-/// Hidden chore that [`Group::grower`] starts: `grow CGROUP.PROCS MIB`.
-pub(crate) const GROW: &str = "grow";
+/// Hidden chore that [`Group::grower`] starts: `grow-fast CGROUP.PROCS MIB`.
+pub(crate) const GROW: &str = "grow-fast";
 
 /// Where cargo puts what it builds.
 pub(crate) fn target_dir() -> PathBuf {

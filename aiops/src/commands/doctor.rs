@@ -42,8 +42,19 @@ pub struct Args {
 /// The report cannot be printed.
 pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let root = &context.root;
-    let mut checks = vec![privilege(), btf(root), memory_cgroup(root), swap(root), psi(root), kmsg()];
-    let (hooks, tracer_error) = if root == Path::new("/") { probe() } else { (Vec::new(), None) };
+    let mut checks = vec![
+        privilege(),
+        btf(root),
+        memory_cgroup(root),
+        swap(root),
+        psi(root),
+        kmsg(),
+    ];
+    let (hooks, tracer_error) = if root == Path::new("/") {
+        probe()
+    } else {
+        (Vec::new(), None)
+    };
     checks.extend(HOOKS.iter().filter_map(|hook| hook_check(hook, &hooks)));
     if let Some(check) = tracer_error {
         checks.insert(1, check);
@@ -58,7 +69,10 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         host: HostInfo::from(&host::read(root)),
         data: DoctorData { checks, commands },
         findings,
-        accounting: Accounting { complete: true, ..Accounting::default() },
+        accounting: Accounting {
+            complete: true,
+            ..Accounting::default()
+        },
     };
     super::print(&report, context, args.exit_code)
 }
@@ -79,42 +93,98 @@ fn check(id: &str, state: CheckState, what: Msg, detail: Option<String>) -> Chec
 
 fn privilege() -> Check {
     let uid = rustix::process::geteuid().as_raw();
-    let state = if uid == 0 { CheckState::Ok } else { CheckState::Failed };
+    let state = if uid == 0 {
+        CheckState::Ok
+    } else {
+        CheckState::Failed
+    };
     Check {
         remedy: (uid != 0).then(|| {
-            msg!("run as root, or give the program CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE", "以 root 运行，或授予 CAP_BPF、CAP_PERFMON 和 CAP_SYS_PTRACE")
+            msg!(
+                "run as root, or give the program CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE",
+                "以 root 运行，或授予 CAP_BPF、CAP_PERFMON 和 CAP_SYS_PTRACE"
+            )
         }),
-        lost: (uid != 0).then(|| msg!("live tracing; replay works for everyone", "实时跟踪；回放无需特权")),
-        ..check("privilege", state, msg!("privilege for live tracing", "实时跟踪所需的权限"), Some(format!("uid {uid}")))
+        lost: (uid != 0).then(|| {
+            msg!(
+                "live tracing; replay works for everyone",
+                "实时跟踪；回放无需特权"
+            )
+        }),
+        ..check(
+            "privilege",
+            state,
+            msg!("privilege for live tracing", "实时跟踪所需的权限"),
+            Some(format!("uid {uid}")),
+        )
     }
 }
 
 fn btf(root: &Path) -> Check {
     let path = root.join("sys/kernel/btf/vmlinux");
     let size = std::fs::metadata(&path).map(|meta| meta.len());
-    let state = if size.is_ok() { CheckState::Ok } else { CheckState::Degraded };
+    let state = if size.is_ok() {
+        CheckState::Ok
+    } else {
+        CheckState::Degraded
+    };
     let missing = size.is_err();
     Check {
-        fallback: missing.then(|| msg!("the tracepoint's own fields", "仅使用 tracepoint 自带的字段")),
-        lost: missing.then(|| msg!("swap, cgroup and gfp of a kill where the kernel's log is silent", "内核日志缺失时，无法得知 swap、cgroup 与 gfp")),
-        remedy: missing.then(|| msg!("use a kernel with CONFIG_DEBUG_INFO_BTF=y", "使用启用 CONFIG_DEBUG_INFO_BTF=y 的内核")),
+        fallback: missing.then(|| {
+            msg!(
+                "the tracepoint's own fields",
+                "仅使用 tracepoint 自带的字段"
+            )
+        }),
+        lost: missing.then(|| {
+            msg!(
+                "swap, cgroup and gfp of a kill where the kernel's log is silent",
+                "内核日志缺失时，无法得知 swap、cgroup 与 gfp"
+            )
+        }),
+        remedy: missing.then(|| {
+            msg!(
+                "use a kernel with CONFIG_DEBUG_INFO_BTF=y",
+                "使用启用 CONFIG_DEBUG_INFO_BTF=y 的内核"
+            )
+        }),
         since: Some("5.4"),
         ..check(
             "btf",
             state,
-            msg!("types of the running kernel (BTF)", "当前内核的类型信息 (BTF)"),
-            Some(size.map_or_else(|error| format!("{}: {error}", path.display()), |size| format!("{size} bytes"))),
+            msg!(
+                "types of the running kernel (BTF)",
+                "当前内核的类型信息 (BTF)"
+            ),
+            Some(size.map_or_else(
+                |error| format!("{}: {error}", path.display()),
+                |size| format!("{size} bytes"),
+            )),
         )
     }
 }
 
 fn memory_cgroup(root: &Path) -> Check {
     let controller = Controller::detect(root);
-    let state = if controller.is_some() { CheckState::Ok } else { CheckState::Degraded };
+    let state = if controller.is_some() {
+        CheckState::Ok
+    } else {
+        CheckState::Degraded
+    };
     let missing = controller.is_none();
     Check {
-        lost: missing.then(|| msg!("limits, use and names of cgroups", "cgroup 的限额、用量与名称")),
-        remedy: missing.then(|| msg!("mount cgroup2, or start the kernel without cgroup_disable=memory", "挂载 cgroup2，或去掉内核参数 cgroup_disable=memory")),
+        lost: missing.then(|| {
+            msg!(
+                "limits, use and names of cgroups",
+                "cgroup 的限额、用量与名称"
+            )
+        }),
+        remedy: missing.then(|| {
+            msg!(
+                "mount cgroup2, or start the kernel without cgroup_disable=memory",
+                "挂载 cgroup2，或去掉内核参数 cgroup_disable=memory"
+            )
+        }),
         ..check(
             "memory-cgroup",
             state,
@@ -126,35 +196,75 @@ fn memory_cgroup(root: &Path) -> Check {
 
 fn swap(root: &Path) -> Check {
     let total = procfs::read_system(root).swap_total_kb;
-    let state = if total.unwrap_or(0) > 0 { CheckState::Ok } else { CheckState::Absent };
-    check("swap", state, msg!("swap space", "交换空间"), total.map(|total| format!("{total} KiB")))
+    let state = if total.unwrap_or(0) > 0 {
+        CheckState::Ok
+    } else {
+        CheckState::Absent
+    };
+    check(
+        "swap",
+        state,
+        msg!("swap space", "交换空间"),
+        total.map(|total| format!("{total} KiB")),
+    )
 }
 
 fn psi(root: &Path) -> Check {
     let known = procfs::read_system(root).psi_some_total_us.is_some();
-    let state = if known { CheckState::Ok } else { CheckState::Degraded };
+    let state = if known {
+        CheckState::Ok
+    } else {
+        CheckState::Degraded
+    };
     Check {
         lost: (!known).then(|| msg!("how long tasks waited for memory", "任务等待内存的时间")),
-        remedy: (!known).then(|| msg!("start the kernel with psi=1 (Linux 4.20 and later)", "使用内核参数 psi=1 启动（Linux 4.20 及以上）")),
+        remedy: (!known).then(|| {
+            msg!(
+                "start the kernel with psi=1 (Linux 4.20 and later)",
+                "使用内核参数 psi=1 启动（Linux 4.20 及以上）"
+            )
+        }),
         since: Some("4.20"),
-        ..check("psi", state, msg!("pressure stall information", "压力停顿信息 (PSI)"), None)
+        ..check(
+            "psi",
+            state,
+            msg!("pressure stall information", "压力停顿信息 (PSI)"),
+            None,
+        )
     }
 }
 
 fn kmsg() -> Check {
     let opened = Kmsg::open();
-    let state = if opened.is_ok() { CheckState::Ok } else { CheckState::Degraded };
+    let state = if opened.is_ok() {
+        CheckState::Ok
+    } else {
+        CheckState::Degraded
+    };
     let missing = opened.is_err();
     Check {
-        lost: missing.then(|| msg!("the kernel's own text of a kill: task table, exact gfp mask, limit", "内核的 OOM 原文：任务表、准确的 gfp、限额")),
-        remedy: missing.then(|| msg!("run as root, or give CAP_SYSLOG; in a container, mount /dev/kmsg", "以 root 运行或授予 CAP_SYSLOG；容器内需挂载 /dev/kmsg")),
+        lost: missing.then(|| {
+            msg!(
+                "the kernel's own text of a kill: task table, exact gfp mask, limit",
+                "内核的 OOM 原文：任务表、准确的 gfp、限额"
+            )
+        }),
+        remedy: missing.then(|| {
+            msg!(
+                "run as root, or give CAP_SYSLOG; in a container, mount /dev/kmsg",
+                "以 root 运行或授予 CAP_SYSLOG；容器内需挂载 /dev/kmsg"
+            )
+        }),
         privilege: Some("CAP_SYSLOG"),
         since: Some("3.5"),
         ..check(
             "kmsg",
             state,
             msg!("the kernel's log", "内核日志"),
-            Some(opened.map_or_else(|error| format!("/dev/kmsg: {error}"), |_| "/dev/kmsg".to_owned())),
+            Some(opened.map_or_else(
+                |error| format!("/dev/kmsg: {error}"),
+                |_| "/dev/kmsg".to_owned(),
+            )),
         )
     }
 }
@@ -169,7 +279,12 @@ fn probe() -> (Vec<HookState>, Option<Check>) {
                 remedy: Some(Msg::new(remedy, remedy)),
                 lost: Some(msg!("live tracing", "实时跟踪")),
                 privilege: Some("CAP_BPF, CAP_PERFMON"),
-                ..check("bpf", CheckState::Failed, msg!("BPF programs", "BPF 程序"), Some(error.to_string()))
+                ..check(
+                    "bpf",
+                    CheckState::Failed,
+                    msg!("BPF programs", "BPF 程序"),
+                    Some(error.to_string()),
+                )
             };
             (Vec::new(), Some(failed))
         }
@@ -185,44 +300,76 @@ fn hook_check(hook: &bpf::hooks::Hook, states: &[HookState]) -> Option<Check> {
         (false, false) => CheckState::Degraded,
     };
     Some(Check {
-        fallback: hook.fallback.filter(|_| !attached).map(|text| Msg::new(text, text)),
+        fallback: hook
+            .fallback
+            .filter(|_| !attached)
+            .map(|text| Msg::new(text, text)),
         lost: (!attached).then(|| Msg::new(hook.lost_en, hook.lost_zh)),
         privilege: Some(hook.privilege),
         since: Some(hook.oldest),
         ..check(
             &format!("hook:{}", hook.name),
             outcome,
-            Msg::new(format!("kernel hook {}", hook.name), format!("内核挂钩 {}", hook.name)),
+            Msg::new(
+                format!("kernel hook {}", hook.name),
+                format!("内核挂钩 {}", hook.name),
+            ),
             state.error.clone(),
         )
     })
 }
 
 fn commands(checks: &[Check], root: &Path) -> Vec<CommandState> {
-    let is = |id: &str, state: CheckState| checks.iter().any(|check| check.id == id && check.state == state);
-    let failed = checks.iter().any(|check| check.state == CheckState::Failed) || root != Path::new("/");
-    let degraded = checks.iter().any(|check| check.state == CheckState::Degraded);
+    let is = |id: &str, state: CheckState| {
+        checks
+            .iter()
+            .any(|check| check.id == id && check.state == state)
+    };
+    let failed =
+        checks.iter().any(|check| check.state == CheckState::Failed) || root != Path::new("/");
+    let degraded = checks
+        .iter()
+        .any(|check| check.state == CheckState::Degraded);
     let trace = match (failed, degraded) {
         (true, _) => CheckState::Failed,
         (false, true) => CheckState::Degraded,
         (false, false) => CheckState::Ok,
     };
     let reason = match trace {
-        CheckState::Failed if is("privilege", CheckState::Failed) => Some(msg!("needs root", "需要 root")),
+        CheckState::Failed if is("privilege", CheckState::Failed) => {
+            Some(msg!("needs root", "需要 root"))
+        }
         CheckState::Failed => Some(msg!("a check above failed", "上面有检查未通过")),
-        CheckState::Degraded => Some(msg!("works, without what is marked above", "可用，但缺少上面标出的部分")),
+        CheckState::Degraded => Some(msg!(
+            "works, without what is marked above",
+            "可用，但缺少上面标出的部分"
+        )),
         CheckState::Ok | CheckState::Absent => None,
     };
     vec![
-        CommandState { command: "trace oom", state: trace, reason },
-        CommandState { command: "replay", state: CheckState::Ok, reason: None },
+        CommandState {
+            command: "trace oom",
+            state: trace,
+            reason,
+        },
+        CommandState {
+            command: "replay",
+            state: CheckState::Ok,
+            reason: None,
+        },
     ]
 }
 
 fn findings(checks: &[Check], commands: &[CommandState]) -> Vec<Finding> {
-    let broken = commands.iter().any(|command| command.state == CheckState::Failed);
+    let broken = commands
+        .iter()
+        .any(|command| command.state == CheckState::Failed);
     let bad = |check: &&Check| matches!(check.state, CheckState::Failed | CheckState::Degraded);
-    let evidence: Vec<Msg> = checks.iter().filter(bad).map(|check| check.what.clone()).collect();
+    let evidence: Vec<Msg> = checks
+        .iter()
+        .filter(bad)
+        .map(|check| check.what.clone())
+        .collect();
     if evidence.is_empty() {
         return Vec::new();
     }
@@ -233,9 +380,17 @@ fn findings(checks: &[Check], commands: &[CommandState]) -> Vec<Finding> {
     };
     vec![Finding {
         id: "doctor-gaps",
-        severity: if broken { Severity::Critical } else { Severity::Warning },
+        severity: if broken {
+            Severity::Critical
+        } else {
+            Severity::Warning
+        },
         title,
         evidence,
-        advice: checks.iter().filter(bad).filter_map(|check| check.remedy.clone()).collect(),
+        advice: checks
+            .iter()
+            .filter(bad)
+            .filter_map(|check| check.remedy.clone())
+            .collect(),
     }]
 }

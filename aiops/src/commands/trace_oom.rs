@@ -60,11 +60,18 @@ pub struct Args {
 pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let options = session::Options {
         root: context.root.clone(),
-        filter: Filter { pids: args.pid.clone(), comms: args.comm.clone(), cgroups: args.cgroup.clone() },
+        filter: Filter {
+            pids: args.pid.clone(),
+            comms: args.comm.clone(),
+            cgroups: args.cgroup.clone(),
+        },
         count: args.count,
         duration: args.duration,
         history_window: args.history_window,
-        record: args.record.clone().map(|path| Record { path, force: args.force }),
+        record: args.record.clone().map(|path| Record {
+            path,
+            force: args.force,
+        }),
     };
     let mut show = |incident: &Incident| match context.format {
         Format::Jsonl => super::out_incident(incident, context),

@@ -38,9 +38,14 @@ const LAST_WAIT: Duration = Duration::from_millis(2500);
 
 /// Runs a live session.
 pub(super) fn observe(options: &Options, show: Show<'_>) -> anyhow::Result<Outcome> {
-    let writer = options.record.as_ref().map(|record| Writer::create(&record.path, record.force));
+    let writer = options
+        .record
+        .as_ref()
+        .map(|record| Writer::create(&record.path, record.force));
     let writer = writer.transpose().map_err(record_error)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let observed = runtime.block_on(run(options, writer, show));
     if observed.is_err()
         && let Some(record) = &options.record
@@ -56,14 +61,27 @@ async fn run(options: &Options, writer: Option<Writer>, show: Show<'_>) -> anyho
     let (sink, mut items) = unbounded_channel();
     let (sources, session) = Sources::start(options, &sink)?;
     drop(sink);
-    let mut desk = Desk { writer, assembler: Assembler::new(), stacks: Stacks::default(), show, gone: false };
+    let mut desk = Desk {
+        writer,
+        assembler: Assembler::new(),
+        stacks: Stacks::default(),
+        show,
+        gone: false,
+    };
     let hooks = session.hooks.iter().filter(|hook| hook.attached).count();
     let all = session.hooks.len();
     desk.take(Item::Session(session), &sources);
     desk.take(Item::Clock(clock::now()), &sources);
-    desk.take(Item::Counters(sources.counters(CountersAt::Start)), &sources);
-    diag::note(&format!("tracing OOM kills with {hooks} of {all} hooks; Ctrl-C ends it with the report"));
-    let reason = desk.watch(options, &sources, &mut items, &mut signals).await;
+    desk.take(
+        Item::Counters(sources.counters(CountersAt::Start)),
+        &sources,
+    );
+    diag::note(&format!(
+        "tracing OOM kills with {hooks} of {all} hooks; Ctrl-C ends it with the report"
+    ));
+    let reason = desk
+        .watch(options, &sources, &mut items, &mut signals)
+        .await;
     desk.settle(&sources, &mut items, &mut signals).await;
     Ok(desk.close(sources, &mut items, reason))
 }
@@ -100,7 +118,10 @@ impl Desk<'_> {
                 _ = ticks.tick() => self.tick(sources),
                 () = wait::until(end) => return EndReason::Duration,
             }
-            if options.count.is_some_and(|count| self.assembler.closed() >= count) {
+            if options
+                .count
+                .is_some_and(|count| self.assembler.closed() >= count)
+            {
                 return EndReason::Count;
             }
             if self.gone {
@@ -110,7 +131,12 @@ impl Desk<'_> {
     }
 
     /// Waits, bounded, for what belongs to open incidents. A second signal ends the waiting.
-    async fn settle(&mut self, sources: &Sources, items: &mut UnboundedReceiver<Item>, signals: &mut Signals) {
+    async fn settle(
+        &mut self,
+        sources: &Sources,
+        items: &mut UnboundedReceiver<Item>,
+        signals: &mut Signals,
+    ) {
         let end = Some(Instant::now() + LAST_WAIT);
         let mut ticks = tokio::time::interval(TICK);
         while self.assembler.open() > 0 || sources.resolver.pending() > 0 {
@@ -125,7 +151,12 @@ impl Desk<'_> {
     }
 
     /// Ends the session: counts first, while the hooks still see every kill, then what is in flight.
-    fn close(mut self, sources: Sources, items: &mut UnboundedReceiver<Item>, reason: EndReason) -> Outcome {
+    fn close(
+        mut self,
+        sources: Sources,
+        items: &mut UnboundedReceiver<Item>,
+        reason: EndReason,
+    ) -> Outcome {
         let counters = sources.counters(CountersAt::End);
         self.take(Item::Counters(counters), &sources);
         self.stacks.give_up(&sources.resolver);
@@ -135,7 +166,10 @@ impl Desk<'_> {
         }
         self.keep(Item::Losses(losses));
         self.keep(Item::Clock(clock::now()));
-        self.keep(Item::End(End { ts_ns: clock::mono_ns(), reason }));
+        self.keep(Item::End(End {
+            ts_ns: clock::mono_ns(),
+            reason,
+        }));
         if let Some(writer) = self.writer.take()
             && let Err(error) = writer.finish()
         {
@@ -151,7 +185,9 @@ impl Desk<'_> {
         if let Some(writer) = &mut self.writer
             && let Err(error) = writer.tick()
         {
-            diag::warn(&format!("{error}; tracing goes on, what was written before is valid"));
+            diag::warn(&format!(
+                "{error}; tracing goes on, what was written before is valid"
+            ));
         }
     }
 
@@ -175,7 +211,9 @@ impl Desk<'_> {
             }
             // The early trigger: who reclaims may soon be dead, so it is looked at now.
             EventKind::Reclaim(reclaim) => {
-                sources.identities.request(reclaim.task.pid, process_start(&reclaim.task));
+                sources
+                    .identities
+                    .request(reclaim.task.pid, process_start(&reclaim.task));
                 sources.sampler.hurry();
             }
             EventKind::Delivery(_) | EventKind::Step(_) => {}
@@ -188,7 +226,9 @@ impl Desk<'_> {
         if let Some(writer) = &mut self.writer
             && let Err(error) = writer.push(&item)
         {
-            diag::warn(&format!("{error}; tracing goes on, what was written before is valid"));
+            diag::warn(&format!(
+                "{error}; tracing goes on, what was written before is valid"
+            ));
         }
         for incident in self.assembler.push(&item) {
             if !self.gone {

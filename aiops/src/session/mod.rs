@@ -67,8 +67,14 @@ pub type Show<'a> = &'a mut dyn FnMut(&Incident) -> std::io::Result<()>;
 /// The tracer cannot run here, or the recording cannot be made; each with its remedy.
 pub fn trace_oom(options: &Options, show: Show<'_>) -> anyhow::Result<Report<OomData>> {
     if options.root != Path::new("/") {
-        let error = anyhow::anyhow!("trace oom: --root {} is no running kernel", options.root.display());
-        return Err(diag::hint(error, "trace on the host itself, and use `aiops replay` for recordings"));
+        let error = anyhow::anyhow!(
+            "trace oom: --root {} is no running kernel",
+            options.root.display()
+        );
+        return Err(diag::hint(
+            error,
+            "trace on the host itself, and use `aiops replay` for recordings",
+        ));
     }
     Ok(report(desk::observe(options, show)?, None))
 }
@@ -90,7 +96,10 @@ pub fn replay_oom(path: &Path, show: Show<'_>) -> anyhow::Result<Report<OomData>
     let damage = reader.damage();
     if !begun && damage.blocks_read == 0 {
         let error = anyhow::anyhow!("{}: nothing in this recording can be read", path.display());
-        return Err(diag::hint(error, "the file was cut off in its first block; copy it again from its host"));
+        return Err(diag::hint(
+            error,
+            "the file was cut off in its first block; copy it again from its host",
+        ));
     }
     let damage = (damage.places > 0 || damage.truncated).then(|| report::Damage {
         blocks_read: damage.blocks_read,
@@ -105,7 +114,11 @@ pub fn replay_oom(path: &Path, show: Show<'_>) -> anyhow::Result<Report<OomData>
 }
 
 fn damage_text(path: &Path, damage: &report::Damage) -> String {
-    let cut = if damage.truncated { ", cut off at its end" } else { "" };
+    let cut = if damage.truncated {
+        ", cut off at its end"
+    } else {
+        ""
+    };
     format!(
         "{}: damaged{cut}: {} blocks read, {} damaged places, {} bytes lost; the report shows what is left",
         path.display(),

@@ -56,13 +56,18 @@ impl Sources {
         let kmsg = match Kmsg::spawn(sink.clone()) {
             Ok(kmsg) => Some(kmsg),
             Err(error) => {
-                notes.push(format!("/dev/kmsg cannot be read ({error}): the kernel's own text is missing"));
+                notes.push(format!(
+                    "/dev/kmsg cannot be read ({error}): the kernel's own text is missing"
+                ));
                 None
             }
         };
         let tracer = Tracer::start(&bpf, sink.clone(), life_sender).map_err(|error| {
             let remedy = error.remedy();
-            diag::hint(anyhow::Error::new(error).context("cannot trace OOM kills"), remedy)
+            diag::hint(
+                anyhow::Error::new(error).context("cannot trace OOM kills"),
+                remedy,
+            )
         })?;
         let controller = Controller::detect(&root).map(Arc::new);
         if controller.is_none() {
@@ -71,7 +76,11 @@ impl Sources {
         notes.extend_from_slice(tracer.notes());
         let identities = IdentityTable::spawn(root.clone(), lives, sink.clone());
         let resolver = Resolver::spawn(sink.clone());
-        let sampler = Sampler::spawn(SamplerOptions::new(root.clone()), sink.clone(), controller.clone());
+        let sampler = Sampler::spawn(
+            SamplerOptions::new(root.clone()),
+            sink.clone(),
+            controller.clone(),
+        );
         let session = Session {
             command: "trace oom".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -84,7 +93,15 @@ impl Sources {
             btf: Some(tracer.btf()),
             notes,
         };
-        let sources = Self { root, controller, tracer, kmsg, identities, resolver, sampler };
+        let sources = Self {
+            root,
+            controller,
+            tracer,
+            kmsg,
+            identities,
+            resolver,
+            sampler,
+        };
         Ok((sources, session))
     }
 
@@ -102,7 +119,10 @@ impl Sources {
         self.identities.stop();
         if let Some(kmsg) = self.kmsg {
             let overruns = kmsg.stop();
-            losses.lost.push(crate::model::LossCount { name: "kmsg_overrun".to_owned(), count: overruns });
+            losses.lost.push(crate::model::LossCount {
+                name: "kmsg_overrun".to_owned(),
+                count: overruns,
+            });
         }
         self.resolver.stop();
         losses

@@ -31,13 +31,20 @@ impl Stacks {
     pub(super) fn event(&mut self, event: &Event, resolver: &Resolver) {
         match &event.kind {
             EventKind::Mark(mark) => {
-                let kernel: Vec<u64> = mark.trigger_kernel.iter().chain(&mark.victim_kernel).copied().collect();
+                let kernel: Vec<u64> = mark
+                    .trigger_kernel
+                    .iter()
+                    .chain(&mark.victim_kernel)
+                    .copied()
+                    .collect();
                 if !kernel.is_empty() {
                     resolver.kernel(kernel);
                 }
                 self.user(mark.trigger.pid, &mark.trigger_user, resolver);
             }
-            EventKind::Delivery(delivery) => self.user(delivery.victim.pid, &delivery.user, resolver),
+            EventKind::Delivery(delivery) => {
+                self.user(delivery.victim.pid, &delivery.user, resolver)
+            }
             EventKind::Step(_) | EventKind::Reclaim(_) => {}
         }
     }
@@ -52,7 +59,12 @@ impl Stacks {
         process.mappings.clone_from(&identity.mappings);
         let waiting = std::mem::take(&mut process.waiting);
         if !waiting.is_empty() {
-            resolver.process(identity.pid, identity.start_ticks, identity.mappings.clone(), waiting);
+            resolver.process(
+                identity.pid,
+                identity.start_ticks,
+                identity.mappings.clone(),
+                waiting,
+            );
         }
     }
 
@@ -73,7 +85,12 @@ impl Stacks {
         if process.mappings.is_empty() {
             process.waiting.extend_from_slice(ips);
         } else {
-            resolver.process(pid, process.start_ticks, process.mappings.clone(), ips.to_vec());
+            resolver.process(
+                pid,
+                process.start_ticks,
+                process.mappings.clone(),
+                ips.to_vec(),
+            );
         }
     }
 
@@ -81,7 +98,11 @@ impl Stacks {
         self.clock += 1;
         let age = self.clock;
         if self.processes.len() >= MOST_PROCESSES && !self.processes.contains_key(&pid) {
-            let oldest = self.processes.iter().min_by_key(|(_, process)| process.age).map(|(pid, _)| *pid);
+            let oldest = self
+                .processes
+                .iter()
+                .min_by_key(|(_, process)| process.age)
+                .map(|(pid, _)| *pid);
             oldest.map(|pid| self.processes.remove(&pid));
         }
         let process = self.processes.entry(pid).or_default();

@@ -13,16 +13,33 @@ use super::procfs;
 
 /// Reads /proc/vmstat and the counts of these cgroups. A cgroup that is gone is left out.
 #[must_use]
-pub fn read(root: &Path, controller: Option<&Controller>, cgroups: &[RawText], at: CountersAt) -> Counters {
+pub fn read(
+    root: &Path,
+    controller: Option<&Controller>,
+    cgroups: &[RawText],
+    at: CountersAt,
+) -> Counters {
     let count = |controller: &Controller, path: &RawText| {
         let sample = controller.sample(path)?;
-        Some(CgroupCount { id: sample.id, path: path.clone(), oom_kill: sample.metrics.oom_kill? })
+        Some(CgroupCount {
+            id: sample.id,
+            path: path.clone(),
+            oom_kill: sample.metrics.oom_kill?,
+        })
     };
     // The host's count comes first: kills between the two readings are then in the cgroups' counts only,
     // and an observation that lost nothing can never look as if it had.
     let oom_kill = procfs::read_system(root).oom_kill;
     let cgroups = controller.map_or_else(Vec::new, |controller| {
-        cgroups.iter().filter_map(|path| count(controller, path)).collect()
+        cgroups
+            .iter()
+            .filter_map(|path| count(controller, path))
+            .collect()
     });
-    Counters { ts_ns: clock::mono_ns(), at, oom_kill, cgroups }
+    Counters {
+        ts_ns: clock::mono_ns(),
+        at,
+        oom_kill,
+        cgroups,
+    }
 }

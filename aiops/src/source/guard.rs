@@ -11,14 +11,22 @@ const ADJUSTMENTS: [&str; 3] = ["-1000", "-999", "-500"];
 #[must_use]
 pub fn protect() -> Vec<String> {
     let mut notes = Vec::new();
-    let set = ADJUSTMENTS.iter().any(|value| fs::write("/proc/self/oom_score_adj", value).is_ok());
+    let set = ADJUSTMENTS
+        .iter()
+        .any(|value| fs::write("/proc/self/oom_score_adj", value).is_ok());
     if !set {
-        notes.push("oom_score_adj cannot be lowered (CAP_SYS_RESOURCE): the tracer may be killed too".to_owned());
+        notes.push(
+            "oom_score_adj cannot be lowered (CAP_SYS_RESOURCE): the tracer may be killed too"
+                .to_owned(),
+        );
     }
     // ONFAULT locks what is used, not the whole binary.
     let flags = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
     if rustix::mm::mlockall(flags).is_err() {
-        notes.push("memory cannot be locked (RLIMIT_MEMLOCK): reading events may stall under pressure".to_owned());
+        notes.push(
+            "memory cannot be locked (RLIMIT_MEMLOCK): reading events may stall under pressure"
+                .to_owned(),
+        );
     }
     notes
 }

@@ -23,7 +23,8 @@ pub fn read(root: &Path) -> Host {
         hostname: text("proc/sys/kernel/hostname"),
         kernel: text("proc/sys/kernel/osrelease"),
         arch: std::env::consts::ARCH.to_owned(),
-        boot_id: line(root, "proc/sys/kernel/random/boot_id").and_then(|id| String::from_utf8(id).ok()),
+        boot_id: line(root, "proc/sys/kernel/random/boot_id")
+            .and_then(|id| String::from_utf8(id).ok()),
         mem_total_kb: procfs::read_system(root).mem_total_kb,
         page_size: u64::try_from(rustix::param::page_size()).ok(),
         ticks_per_s: Some(rustix::param::clock_ticks_per_second()),
@@ -37,7 +38,9 @@ pub fn read(root: &Path) -> Host {
 fn cpus(root: &Path) -> Option<u32> {
     let stat = std::fs::read(root.join("proc/stat")).ok()?;
     let lines = stat.split(|byte| *byte == b'\n');
-    let count = lines.filter(|line| line.starts_with(b"cpu") && line.get(3).is_some_and(u8::is_ascii_digit)).count();
+    let count = lines
+        .filter(|line| line.starts_with(b"cpu") && line.get(3).is_some_and(u8::is_ascii_digit))
+        .count();
     u32::try_from(count).ok().filter(|count| *count > 0)
 }
 
@@ -57,6 +60,9 @@ mod tests {
     #[test]
     fn an_empty_tree_is_an_unknown_host() {
         let host = read(Path::new("/nonexistent"));
-        assert_eq!((host.mem_total_kb, host.cpus, host.boot_id), (None, None, None));
+        assert_eq!(
+            (host.mem_total_kb, host.cpus, host.boot_id),
+            (None, None, None)
+        );
     }
 }

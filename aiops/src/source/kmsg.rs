@@ -56,12 +56,18 @@ impl Kmsg {
         let stop = Arc::new(rustix::event::eventfd(0, EventfdFlags::CLOEXEC)?);
         let overruns = Arc::new(AtomicU64::new(0));
         let (wake, count) = (Arc::clone(&stop), Arc::clone(&overruns));
-        let thread = std::thread::Builder::new().name("kmsg".to_owned()).spawn(move || {
-            while wait(&file, &wake) && drain(&mut file, &sink, &count) {}
-            // What the kernel printed before the stop is still wanted.
-            drain(&mut file, &sink, &count);
-        })?;
-        Ok(Self { stop, overruns, thread })
+        let thread = std::thread::Builder::new()
+            .name("kmsg".to_owned())
+            .spawn(move || {
+                while wait(&file, &wake) && drain(&mut file, &sink, &count) {}
+                // What the kernel printed before the stop is still wanted.
+                drain(&mut file, &sink, &count);
+            })?;
+        Ok(Self {
+            stop,
+            overruns,
+            thread,
+        })
     }
 
     /// Ends reading; everything printed so far is in the sink. Returns how often records were overwritten
@@ -76,7 +82,10 @@ impl Kmsg {
 
 /// Waits for a record; false when the end is asked for.
 fn wait(file: &File, stop: &OwnedFd) -> bool {
-    let mut ready = [PollFd::new(file, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
+    let mut ready = [
+        PollFd::new(file, PollFlags::IN),
+        PollFd::new(stop, PollFlags::IN),
+    ];
     let polled = rustix::event::poll(&mut ready, None);
     polled.is_err() || ready[1].revents().is_empty()
 }
@@ -87,7 +96,9 @@ fn drain(file: &mut File, sink: &Sink, overruns: &AtomicU64) -> bool {
     loop {
         match file.read(&mut buffer) {
             Ok(length) => {
-                let Some(line) = parse(&buffer[..length]) else { continue };
+                let Some(line) = parse(&buffer[..length]) else {
+                    continue;
+                };
                 if line.priority >> 3 == 0 && sink.send(Item::Kmsg(line)).is_err() {
                     return false;
                 }
@@ -109,7 +120,10 @@ fn parse(record: &[u8]) -> Option<KmsgLine> {
     let seq = head.next()?.parse().ok()?;
     let usec: u64 = head.next()?.parse().ok()?;
     let caller = head.find_map(|field| field.strip_prefix("caller=").map(str::to_owned));
-    let text = record[semicolon + 1..].split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let text = record[semicolon + 1..]
+        .split(|byte| *byte == b'\n')
+        .next()
+        .unwrap_or_default();
     Some(KmsgLine {
         ts_ns: usec.saturating_mul(1000),
         seq,
@@ -124,7 +138,9 @@ fn unescape(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((first, tail)) = rest.split_first() {
-        let hex = tail.strip_prefix(b"x").and_then(|hex| std::str::from_utf8(hex.get(..2)?).ok());
+        let hex = tail
+            .strip_prefix(b"x")
+            .and_then(|hex| std::str::from_utf8(hex.get(..2)?).ok());
         match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
             Some(byte) if *first == b'\\' => {
                 out.push(byte);
@@ -148,13 +164,22 @@ mod tests {
     #[test]
     fn a_record_with_caller_and_continuation() {
         let line = parse(b"6,339,5140900,-,caller=T12;a\\x1bb\\x5cc; d\n SUBSYSTEM=x\n").unwrap();
-        assert_eq!((line.seq, line.ts_ns, line.priority), (339, 5_140_900_000, 6));
-        assert_eq!((line.caller.as_deref(), line.text.as_bytes()), (Some("T12"), &b"a\x1bb\\c; d"[..]));
+        assert_eq!(
+            (line.seq, line.ts_ns, line.priority),
+            (339, 5_140_900_000, 6)
+        );
+        assert_eq!(
+            (line.caller.as_deref(), line.text.as_bytes()),
+            (Some("T12"), &b"a\x1bb\\c; d"[..])
+        );
     }
 
     #[test]
     fn user_space_is_not_the_kernel() {
-        assert_eq!(parse(b"12,1,1,-;Killed process 1\n").unwrap().priority >> 3, 1);
+        assert_eq!(
+            parse(b"12,1,1,-;Killed process 1\n").unwrap().priority >> 3,
+            1
+        );
         assert!(parse(b"no record").is_none());
     }
 

@@ -76,12 +76,17 @@ impl Sampler {
     #[must_use]
     pub fn spawn(options: SamplerOptions, sink: Sink, controller: Option<Arc<Controller>>) -> Self {
         let (hurry, signs) = mpsc::sync_channel(1);
-        let thread = std::thread::Builder::new().name("sampler".to_owned()).spawn(move || {
-            if let Ok(reader) = ProcessReader::open(&options.root) {
-                Rounds::new(options, sink, controller, reader).run(&signs);
-            }
-        });
-        Self { hurry, thread: thread.ok() }
+        let thread = std::thread::Builder::new()
+            .name("sampler".to_owned())
+            .spawn(move || {
+                if let Ok(reader) = ProcessReader::open(&options.root) {
+                    Rounds::new(options, sink, controller, reader).run(&signs);
+                }
+            });
+        Self {
+            hurry,
+            thread: thread.ok(),
+        }
     }
 
     /// Tells it that memory is short.
@@ -112,9 +117,23 @@ struct Rounds {
 }
 
 impl Rounds {
-    fn new(options: SamplerOptions, sink: Sink, controller: Option<Arc<Controller>>, reader: ProcessReader) -> Self {
+    fn new(
+        options: SamplerOptions,
+        sink: Sink,
+        controller: Option<Arc<Controller>>,
+        reader: ProcessReader,
+    ) -> Self {
         let largest = Vec::new();
-        Self { options, sink, controller, reader, largest, last_full: None, last_clock: None, hurried_until: None }
+        Self {
+            options,
+            sink,
+            controller,
+            reader,
+            largest,
+            last_full: None,
+            last_clock: None,
+            hurried_until: None,
+        }
     }
 
     fn run(&mut self, signs: &mpsc::Receiver<()>) {
@@ -149,7 +168,12 @@ impl Rounds {
     fn pause(&self, begin: Instant) -> Duration {
         let took = begin.elapsed();
         if self.hurried(Instant::now()) {
-            return self.options.hurried.saturating_sub(took).max(took * (HURRIED_SHARE - 1)).min(self.options.interval);
+            return self
+                .options
+                .hurried
+                .saturating_sub(took)
+                .max(took * (HURRIED_SHARE - 1))
+                .min(self.options.interval);
         }
         self.options.interval.saturating_sub(took)
     }
@@ -165,7 +189,11 @@ impl Rounds {
                 return false;
             }
         }
-        let every = if self.hurried(now) { HURRIED_FULL } else { self.options.full };
+        let every = if self.hurried(now) {
+            HURRIED_FULL
+        } else {
+            self.options.full
+        };
         let full = due(self.last_full, every);
         if full {
             self.last_full = Some(now);
@@ -178,21 +206,41 @@ impl Rounds {
         let ts_ns = clock::mono_ns();
         let system = Some(read_system(&self.options.root));
         let cgroups = self.controller.as_deref().map(cgroups).unwrap_or_default();
-        let (processes, skipped) =
-            if full { self.reader.scan(Wanted::Sizes) } else { self.reader.read(&self.largest, Wanted::Sizes) };
+        let (processes, skipped) = if full {
+            self.reader.scan(Wanted::Sizes)
+        } else {
+            self.reader.read(&self.largest, Wanted::Sizes)
+        };
         if full {
-            let mut by_size: Vec<(u64, u32)> =
-                processes.iter().map(|process| (process.metrics.rss_kb.unwrap_or(0), process.pid)).collect();
+            let mut by_size: Vec<(u64, u32)> = processes
+                .iter()
+                .map(|process| (process.metrics.rss_kb.unwrap_or(0), process.pid))
+                .collect();
             by_size.sort_unstable_by(|a, b| b.cmp(a));
-            self.largest = by_size.into_iter().take(self.options.top).map(|(_, pid)| pid).collect();
+            self.largest = by_size
+                .into_iter()
+                .take(self.options.top)
+                .map(|(_, pid)| pid)
+                .collect();
             self.largest.sort_unstable();
         }
-        Sample { ts_ns, system, cgroups, processes, all_processes: full, skipped }
+        Sample {
+            ts_ns,
+            system,
+            cgroups,
+            processes,
+            all_processes: full,
+            skipped,
+        }
     }
 }
 
 fn cgroups(controller: &Controller) -> Vec<CgroupSample> {
-    controller.limited().iter().filter_map(|path| controller.sample(path)).collect()
+    controller
+        .limited()
+        .iter()
+        .filter_map(|path| controller.sample(path))
+        .collect()
 }
 
 #[cfg(test)]
@@ -223,14 +271,25 @@ mod tests {
     fn the_first_sample_is_of_everything_and_the_next_of_the_largest() {
         let samples = collect(false, Duration::from_millis(1500));
         assert!(samples[0].all_processes);
-        assert!(samples[0].processes.iter().any(|process| process.pid == std::process::id()));
-        assert!(samples.len() >= 2 && !samples[1].all_processes && samples[1].processes.len() <= 20);
+        assert!(
+            samples[0]
+                .processes
+                .iter()
+                .any(|process| process.pid == std::process::id())
+        );
+        assert!(
+            samples.len() >= 2 && !samples[1].all_processes && samples[1].processes.len() <= 20
+        );
         assert!(samples[1].system.is_some());
     }
 
     #[test]
     fn pressure_makes_it_quicker_and_no_more_than_that() {
         let samples = collect(true, Duration::from_millis(2000));
-        assert!((6..=40).contains(&samples.len()), "{} samples in 2 s under pressure", samples.len());
+        assert!(
+            (6..=40).contains(&samples.len()),
+            "{} samples in 2 s under pressure",
+            samples.len()
+        );
     }
 }

@@ -17,7 +17,9 @@ fn bytes(folder: &Path, name: &str) -> Option<u64> {
 
 /// A limit, KiB; `max` and version 1's huge number are none.
 fn limit(folder: &Path, name: &str) -> Option<u64> {
-    bytes(folder, name).filter(|bytes| *bytes < V1_NO_LIMIT).map(|bytes| bytes / 1024)
+    bytes(folder, name)
+        .filter(|bytes| *bytes < V1_NO_LIMIT)
+        .map(|bytes| bytes / 1024)
 }
 
 /// A number, KiB.
@@ -35,7 +37,13 @@ impl Flat {
 
     fn get(&self, key: &str) -> Option<u64> {
         let mut lines = self.0.lines();
-        lines.find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
+        lines.find_map(|line| {
+            line.strip_prefix(key)?
+                .strip_prefix(' ')?
+                .trim()
+                .parse()
+                .ok()
+        })
     }
 
     fn kib(&self, key: &str) -> Option<u64> {
@@ -45,13 +53,21 @@ impl Flat {
 
 /// Whether it has a limit of memory.
 pub(super) fn has_limit(folder: &Path, hierarchy: u8) -> bool {
-    let name = if hierarchy == 1 { "memory.limit_in_bytes" } else { "memory.max" };
+    let name = if hierarchy == 1 {
+        "memory.limit_in_bytes"
+    } else {
+        "memory.max"
+    };
     limit(folder, name).is_some()
 }
 
 /// Its figures, and version 2's `memory.oom.group`.
 pub(super) fn read(folder: &Path, hierarchy: u8) -> (CgroupMetrics, Option<bool>) {
-    if hierarchy == 1 { (version1(folder), None) } else { version2(folder) }
+    if hierarchy == 1 {
+        (version1(folder), None)
+    } else {
+        version2(folder)
+    }
 }
 
 fn version1(folder: &Path) -> CgroupMetrics {
@@ -64,7 +80,9 @@ fn version1(folder: &Path) -> CgroupMetrics {
         limit_kb: limit(folder, "memory.limit_in_bytes"),
         high_kb: None,
         peak_kb: kib(folder, "memory.max_usage_in_bytes"),
-        swap_kb: with_swap.zip(usage).map(|(both, memory)| both.saturating_sub(memory) / 1024),
+        swap_kb: with_swap
+            .zip(usage)
+            .map(|(both, memory)| both.saturating_sub(memory) / 1024),
         swap_limit_kb: limit(folder, "memory.memsw.limit_in_bytes"),
         anon_kb: stat.kib("total_rss"),
         file_kb: stat.kib("total_cache"),
@@ -99,7 +117,10 @@ fn version2(folder: &Path) -> (CgroupMetrics, Option<bool>) {
         psi_some_avg10: procfs::pressure(&pressure, "some avg10"),
         psi_full_avg10: procfs::pressure(&pressure, "full avg10"),
     };
-    (metrics, bytes(folder, "memory.oom.group").map(|flag| flag == 1))
+    (
+        metrics,
+        bytes(folder, "memory.oom.group").map(|flag| flag == 1),
+    )
 }
 
 #[cfg(test)]
@@ -114,14 +135,23 @@ mod tests {
         put("memory.usage_in_bytes", "8192\n");
         put("memory.memsw.usage_in_bytes", "12288\n");
         put("memory.limit_in_bytes", "9223372036854771712\n");
-        put("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n");
+        put(
+            "memory.oom_control",
+            "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n",
+        );
         put("memory.stat", "cache 1\ntotal_cache 4096\ntotal_rss 2048\n");
         let limited = has_limit(&folder, 1);
         let (metrics, group) = read(&folder, 1);
         std::fs::remove_dir_all(&folder).unwrap();
         assert!(!limited);
-        assert_eq!((metrics.usage_kb, metrics.swap_kb, metrics.limit_kb), (Some(8), Some(4), None));
-        assert_eq!((metrics.oom_kill, metrics.file_kb, metrics.anon_kb), (Some(3), Some(4), Some(2)));
+        assert_eq!(
+            (metrics.usage_kb, metrics.swap_kb, metrics.limit_kb),
+            (Some(8), Some(4), None)
+        );
+        assert_eq!(
+            (metrics.oom_kill, metrics.file_kb, metrics.anon_kb),
+            (Some(3), Some(4), Some(2))
+        );
         assert_eq!((group, metrics.psi_some_avg10), (None, None));
     }
 }

@@ -46,7 +46,11 @@ impl Controller {
     #[must_use]
     pub fn detect(root: &Path) -> Option<Self> {
         let (mount, hierarchy) = mounted(root)?;
-        Some(Self { mount, hierarchy, walked: Mutex::default() })
+        Some(Self {
+            mount,
+            hierarchy,
+            walked: Mutex::default(),
+        })
     }
 
     /// Version of its hierarchy: 1 or 2.
@@ -59,8 +63,13 @@ impl Controller {
     #[must_use]
     pub fn folder(&self, path: &RawText) -> Option<PathBuf> {
         let relative = Path::new(OsStr::from_bytes(path.as_bytes()));
-        let inside = relative.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
-        inside.then(|| self.mount.join(relative.strip_prefix("/").unwrap_or(relative)))
+        let inside = relative
+            .components()
+            .all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+        inside.then(|| {
+            self.mount
+                .join(relative.strip_prefix("/").unwrap_or(relative))
+        })
     }
 
     /// Its figures now; `None` when it is gone.
@@ -69,7 +78,12 @@ impl Controller {
         let folder = self.folder(path)?;
         let id = std::fs::metadata(&folder).ok()?.ino();
         let (metrics, oom_group) = figures::read(&folder, self.hierarchy);
-        Some(CgroupSample { path: path.clone(), id, oom_group, metrics })
+        Some(CgroupSample {
+            path: path.clone(),
+            id,
+            oom_group,
+            metrics,
+        })
     }
 
     /// Every cgroup with a limit, found by a walk at most every ten seconds.
@@ -92,7 +106,9 @@ impl Controller {
     }
 
     fn walked<T: Default>(&self, ask: impl FnOnce(&Walked) -> T) -> T {
-        let Ok(mut walked) = self.walked.lock() else { return T::default() };
+        let Ok(mut walked) = self.walked.lock() else {
+            return T::default();
+        };
         if walked.at.is_none_or(|at| at.elapsed() >= WALK_EVERY) {
             *walked = self.walk();
         }
@@ -101,18 +117,26 @@ impl Controller {
 
     /// Breadth first, so that a bound on the number of folders keeps the top of the tree.
     fn walk(&self) -> Walked {
-        let mut found = Walked { at: Some(Instant::now()), ..Walked::default() };
+        let mut found = Walked {
+            at: Some(Instant::now()),
+            ..Walked::default()
+        };
         let mut queue = std::collections::VecDeque::from([PathBuf::from("/")]);
         while let Some(path) = queue.pop_front() {
             let text = RawText::new(path.as_os_str().as_bytes());
-            let Some(folder) = self.folder(&text) else { continue };
+            let Some(folder) = self.folder(&text) else {
+                continue;
+            };
             if let Ok(meta) = std::fs::metadata(&folder) {
                 found.by_id.insert(meta.ino(), text.clone());
             }
             if found.limited.len() < MOST_LIMITED && figures::has_limit(&folder, self.hierarchy) {
                 found.limited.push(text);
             }
-            let entries = std::fs::read_dir(&folder).into_iter().flatten().filter_map(Result::ok);
+            let entries = std::fs::read_dir(&folder)
+                .into_iter()
+                .flatten()
+                .filter_map(Result::ok);
             let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
             for entry in folders {
                 if found.by_id.len() + queue.len() < MOST_FOLDERS {
@@ -131,18 +155,28 @@ impl Controller {
 fn mounted(root: &Path) -> Option<(PathBuf, u8)> {
     let table = std::fs::read(root.join("proc/self/mountinfo")).unwrap_or_default();
     let inside = |mount: &Path| root.join(mount.strip_prefix("/").unwrap_or(mount));
-    let mut places: Vec<(PathBuf, u8)> = table.split(|byte| *byte == b'\n').filter_map(mount_line).collect();
-    for usual in [("/sys/fs/cgroup/memory", 1), ("/sys/fs/cgroup", 2), ("/sys/fs/cgroup/unified", 2)] {
+    let mut places: Vec<(PathBuf, u8)> = table
+        .split(|byte| *byte == b'\n')
+        .filter_map(mount_line)
+        .collect();
+    for usual in [
+        ("/sys/fs/cgroup/memory", 1),
+        ("/sys/fs/cgroup", 2),
+        ("/sys/fs/cgroup/unified", 2),
+    ] {
         places.push((PathBuf::from(usual.0), usual.1));
     }
     // Version 1 first: where it has the memory controller, version 2 cannot.
     places.sort_by_key(|(_, hierarchy)| *hierarchy);
-    let mut places = places.into_iter().map(|(mount, hierarchy)| (inside(&mount), hierarchy));
+    let mut places = places
+        .into_iter()
+        .map(|(mount, hierarchy)| (inside(&mount), hierarchy));
     places.find(|(mount, hierarchy)| match hierarchy {
         1 => mount.join("memory.usage_in_bytes").exists(),
         _ => {
             let list = std::fs::read(mount.join("cgroup.controllers")).unwrap_or_default();
-            list.split(u8::is_ascii_whitespace).any(|word| word == b"memory")
+            list.split(u8::is_ascii_whitespace)
+                .any(|word| word == b"memory")
         }
     })
 }
@@ -156,7 +190,10 @@ fn mount_line(line: &[u8]) -> Option<(PathBuf, u8)> {
         b"cgroup2" => Some((mount, 2)),
         b"cgroup" => {
             let options = words.get(dash + 3)?;
-            options.split(|byte| *byte == b',').any(|option| option == b"memory").then_some((mount, 1))
+            options
+                .split(|byte| *byte == b',')
+                .any(|option| option == b"memory")
+                .then_some((mount, 1))
         }
         _ => None,
     }
@@ -167,7 +204,9 @@ fn unescape(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((first, tail)) = rest.split_first() {
-        let digits = tail.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
+        let digits = tail
+            .get(..3)
+            .and_then(|digits| std::str::from_utf8(digits).ok());
         match digits.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
             Some(byte) if *first == b'\\' => {
                 out.push(byte);
@@ -190,17 +229,31 @@ mod tests {
     fn mount_table_lines() {
         let v1 = mount_line(b"36 35 0:30 / /sys/fs/cg\\040x/memory rw - cgroup cgroup rw,memory");
         assert_eq!(v1, Some((PathBuf::from("/sys/fs/cg x/memory"), 1)));
-        let v2 = mount_line(b"36 35 0:30 / /sys/fs/cgroup rw shared:1 - cgroup2 cgroup2 rw,nsdelegate");
+        let v2 =
+            mount_line(b"36 35 0:30 / /sys/fs/cgroup rw shared:1 - cgroup2 cgroup2 rw,nsdelegate");
         assert_eq!(v2, Some((PathBuf::from("/sys/fs/cgroup"), 2)));
-        assert_eq!(mount_line(b"36 35 0:30 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu"), None);
+        assert_eq!(
+            mount_line(b"36 35 0:30 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu"),
+            None
+        );
         assert_eq!(mount_line(b"garbage"), None);
     }
 
     #[test]
     fn folders_stay_inside_the_mount() {
-        let controller = Controller { mount: PathBuf::from("/m"), hierarchy: 2, walked: Mutex::default() };
-        assert_eq!(controller.folder(&RawText::from("/a/b")), Some(PathBuf::from("/m/a/b")));
-        assert_eq!(controller.folder(&RawText::from("/")), Some(PathBuf::from("/m/")));
+        let controller = Controller {
+            mount: PathBuf::from("/m"),
+            hierarchy: 2,
+            walked: Mutex::default(),
+        };
+        assert_eq!(
+            controller.folder(&RawText::from("/a/b")),
+            Some(PathBuf::from("/m/a/b"))
+        );
+        assert_eq!(
+            controller.folder(&RawText::from("/")),
+            Some(PathBuf::from("/m/"))
+        );
         assert_eq!(controller.folder(&RawText::from("/../a")), None);
     }
 
@@ -209,21 +262,44 @@ mod tests {
         let root = std::env::temp_dir().join(format!("aiops-cg-{}", std::process::id()));
         let leaf = root.join("sys/fs/cgroup/a/b");
         std::fs::create_dir_all(&leaf).unwrap();
-        std::fs::write(root.join("sys/fs/cgroup/cgroup.controllers"), "cpu memory\n").unwrap();
+        std::fs::write(
+            root.join("sys/fs/cgroup/cgroup.controllers"),
+            "cpu memory\n",
+        )
+        .unwrap();
         std::fs::write(leaf.join("memory.max"), "33554432\n").unwrap();
         std::fs::write(leaf.join("memory.current"), "4096\n").unwrap();
-        std::fs::write(leaf.join("memory.events"), "low 0\nhigh 0\nmax 7\noom 1\noom_kill 2\n").unwrap();
+        std::fs::write(
+            leaf.join("memory.events"),
+            "low 0\nhigh 0\nmax 7\noom 1\noom_kill 2\n",
+        )
+        .unwrap();
         std::fs::write(leaf.join("memory.oom.group"), "1\n").unwrap();
         let controller = Controller::detect(&root);
-        let sample = controller.as_ref().and_then(|controller| controller.sample(&RawText::from("/a/b")));
+        let sample = controller
+            .as_ref()
+            .and_then(|controller| controller.sample(&RawText::from("/a/b")));
         let limited = controller.as_ref().map(Controller::limited);
         std::fs::remove_dir_all(&root).unwrap();
         let sample = sample.unwrap();
-        assert_eq!((sample.metrics.limit_kb, sample.metrics.usage_kb), (Some(32_768), Some(4)));
-        assert_eq!((sample.metrics.oom_kill, sample.metrics.failcnt, sample.oom_group), (Some(2), Some(7), Some(true)));
+        assert_eq!(
+            (sample.metrics.limit_kb, sample.metrics.usage_kb),
+            (Some(32_768), Some(4))
+        );
+        assert_eq!(
+            (
+                sample.metrics.oom_kill,
+                sample.metrics.failcnt,
+                sample.oom_group
+            ),
+            (Some(2), Some(7), Some(true))
+        );
         assert_eq!(sample.metrics.high_kb, None);
         assert_eq!(limited.unwrap(), [RawText::from("/a/b")]);
-        assert_eq!(controller.unwrap().by_id(sample.id), Some(RawText::from("/a/b")));
+        assert_eq!(
+            controller.unwrap().by_id(sample.id),
+            Some(RawText::from("/a/b"))
+        );
     }
 
     #[test]

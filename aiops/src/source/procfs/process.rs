@@ -65,7 +65,11 @@ impl ProcessReader {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let proc = rustix::fs::open(root.join("proc"), flags, Mode::empty())?;
         let page_kb = (rustix::param::page_size() / 1024) as u64;
-        Ok(Self { proc, buffer: Vec::with_capacity(8192), page_kb })
+        Ok(Self {
+            proc,
+            buffer: Vec::with_capacity(8192),
+            page_kb,
+        })
     }
 
     /// Every process that has memory, in the order of pids, and what could not be read.
@@ -90,17 +94,22 @@ impl ProcessReader {
     }
 
     fn pids(&self) -> Vec<u32> {
-        let Ok(entries) = rustix::fs::Dir::read_from(&self.proc) else { return Vec::new() };
+        let Ok(entries) = rustix::fs::Dir::read_from(&self.proc) else {
+            return Vec::new();
+        };
         let names = entries.filter_map(Result::ok);
-        let mut pids: Vec<u32> =
-            names.filter_map(|entry| number(entry.file_name().to_bytes())?.try_into().ok()).collect();
+        let mut pids: Vec<u32> = names
+            .filter_map(|entry| number(entry.file_name().to_bytes())?.try_into().ok())
+            .collect();
         pids.sort_unstable();
         pids
     }
 
     fn one(&mut self, pid: u32, wanted: Wanted) -> Result<Option<ProcessSample>, Failure> {
         self.load(pid, "stat")?;
-        let Some((mut sample, flags)) = parse_stat(&self.buffer, self.page_kb) else { return Err(Failure::Failed) };
+        let Some((mut sample, flags)) = parse_stat(&self.buffer, self.page_kb) else {
+            return Err(Failure::Failed);
+        };
         if flags & PF_KTHREAD != 0 {
             return Ok(None);
         }
@@ -111,7 +120,9 @@ impl ProcessReader {
             return Ok(None);
         }
         if self.load(pid, "oom_score_adj").is_ok() {
-            sample.oom_score_adj = std::str::from_utf8(self.buffer.trim_ascii()).ok().and_then(|text| text.parse().ok());
+            sample.oom_score_adj = std::str::from_utf8(self.buffer.trim_ascii())
+                .ok()
+                .and_then(|text| text.parse().ok());
         }
         if wanted == Wanted::All && self.load(pid, "oom_score").is_ok() {
             sample.metrics.oom_score = number(self.buffer.trim_ascii());
@@ -122,7 +133,12 @@ impl ProcessReader {
     /// Reads a whole file into the buffer.
     fn load(&mut self, pid: u32, name: &str) -> Result<(), Failure> {
         let path = CString::new(format!("{pid}/{name}")).map_err(|_| Failure::Failed)?;
-        let file = rustix::fs::openat(&self.proc, &path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let file = rustix::fs::openat(
+            &self.proc,
+            &path,
+            OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
         self.buffer.clear();
         loop {
             self.buffer.reserve(4096);
@@ -142,7 +158,11 @@ fn parse_stat(text: &[u8], page_kb: u64) -> Option<(ProcessSample, u64)> {
     let open = text.iter().position(|byte| *byte == b'(')?;
     let close = text.iter().rposition(|byte| *byte == b')')?;
     let comm = text.get(open + 1..close)?;
-    let fields: Vec<&[u8]> = text.get(close + 2..)?.trim_ascii().split(|byte| *byte == b' ').collect();
+    let fields: Vec<&[u8]> = text
+        .get(close + 2..)?
+        .trim_ascii()
+        .split(|byte| *byte == b' ')
+        .collect();
     let field = |index: usize| fields.get(index - 3).copied().and_then(number);
     let sample = ProcessSample {
         pid: number(text[..open].trim_ascii())?.try_into().ok()?,
@@ -167,9 +187,15 @@ fn parse_stat(text: &[u8], page_kb: u64) -> Option<(ProcessSample, u64)> {
 /// `Key:\t  123 kB` lines, by the `status:` keys of [`ProcessMetrics::METRICS`], and the real uid.
 fn parse_status(text: &[u8], sample: &mut ProcessSample) {
     for line in text.split(|byte| *byte == b'\n') {
-        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else {
+            continue;
+        };
         let (key, rest) = line.split_at(colon);
-        let value = rest[1..].trim_ascii().split(u8::is_ascii_whitespace).next().and_then(number);
+        let value = rest[1..]
+            .trim_ascii()
+            .split(u8::is_ascii_whitespace)
+            .next()
+            .and_then(number);
         if key == b"Uid" {
             sample.uid = value.and_then(|uid| uid.try_into().ok());
             continue;
@@ -178,8 +204,15 @@ fn parse_status(text: &[u8], sample: &mut ProcessSample) {
         if value.is_none() || !matches!(key.first(), Some(b'V' | b'R' | b'T')) {
             continue;
         }
-        let wanted = |source: &str| source.strip_prefix("status:").is_some_and(|name| name.as_bytes() == key);
-        if let Some(metric) = ProcessMetrics::METRICS.iter().find(|metric| wanted(metric.source)) {
+        let wanted = |source: &str| {
+            source
+                .strip_prefix("status:")
+                .is_some_and(|name| name.as_bytes() == key)
+        };
+        if let Some(metric) = ProcessMetrics::METRICS
+            .iter()
+            .find(|metric| wanted(metric.source))
+        {
             (metric.set)(&mut sample.metrics, value);
         }
     }
@@ -198,11 +231,20 @@ mod tests {
     #[test]
     fn a_name_with_parentheses_and_a_newline() {
         let (sample, flags) = parse_stat(STAT, 4).unwrap();
-        assert_eq!((sample.pid, sample.ppid, sample.state, sample.start_ticks), (42, 1, Some('S'), 777));
+        assert_eq!(
+            (sample.pid, sample.ppid, sample.state, sample.start_ticks),
+            (42, 1, Some('S'), 777)
+        );
         assert_eq!(sample.comm.as_bytes(), b"a) (b\n");
         let metrics = sample.metrics;
-        assert_eq!((metrics.rss_kb, metrics.vm_size_kb, metrics.threads), (Some(10_240), Some(102_400), Some(3)));
-        assert_eq!((metrics.minflt, metrics.majflt, metrics.cpu_ticks), (Some(100), Some(5), Some(42)));
+        assert_eq!(
+            (metrics.rss_kb, metrics.vm_size_kb, metrics.threads),
+            (Some(10_240), Some(102_400), Some(3))
+        );
+        assert_eq!(
+            (metrics.minflt, metrics.majflt, metrics.cpu_ticks),
+            (Some(100), Some(5), Some(42))
+        );
         assert_eq!(flags & PF_KTHREAD, 0);
     }
 
@@ -210,8 +252,14 @@ mod tests {
     fn an_old_status_leaves_gaps() {
         let (mut sample, _) = parse_stat(STAT, 4).unwrap();
         parse_status(b"Name:\ta\nUid:\t1000\t0\t0\t0\nVmRSS:\t    2048 kB\nVmSwap:\t  64 kB\nRssAnonymous:\t1 kB\n", &mut sample);
-        assert_eq!((sample.uid, sample.metrics.rss_kb, sample.metrics.swap_kb), (Some(1000), Some(2048), Some(64)));
-        assert_eq!((sample.metrics.anon_kb, sample.metrics.shmem_kb), (None, None));
+        assert_eq!(
+            (sample.uid, sample.metrics.rss_kb, sample.metrics.swap_kb),
+            (Some(1000), Some(2048), Some(64))
+        );
+        assert_eq!(
+            (sample.metrics.anon_kb, sample.metrics.shmem_kb),
+            (None, None)
+        );
     }
 
     #[test]
@@ -219,8 +267,15 @@ mod tests {
         let mut reader = ProcessReader::open(Path::new("/")).unwrap();
         let begin = Instant::now();
         let (samples, skipped) = reader.scan(Wanted::Sizes);
-        println!("full scan: {} processes, {} µs, {skipped:?}", samples.len(), begin.elapsed().as_micros());
-        let own = samples.iter().find(|sample| sample.pid == std::process::id()).unwrap();
+        println!(
+            "full scan: {} processes, {} µs, {skipped:?}",
+            samples.len(),
+            begin.elapsed().as_micros()
+        );
+        let own = samples
+            .iter()
+            .find(|sample| sample.pid == std::process::id())
+            .unwrap();
         assert!(own.metrics.rss_kb > Some(0) && own.metrics.anon_kb > Some(0));
         assert!(samples.is_sorted_by_key(|sample| sample.pid));
         assert_eq!(skipped.failed, 0);
@@ -231,7 +286,13 @@ mod tests {
         let mut reader = ProcessReader::open(Path::new("/")).unwrap();
         let (samples, skipped) = reader.read(&[u32::MAX - 1], Wanted::All);
         assert!(samples.is_empty());
-        assert_eq!(skipped, Skipped { vanished: 1, ..Skipped::default() });
+        assert_eq!(
+            skipped,
+            Skipped {
+                vanished: 1,
+                ..Skipped::default()
+            }
+        );
     }
 
     proptest! {

@@ -9,7 +9,12 @@ use crate::model::SystemMetrics;
 pub fn read_system(root: &Path) -> SystemMetrics {
     let proc = root.join("proc");
     let read = |name: &str| std::fs::read(proc.join(name)).unwrap_or_default();
-    parse(&read("meminfo"), &read("vmstat"), &read("pressure/memory"), &read("loadavg"))
+    parse(
+        &read("meminfo"),
+        &read("vmstat"),
+        &read("pressure/memory"),
+        &read("loadavg"),
+    )
 }
 
 fn parse(meminfo: &[u8], vmstat: &[u8], psi: &[u8], loadavg: &[u8]) -> SystemMetrics {
@@ -19,9 +24,16 @@ fn parse(meminfo: &[u8], vmstat: &[u8], psi: &[u8], loadavg: &[u8]) -> SystemMet
     for metric in SystemMetrics::METRICS {
         let value = match metric.source.split_once(':') {
             Some(("meminfo", key)) => find(&meminfo, key),
-            Some(("vmstat", key)) => key.strip_suffix('*').map_or_else(|| find(&vmstat, key), |head| sum(&vmstat, head)),
+            Some(("vmstat", key)) => key
+                .strip_suffix('*')
+                .map_or_else(|| find(&vmstat, key), |head| sum(&vmstat, head)),
             Some(("psi", key)) => pressure(psi, key),
-            Some(("loadavg", _)) => hundredths(loadavg.split(|byte| *byte == b' ').next().unwrap_or_default()),
+            Some(("loadavg", _)) => hundredths(
+                loadavg
+                    .split(|byte| *byte == b' ')
+                    .next()
+                    .unwrap_or_default(),
+            ),
             _ => None,
         };
         (metric.set)(&mut set, value);
@@ -35,21 +47,30 @@ fn pairs(text: &[u8]) -> Vec<(&[u8], u64)> {
 }
 
 fn pair(line: &[u8]) -> Option<(&[u8], u64)> {
-    let mut words = line.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
+    let mut words = line
+        .split(|byte| *byte == b' ')
+        .filter(|word| !word.is_empty());
     let key = words.next()?;
     let value = number(words.next()?)?;
     Some((key.strip_suffix(b":").unwrap_or(key), value))
 }
 
 fn find(pairs: &[(&[u8], u64)], key: &str) -> Option<u64> {
-    pairs.iter().find(|(name, _)| *name == key.as_bytes()).map(|(_, value)| *value)
+    pairs
+        .iter()
+        .find(|(name, _)| *name == key.as_bytes())
+        .map(|(_, value)| *value)
 }
 
 /// Older kernels count per zone (`pgscan_direct_normal`): a sum over everything that begins with `head`.
 /// `pgscan_direct_throttle` counts something else.
 fn sum(pairs: &[(&[u8], u64)], head: &str) -> Option<u64> {
     let wanted = |name: &[u8]| name.starts_with(head.as_bytes()) && !name.ends_with(b"_throttle");
-    let mut values = pairs.iter().filter(|(name, _)| wanted(name)).map(|(_, value)| *value).peekable();
+    let mut values = pairs
+        .iter()
+        .filter(|(name, _)| wanted(name))
+        .map(|(_, value)| *value)
+        .peekable();
     values.peek()?;
     Some(values.fold(0, u64::saturating_add))
 }
@@ -57,10 +78,18 @@ fn sum(pairs: &[(&[u8], u64)], head: &str) -> Option<u64> {
 /// `some avg10=0.12 avg60=… total=123`: an average in hundredths, a total as it is.
 pub(crate) fn pressure(text: &[u8], key: &str) -> Option<u64> {
     let (kind, field) = key.split_once(' ')?;
-    let line = text.split(|byte| *byte == b'\n').find(|line| line.starts_with(kind.as_bytes()))?;
+    let line = text
+        .split(|byte| *byte == b'\n')
+        .find(|line| line.starts_with(kind.as_bytes()))?;
     let words = line.split(|byte| *byte == b' ');
-    let value = words.filter_map(|word| word.strip_prefix(field.as_bytes())?.strip_prefix(b"=")).next()?;
-    if field == "total" { number(value) } else { hundredths(value) }
+    let value = words
+        .filter_map(|word| word.strip_prefix(field.as_bytes())?.strip_prefix(b"="))
+        .next()?;
+    if field == "total" {
+        number(value)
+    } else {
+        hundredths(value)
+    }
 }
 
 /// `12.34` as 1234.
@@ -68,7 +97,11 @@ fn hundredths(text: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(text).ok()?;
     let (whole, part) = text.trim().split_once('.')?;
     let part: u64 = part.get(..2)?.parse().ok()?;
-    whole.parse::<u64>().ok()?.checked_mul(100)?.checked_add(part)
+    whole
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(100)?
+        .checked_add(part)
 }
 
 /// A decimal number.
@@ -90,17 +123,48 @@ mod tests {
             b"some avg10=1.25 avg60=0.00 avg300=0.00 total=77\nfull avg10=0.50 avg60=0.00 avg300=0.00 total=33\n",
             b"0.42 0.30 0.20 1/234 567\n",
         );
-        assert_eq!((set.mem_total_kb, set.mem_available_kb, set.active_anon_kb), (Some(16_330_000), Some(123), Some(7)));
-        assert_eq!((set.pswpin, set.oom_kill, set.pgscan_direct, set.workingset_refault), (Some(5), Some(3), Some(10), Some(3)));
-        assert_eq!((set.psi_some_avg10, set.psi_full_avg10, set.psi_full_total_us), (Some(125), Some(50), Some(33)));
+        assert_eq!(
+            (set.mem_total_kb, set.mem_available_kb, set.active_anon_kb),
+            (Some(16_330_000), Some(123), Some(7))
+        );
+        assert_eq!(
+            (
+                set.pswpin,
+                set.oom_kill,
+                set.pgscan_direct,
+                set.workingset_refault
+            ),
+            (Some(5), Some(3), Some(10), Some(3))
+        );
+        assert_eq!(
+            (
+                set.psi_some_avg10,
+                set.psi_full_avg10,
+                set.psi_full_total_us
+            ),
+            (Some(125), Some(50), Some(33))
+        );
         assert_eq!(set.load1, Some(42));
     }
 
     #[test]
     fn an_old_kernel_leaves_gaps_not_zeros() {
-        let set = parse(b"MemTotal: 100 kB\nMemFree: 50 kB\n", b"pgscan_direct_dma 1\npgscan_direct_normal 2\n", b"", b"");
+        let set = parse(
+            b"MemTotal: 100 kB\nMemFree: 50 kB\n",
+            b"pgscan_direct_dma 1\npgscan_direct_normal 2\n",
+            b"",
+            b"",
+        );
         assert_eq!((set.mem_free_kb, set.pgscan_direct), (Some(50), Some(3)));
-        assert_eq!((set.mem_available_kb, set.psi_some_avg10, set.oom_kill, set.load1), (None, None, None, None));
+        assert_eq!(
+            (
+                set.mem_available_kb,
+                set.psi_some_avg10,
+                set.oom_kill,
+                set.load1
+            ),
+            (None, None, None, None)
+        );
     }
 
     #[test]
