@@ -158,9 +158,34 @@ pub(super) fn captures(
     Ok(())
 }
 
+/// Keeps the kernel's OOM reports off the console, which costs milliseconds per kill on a serial one and
+/// is not what is measured. The log has them all the same. Restored when dropped.
+struct QuietConsole(Option<String>);
+
+impl QuietConsole {
+    const LEVELS: &str = "/proc/sys/kernel/printk";
+
+    fn new() -> Self {
+        let levels = std::fs::read_to_string(Self::LEVELS).ok();
+        if levels.is_some() {
+            let _ = std::fs::write(Self::LEVELS, "1");
+        }
+        Self(levels)
+    }
+}
+
+impl Drop for QuietConsole {
+    fn drop(&mut self) {
+        if let Some(levels) = &self.0 {
+            let _ = std::fs::write(Self::LEVELS, levels);
+        }
+    }
+}
+
 /// The delay from the hook to user space, on a quiet machine and beside two busy loops.
 pub(super) fn latency(bench: &Bench, table: &mut Table) -> anyhow::Result<()> {
     let count = bench.choose(40, 200);
+    let _quiet = QuietConsole::new();
     for (name, loops) in [("quiet", 0), ("two busy loops", 2)] {
         let stop = AtomicBool::new(false);
         let report = std::thread::scope(|scope| {
@@ -187,7 +212,12 @@ pub(super) fn latency(bench: &Bench, table: &mut Table) -> anyhow::Result<()> {
         };
         let figure = format!("median {median:.0} us, p99 {p99:.0} us");
         let kept = median < 100.0 && p99 < 1000.0;
-        table.budget(&what, figure, "median <100 us, p99 <1 ms", kept);
+        table.budget(
+            &what,
+            figure,
+            "median <100 us, p99 <1 ms (quiet console)",
+            kept,
+        );
     }
     Ok(())
 }

@@ -110,6 +110,12 @@ impl Tracer {
         read_json(&self.out)
     }
 
+    /// The same, when it may have something to complain about: its report counts, not its exit code.
+    pub(super) fn finish_complaining(mut self) -> anyhow::Result<Value> {
+        self.end(rustix::process::Signal::INT)?;
+        read_json(&self.out).with_context(|| self.talk().trim().to_owned())
+    }
+
     /// Sends a signal and waits for the end.
     pub(super) fn end(&mut self, signal: rustix::process::Signal) -> anyhow::Result<ExitStatus> {
         let pid = rustix::process::Pid::from_raw(i32::try_from(self.child.id())?);
