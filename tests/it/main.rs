@@ -2,6 +2,8 @@
 //!
 //! What needs root and BPF says `SKIPPED` where it cannot run; `AIOPS_REQUIRE_BPF=1` makes that a failure.
 
+#![expect(clippy::print_stdout, reason = "a skipped part is said aloud")]
+
 mod cli;
 mod oom_live;
 mod replay;

@@ -1,8 +1,118 @@
-//! Place of `cargo xtask bench`, which the branch `vm` fills.
+//! `cargo xtask bench oom [--quick] [--markdown]`: what `aiops trace oom` costs and keeps up with.
+//!
+//! Runs on this machine: kills happen in memory cgroups made for it, of 16 MB each. Every figure is
+//! printed beside its budget. A budget that is a promise (all kills captured, none lost, recordings
+//! that survive) fails the chore; one that depends on the machine (latency, CPU, memory) is only marked.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a chore talks to its user"
+)]
 
+mod faults;
+mod load;
+mod peers;
+mod table;
+mod tracer;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+
+use crate::oomlab::{self, Group};
 use crate::util::Tally;
+use table::Table;
 
-/// Fails until it is filled.
+/// What all parts of the benchmark share.
+struct Bench {
+    aiops: PathBuf,
+    /// Holds recordings and reports; removed at the end.
+    folder: PathBuf,
+    quick: bool,
+    /// Progress goes to stderr; a table for a document wants none.
+    chatty: bool,
+}
+
+impl Bench {
+    fn say(&self, what: &str) {
+        if self.chatty {
+            eprintln!("bench: {what}");
+        }
+    }
+
+    /// A file or folder of this run.
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    fn choose<T>(&self, quick: T, full: T) -> T {
+        if self.quick { quick } else { full }
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// The chore.
 pub(crate) fn run(args: &[String]) -> anyhow::Result<Tally> {
-    anyhow::bail!("bench {args:?} is not in this tree")
+    let mut quick = false;
+    let mut markdown = false;
+    for arg in args {
+        match arg.as_str() {
+            "oom" => {}
+            "--quick" => quick = true,
+            "--markdown" => markdown = true,
+            unknown => bail!("unknown argument {unknown}: bench oom [--quick] [--markdown]"),
+        }
+    }
+    if let Err(error) = Group::new("probe", 16 << 20) {
+        if std::env::var_os("AIOPS_REQUIRE_BPF").is_some() {
+            return Err(error);
+        }
+        eprintln!("SKIPPED: bench oom: {error:#}");
+        return Ok(Tally::SKIPPED);
+    }
+    let bench = Bench {
+        aiops: oomlab::aiops()?,
+        folder: scratch()?,
+        quick,
+        chatty: !markdown,
+    };
+    let mut table = Table::default();
+    type Part = fn(&Bench, &mut Table) -> anyhow::Result<()>;
+    let parts: &[(&str, Part)] = &[
+        ("storm", load::storm),
+        ("latency", load::latency),
+        ("idle", load::idle),
+        ("two tracers", faults::two_tracers),
+        ("kill -9", faults::killed),
+        ("full disk", faults::full_disk),
+        ("peers", peers::peers),
+    ];
+    for (name, part) in parts {
+        bench.say(name);
+        // One part that cannot run does not hide the others' figures.
+        if let Err(error) = part(&bench, &mut table) {
+            table.promise(name, format!("{error:#}"), "runs", false);
+        }
+    }
+    print!("{table}");
+    let tally = table.tally();
+    bench.say(&tally.to_string());
+    Ok(tally)
+}
+
+fn scratch() -> anyhow::Result<PathBuf> {
+    let folder = oomlab::target_dir().join(format!("bench-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot create {}", folder.display()))?;
+    Ok(folder)
+}
+
+/// Size of a file, 0 when it is not there.
+fn size(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |meta| meta.len())
 }

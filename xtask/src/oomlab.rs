@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
-/// Hidden chore that [`Group::grower`] starts: `grow-fast CGROUP.PROCS MIB`.
+/// Hidden chore that [`Group::grower`] starts: `grow-fast CGROUP.PROCS`.
 pub(crate) const GROW: &str = "grow-fast";
 
 /// Where cargo puts what it builds.
@@ -23,6 +23,37 @@ pub(crate) fn root() -> PathBuf {
     let here = std::env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     here.parent().map_or(here.clone(), Path::to_path_buf)
+}
+
+/// Old and small root file systems have no libc to share: everything is inside the file.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+const STATIC: (&str, &str) = (
+    "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS",
+    "-Ctarget-feature=+crt-static",
+);
+
+/// The static `aiops` to test: `AIOPS_BIN`, or this tree's, built when it is not up to date.
+pub(crate) fn aiops() -> anyhow::Result<PathBuf> {
+    match std::env::var_os("AIOPS_BIN") {
+        Some(path) => std::path::absolute(path).context("AIOPS_BIN"),
+        None => build_static("aiops"),
+    }
+}
+
+/// Builds a package's program of the same name into one file without shared libraries.
+pub(crate) fn build_static(package: &str) -> anyhow::Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(&cargo)
+        .args(["build", "--locked", "--quiet", "--profile", "ci"])
+        .args(["--target", TARGET, "--package", package])
+        .env(STATIC.0, STATIC.1)
+        .current_dir(root())
+        .status()
+        .context("cannot start cargo")?;
+    if !status.success() {
+        bail!("{package} does not build");
+    }
+    Ok(target_dir().join(TARGET).join("ci").join(package))
 }
 
 /// Which hierarchy has the memory controller.

@@ -21,7 +21,7 @@ use crate::source::bpf::hooks::HOOKS;
 use crate::source::cgroup::Controller;
 use crate::source::host;
 use crate::source::kmsg::Kmsg;
-use crate::source::procfs;
+use crate::source::procfs::read_system;
 use crate::time;
 
 /// Options of `doctor`.
@@ -195,7 +195,7 @@ fn memory_cgroup(root: &Path) -> Check {
 }
 
 fn swap(root: &Path) -> Check {
-    let total = procfs::read_system(root).swap_total_kb;
+    let total = read_system(root).swap_total_kb;
     let state = if total.unwrap_or(0) > 0 {
         CheckState::Ok
     } else {
@@ -210,7 +210,7 @@ fn swap(root: &Path) -> Check {
 }
 
 fn psi(root: &Path) -> Check {
-    let known = procfs::read_system(root).psi_some_total_us.is_some();
+    let known = read_system(root).psi_some_total_us.is_some();
     let state = if known {
         CheckState::Ok
     } else {

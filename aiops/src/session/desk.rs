@@ -70,8 +70,8 @@ async fn run(options: &Options, writer: Option<Writer>, show: Show<'_>) -> anyho
     };
     let hooks = session.hooks.iter().filter(|hook| hook.attached).count();
     let all = session.hooks.len();
-    desk.take(Item::Session(session), &sources);
-    desk.take(Item::Clock(clock::now()), &sources);
+    desk.take(&Item::Session(session), &sources);
+    desk.take(&Item::Clock(clock::now()), &sources);
     desk.take(
         Item::Counters(sources.counters(CountersAt::Start)),
         &sources,
@@ -112,7 +112,7 @@ impl Desk<'_> {
                 biased;
                 () = signals.next() => return EndReason::Signal,
                 item = items.recv() => match item {
-                    Some(item) => self.take(item, sources),
+                    Some(item) => self.take(&item, sources),
                     None => return EndReason::Failure,
                 },
                 _ = ticks.tick() => self.tick(sources),
@@ -143,7 +143,7 @@ impl Desk<'_> {
             tokio::select! {
                 biased;
                 () = signals.next() => return,
-                Some(item) = items.recv() => self.take(item, sources),
+                Some(item) = items.recv() => self.take(&item, sources),
                 _ = ticks.tick() => self.tick(sources),
                 () = wait::until(end) => return,
             }
@@ -158,15 +158,15 @@ impl Desk<'_> {
         reason: EndReason,
     ) -> Outcome {
         let counters = sources.counters(CountersAt::End);
-        self.take(Item::Counters(counters), &sources);
+        self.take(&Item::Counters(counters), &sources);
         self.stacks.give_up(&sources.resolver);
         let losses = sources.stop();
         while let Ok(item) = items.try_recv() {
-            self.keep(item);
+            self.keep(&item);
         }
-        self.keep(Item::Losses(losses));
-        self.keep(Item::Clock(clock::now()));
-        self.keep(Item::End(End {
+        self.keep(&Item::Losses(losses));
+        self.keep(&Item::Clock(clock::now()));
+        self.keep(&Item::End(End {
             ts_ns: clock::mono_ns(),
             reason,
         }));
@@ -180,7 +180,7 @@ impl Desk<'_> {
 
     fn tick(&mut self, sources: &Sources) {
         if self.assembler.open() > 0 {
-            self.take(Item::Clock(clock::now()), sources);
+            self.take(&Item::Clock(clock::now()), sources);
         }
         if let Some(writer) = &mut self.writer
             && let Err(error) = writer.tick()
@@ -192,8 +192,8 @@ impl Desk<'_> {
     }
 
     /// Lets an item wake the sources that it concerns, and keeps it.
-    fn take(&mut self, item: Item, sources: &Sources) {
-        match &item {
+    fn take(&mut self, item: &Item, sources: &Sources) {
+        match item {
             Item::Event(event) => self.event(event, sources),
             Item::Identity(identity) => self.stacks.identity(identity, &sources.resolver),
             _ => {}
@@ -222,15 +222,15 @@ impl Desk<'_> {
     }
 
     /// Writes an item and analyses it.
-    fn keep(&mut self, item: Item) {
+    fn keep(&mut self, item: &Item) {
         if let Some(writer) = &mut self.writer
-            && let Err(error) = writer.push(&item)
+            && let Err(error) = writer.push(item)
         {
             diag::warn(&format!(
                 "{error}; tracing goes on, what was written before is valid"
             ));
         }
-        for incident in self.assembler.push(&item) {
+        for incident in self.assembler.push(item) {
             if !self.gone {
                 self.gone = (self.show)(&incident).is_err();
             }

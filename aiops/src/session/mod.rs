@@ -101,7 +101,7 @@ pub fn replay_oom(path: &Path, show: Show<'_>) -> anyhow::Result<Report<OomData>
             "the file was cut off in its first block; copy it again from its host",
         ));
     }
-    let damage = (damage.places > 0 || damage.truncated).then(|| report::Damage {
+    let damage = (damage.places > 0 || damage.truncated).then_some(report::Damage {
         blocks_read: damage.blocks_read,
         places: damage.places,
         lost_bytes: damage.lost_bytes,

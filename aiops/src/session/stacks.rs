@@ -43,7 +43,7 @@ impl Stacks {
                 self.user(mark.trigger.pid, &mark.trigger_user, resolver);
             }
             EventKind::Delivery(delivery) => {
-                self.user(delivery.victim.pid, &delivery.user, resolver)
+                self.user(delivery.victim.pid, &delivery.user, resolver);
             }
             EventKind::Step(_) | EventKind::Reclaim(_) => {}
         }

@@ -262,15 +262,14 @@ fn check_replay(frames: &Frames, facts: &str, live: &Value) -> anyhow::Result<()
 pub(crate) fn difference(path: &str, live: &Value, replayed: &Value) -> Option<String> {
     match (live, replayed) {
         (Value::Object(left), Value::Object(right)) => {
-            let differing_key = left.keys().chain(right.keys()).find_map(|key| {
+            left.keys().chain(right.keys()).find_map(|key| {
                 let inner = format!("{path}/{key}");
                 match (left.get(key), right.get(key)) {
                     _ if inner == "/generated_at" => None,
                     (Some(left), Some(right)) => difference(&inner, left, right),
                     _ => Some(format!("at {inner}: only one of them has it")),
                 }
-            });
-            differing_key
+            })
         }
         (Value::Array(left), Value::Array(right)) if left.len() == right.len() => left
             .iter()

@@ -16,6 +16,10 @@ use std::sync::Mutex;
 use std::time::Duration;
 use std::time::Instant;
 
+use ::procfs::FromRead as _;
+use ::procfs::process::MountInfo;
+use ::procfs::process::MountInfos;
+
 use crate::model::CgroupSample;
 use crate::model::RawText;
 
@@ -153,12 +157,10 @@ impl Controller {
 /// A captured tree has no mount table of its own that could be believed, so the usual places are looked at
 /// when the table has nothing.
 fn mounted(root: &Path) -> Option<(PathBuf, u8)> {
-    let table = std::fs::read(root.join("proc/self/mountinfo")).unwrap_or_default();
+    let table = MountInfos::from_file(root.join("proc/self/mountinfo"));
+    let table = table.map_or_else(|_| Vec::new(), |table| table.0);
     let inside = |mount: &Path| root.join(mount.strip_prefix("/").unwrap_or(mount));
-    let mut places: Vec<(PathBuf, u8)> = table
-        .split(|byte| *byte == b'\n')
-        .filter_map(mount_line)
-        .collect();
+    let mut places: Vec<(PathBuf, u8)> = table.into_iter().filter_map(memory_mount).collect();
     for usual in [
         ("/sys/fs/cgroup/memory", 1),
         ("/sys/fs/cgroup", 2),
@@ -181,44 +183,13 @@ fn mounted(root: &Path) -> Option<(PathBuf, u8)> {
     })
 }
 
-/// A line of mountinfo (proc(5)): `36 35 0:30 / /sys/fs/cgroup/memory rw … - cgroup cgroup rw,memory`.
-fn mount_line(line: &[u8]) -> Option<(PathBuf, u8)> {
-    let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
-    let dash = words.iter().position(|word| *word == b"-")?;
-    let mount = PathBuf::from(OsStr::from_bytes(&unescape(words.get(4)?)));
-    match *words.get(dash + 1)? {
-        b"cgroup2" => Some((mount, 2)),
-        b"cgroup" => {
-            let options = words.get(dash + 3)?;
-            options
-                .split(|byte| *byte == b',')
-                .any(|option| option == b"memory")
-                .then_some((mount, 1))
-        }
+/// A mount of the memory controller, and its version.
+fn memory_mount(mount: MountInfo) -> Option<(PathBuf, u8)> {
+    match mount.fs_type.as_str() {
+        "cgroup2" => Some((mount.mount_point, 2)),
+        "cgroup" if mount.super_options.contains_key("memory") => Some((mount.mount_point, 1)),
         _ => None,
     }
-}
-
-/// Octal escapes of the mount table: `\040` is a blank.
-fn unescape(text: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((first, tail)) = rest.split_first() {
-        let digits = tail
-            .get(..3)
-            .and_then(|digits| std::str::from_utf8(digits).ok());
-        match digits.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            Some(byte) if *first == b'\\' => {
-                out.push(byte);
-                rest = &tail[3..];
-            }
-            _ => {
-                out.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    out
 }
 
 #[cfg(test)]
@@ -226,17 +197,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mount_table_lines() {
-        let v1 = mount_line(b"36 35 0:30 / /sys/fs/cg\\040x/memory rw - cgroup cgroup rw,memory");
-        assert_eq!(v1, Some((PathBuf::from("/sys/fs/cg x/memory"), 1)));
-        let v2 =
-            mount_line(b"36 35 0:30 / /sys/fs/cgroup rw shared:1 - cgroup2 cgroup2 rw,nsdelegate");
+    fn mounts_of_the_memory_controller() {
+        let mount = |line: &str| memory_mount(MountInfo::from_line(line).unwrap());
+        let v1 = mount("36 35 0:30 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory");
+        assert_eq!(v1, Some((PathBuf::from("/sys/fs/cgroup/memory"), 1)));
+        let v2 = mount("36 35 0:30 / /sys/fs/cgroup rw shared:1 - cgroup2 cgroup2 rw,nsdelegate");
         assert_eq!(v2, Some((PathBuf::from("/sys/fs/cgroup"), 2)));
-        assert_eq!(
-            mount_line(b"36 35 0:30 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu"),
-            None
-        );
-        assert_eq!(mount_line(b"garbage"), None);
+        let cpu = mount("36 35 0:30 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu");
+        assert_eq!(cpu, None);
     }
 
     #[test]

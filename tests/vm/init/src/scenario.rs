@@ -11,7 +11,7 @@ use crate::setup::{self, CGROUPS};
 use crate::tracer::Tracer;
 
 /// For the kernel to kill, emulated on a busy machine.
-const KILL: Duration = Duration::from_secs(60);
+const KILL: Duration = Duration::from_secs(40);
 
 /// What a scenario leaves: who had to die, first the one that ran out of memory or was chosen.
 type Victims = Vec<Eater>;

@@ -15,10 +15,10 @@ const TALK: &str = "/tmp/live.stderr";
 const REPLAYED: &str = "/tmp/replay.json";
 const REPLAY_TALK: &str = "/tmp/replay.stderr";
 /// Emulated and on a busy machine, attaching takes seconds: this is far beyond.
-const ATTACH: Duration = Duration::from_secs(90);
-const FINISH: Duration = Duration::from_secs(45);
+const ATTACH: Duration = Duration::from_secs(60);
+const FINISH: Duration = Duration::from_secs(30);
 /// Its own end of the observation, in case no kill is seen: it still prints what it knows.
-const DURATION: &str = "100s";
+const DURATION: &str = "60s";
 
 /// A running `aiops trace oom`.
 #[derive(Debug)]
