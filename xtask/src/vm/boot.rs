@@ -162,12 +162,24 @@ fn parse(mut bytes: &[u8]) -> Option<Frames> {
     }
 }
 
-/// What the console said last, to tell a kernel crash from a hang.
+/// What the console said of a crash, or else said last.
 fn last_lines(console: &Path) -> String {
+    const CRASH: &[&str] = &[
+        "Kernel panic",
+        "BUG:",
+        "Oops",
+        "RIP: 0010",
+        "invalid opcode",
+    ];
     let text = fs::read(console).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
+    let is_crash = |line: &&str| CRASH.iter().any(|word| line.contains(word));
+    let crash: Vec<&str> = text.lines().filter(is_crash).take(4).collect();
+    if !crash.is_empty() {
+        return format!("the kernel crashed: {}", crash.join(" / "));
+    }
     let lines: Vec<&str> = text.lines().collect();
-    let start = lines.len().saturating_sub(6);
+    let start = lines.len().saturating_sub(4);
     format!("console ends: {}", lines[start..].join(" / "))
 }
 
