@@ -73,7 +73,7 @@ async fn run(options: &Options, writer: Option<Writer>, show: Show<'_>) -> anyho
     desk.take(&Item::Session(session), &sources);
     desk.take(&Item::Clock(clock::now()), &sources);
     desk.take(
-        Item::Counters(sources.counters(CountersAt::Start)),
+        &Item::Counters(sources.counters(CountersAt::Start)),
         &sources,
     );
     diag::note(&format!(
