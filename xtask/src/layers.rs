@@ -52,8 +52,8 @@ const UNSAFE_HOMES: &[(&str, &str)] = &[
         "records of the kernel side, mount namespaces of threads",
     ),
     (
-        "aiops/src/session/",
-        "system calls on the tracer itself: locking, scheduling, signals",
+        "aiops/src/source/guard.rs",
+        "settings of the allocator, locked code",
     ),
     (
         "aiops/src/record/tests.rs",

@@ -311,8 +311,8 @@ fn hook_check(hook: &bpf::hooks::Hook, states: &[HookState]) -> Option<Check> {
             &format!("hook:{}", hook.name),
             outcome,
             Msg::new(
-                format!("kernel hook {}", hook.name),
-                format!("内核挂钩 {}", hook.name),
+                format!("kernel hook {}", hook.attach.label()),
+                format!("内核挂钩 {}", hook.attach.label()),
             ),
             state.error.clone(),
         )

@@ -81,6 +81,7 @@ impl Sources {
             sink.clone(),
             controller.clone(),
         );
+        notes.extend(guard::settle());
         let session = Session {
             command: "trace oom".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),

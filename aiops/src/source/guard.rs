@@ -1,32 +1,80 @@
-//! The tracer's own survival: it must outlive the OOM that it records.
+//! The tracer's own survival: it must outlive the OOM that it records, and be small.
 
 use std::fs;
 
-use rustix::mm::MlockAllFlags;
+use procfs::process::MMPermissions;
+use procfs::process::Process;
+use rustix::mm::MlockFlags;
 
 /// Most protected first. A container without CAP_SYS_RESOURCE may raise the value but not lower it.
 const ADJUSTMENTS: [&str; 3] = ["-1000", "-999", "-500"];
 
-/// Protects this process from the OOM killer and its memory from reclaim; says what could not be had.
+/// Arenas of the allocator: with one for each thread, memory that one gave back is of no use to another.
+const ARENAS: libc::c_int = 2;
+
+/// Protects this process from the OOM killer; says what could not be had. Comes before any thread.
 #[must_use]
 pub fn protect() -> Vec<String> {
-    let mut notes = Vec::new();
+    // SAFETY: a setting of the allocator, before other threads exist.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, ARENAS) };
     let set = ADJUSTMENTS
         .iter()
         .any(|value| fs::write("/proc/self/oom_score_adj", value).is_ok());
-    if !set {
-        notes.push(
-            "oom_score_adj cannot be lowered (CAP_SYS_RESOURCE): the tracer may be killed too"
-                .to_owned(),
-        );
+    if set {
+        return Vec::new();
     }
-    // ONFAULT locks what is used, not the whole binary.
-    let flags = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
-    if rustix::mm::mlockall(flags).is_err() {
-        notes.push(
-            "memory cannot be locked (RLIMIT_MEMLOCK): reading events may stall under pressure"
-                .to_owned(),
-        );
+    vec![
+        "oom_score_adj cannot be lowered (CAP_SYS_RESOURCE): the tracer may be killed too"
+            .to_owned(),
+    ]
+}
+
+/// Gives back what loading needed, then keeps the program's own code in memory, so that reading an event
+/// never waits for a disk that is busy with swap. Says what could not be had.
+#[must_use]
+pub fn settle() -> Vec<String> {
+    // SAFETY: no memory is handed over; the allocator returns free pages to the kernel.
+    unsafe { libc::malloc_trim(0) };
+    if lock_code().is_some() {
+        return Vec::new();
     }
-    notes
+    vec![
+        "code cannot be locked in memory (RLIMIT_MEMLOCK): reading events may stall under pressure"
+            .to_owned(),
+    ]
+}
+
+fn lock_code() -> Option<()> {
+    let maps = Process::myself().ok()?.maps().ok()?;
+    let code = maps.iter().filter(|map| {
+        map.perms
+            .contains(MMPermissions::EXECUTE | MMPermissions::PRIVATE)
+    });
+    for map in code.filter(|map| matches!(map.pathname, procfs::process::MMapPath::Path(_))) {
+        let (begin, end) = map.address;
+        let length = usize::try_from(end - begin).ok()?;
+        let address = std::ptr::with_exposed_provenance_mut(usize::try_from(begin).ok()?);
+        // ONFAULT: what is never used is not brought in.
+        // SAFETY: the range is a mapping of this process, and locking changes no contents.
+        unsafe { rustix::mm::mlock_with(address, length, MlockFlags::ONFAULT) }.ok()?;
+    }
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_is_locked_and_little_else() {
+        let notes = settle();
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let locked = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmLck:"))
+            .unwrap();
+        let locked: u64 = locked.trim().trim_end_matches(" kB").parse().unwrap();
+        assert_eq!(locked > 0, notes.is_empty(), "{notes:?}");
+        assert!(locked < 64 << 10, "{locked} kB");
+    }
 }

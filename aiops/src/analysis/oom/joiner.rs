@@ -219,7 +219,8 @@ pub(super) fn printed_by(caller: Option<&str>, tid: u32) -> bool {
 }
 
 fn task_row(row: &Row<'_>, page: u64) -> TaskRow {
-    let tables = row.pgtables_bytes.map(|bytes| bytes / page);
+    // A damaged recording may say that a page has no bytes.
+    let tables = row.pgtables_bytes.and_then(|bytes| bytes.checked_div(page));
     TaskRow {
         pid: row.pid,
         comm: bytes(row.comm),

@@ -475,7 +475,8 @@ fn without_btf_there_is_still_a_record() {
     assert_eq!(mark.source, MarkSource::Tracepoint);
     assert_eq!(mark.memory, Memory::default());
     assert!(mark.trigger_kernel.len() > 5 && mark.trigger.pid == pid);
-    assert!(trace.has_exit(pid));
+    // No exit is asked for: SIGKILL is sent before the mark, and without BTF only the mark makes a victim
+    // known, so a first thread on another CPU may be gone by then.
     let hooks = trace.tracer.hooks();
     let signal = hooks
         .iter()
