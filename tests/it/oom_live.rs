@@ -72,6 +72,8 @@ fn a_kill_is_explained_recorded_and_replayed() {
     assert_eq!(incident["memcg_limit_kb"], 32 << 10);
     assert_eq!(incident["cause"]["class"], "cgroup-limit");
     assert_eq!(incident["sources"]["bpf"], true);
+    assert_ne!(incident["sources"]["vmstat"], false);
+    assert_ne!(incident["sources"]["memory_events"], false);
     kernel_agrees(incident, pid);
     let why = incident["why"]["candidates"]
         .as_array()

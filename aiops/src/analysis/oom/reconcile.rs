@@ -85,11 +85,14 @@ impl Tally {
 /// Closes the books.
 pub(super) fn outcome(a: Assembler) -> Outcome {
     let reconciliation = reconcile(&a);
-    let incidents: Vec<Incident> = a
+    let mut incidents: Vec<Incident> = a
         .listed
         .iter()
         .map(|(_, incident)| incident.clone())
         .collect();
+    for incident in &mut incidents {
+        counters_saw(incident, &reconciliation);
+    }
     let accounting = accounting(&a, &incidents);
     let began = a
         .counters
@@ -114,6 +117,25 @@ pub(super) fn outcome(a: Assembler) -> Outcome {
         command: a.session.command,
         version: a.session.version,
     }
+}
+
+/// Whether the kernel's counters saw this incident: certain when they rose by all captured kills, or not at
+/// all; else it cannot be told for one incident.
+fn counters_saw(incident: &mut Incident, counts: &Reconciliation) {
+    if incident.outcome != "killed" || !incident.sources.bpf {
+        return;
+    }
+    let saw = |counted: u64, captured: u64| match counted {
+        0 => Some(false),
+        counted if counted >= captured => Some(true),
+        _ => None,
+    };
+    incident.sources.vmstat = counts
+        .counted
+        .and_then(|counted| saw(counted, counts.captured));
+    let path = incident.kills.first().and_then(|kill| kill.cgroup.as_ref());
+    let own = path.and_then(|path| counts.cgroups.iter().find(|one| one.path == *path));
+    incident.sources.memory_events = own.and_then(|own| saw(own.counted, own.captured));
 }
 
 fn reconcile(a: &Assembler) -> Reconciliation {
