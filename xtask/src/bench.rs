@@ -106,7 +106,7 @@ pub(crate) fn run(args: &[String]) -> anyhow::Result<Tally> {
 }
 
 fn scratch() -> anyhow::Result<PathBuf> {
-    let folder = oomlab::target_dir().join(format!("bench-{}", std::process::id()));
+    let folder = crate::util::target_dir()?.join(format!("bench-{}", std::process::id()));
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot create {}", folder.display()))?;
     Ok(folder)

@@ -2,7 +2,6 @@
 //! the kernel kills it; `aiops trace oom` captures that live and records it; the recording is replayed,
 //! and both reports must be the same.
 
-mod cgroup;
 mod compare;
 
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -15,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::oomlab::Group;
 use crate::util;
-use cgroup::MemoryGroup;
 use compare::compare;
 
 /// What the group may use, MiB.
@@ -45,14 +44,14 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     }
     catch_signals();
     eprintln!("1/5 building aiops");
-    let aiops = util::build_aiops("ci")?;
+    let aiops = util::build("aiops", "ci")?;
     let folder = util::target_dir()?.join("demo");
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     let recording = folder.join("demo.aiops");
     remove_file(&recording)?;
 
     eprintln!("2/5 making a memory cgroup with a limit of {LIMIT_MIB} MiB");
-    let group = MemoryGroup::create(LIMIT_MIB << 20)?;
+    let group = Group::new("demo", LIMIT_MIB << 20)?;
     eprintln!("3/5 tracing, recording to {}", shown(&recording));
     let mut tracer = Tracer::start(&aiops, &recording)?;
     eprintln!(
@@ -96,7 +95,7 @@ pub(crate) fn grow(args: &[String]) -> Result<()> {
 }
 
 /// Starts the growing process and waits until it is killed.
-fn grow_until_killed(group: &MemoryGroup, tracer: &mut Tracer) -> Result<()> {
+fn grow_until_killed(group: &Group, tracer: &mut Tracer) -> Result<()> {
     let this = std::env::current_exe().context("our own program")?;
     let mut command = Command::new(this);
     command

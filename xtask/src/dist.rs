@@ -20,7 +20,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         cfg!(target_arch = "x86_64"),
         "only x86_64 machines build the program that is installed"
     );
-    let built = util::build_aiops("dist")?;
+    let built = util::build("aiops", "dist")?;
     let bytes = std::fs::read(&built).with_context(|| built.display().to_string())?;
     check(&bytes).with_context(|| built.display().to_string())?;
     let folder = util::target_dir()?.join("dist");

@@ -94,7 +94,7 @@ pub(crate) fn obtain(name: &str) -> anyhow::Result<Option<Kernel>> {
     let Some(series) = SERIES.iter().find(|series| series.name == name) else {
         bail!("unknown kernel series {name}");
     };
-    let home = super::oomlab::target_dir().join("kernels");
+    let home = crate::util::target_dir()?.join("kernels");
     fs::create_dir_all(&home).with_context(|| format!("cannot create {}", home.display()))?;
     // Two chores may want the same kernel at once: the second waits and finds it.
     let lock = fs::File::create(home.join("lock"))?;

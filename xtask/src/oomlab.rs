@@ -4,56 +4,23 @@
 //! when a chore fails half-way.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
+use crate::util;
+
 /// Hidden chore that [`Group::grower`] starts: `grow-fast CGROUP.PROCS`.
 pub(crate) const GROW: &str = "grow-fast";
-
-/// Where cargo puts what it builds.
-pub(crate) fn target_dir() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
-}
-
-/// The repository.
-pub(crate) fn root() -> PathBuf {
-    let here = std::env::var_os("CARGO_MANIFEST_DIR")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
-    here.parent().map_or(here.clone(), Path::to_path_buf)
-}
-
-/// Old and small root file systems have no libc to share: everything is inside the file.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
-const STATIC: (&str, &str) = (
-    "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS",
-    "-Ctarget-feature=+crt-static",
-);
 
 /// The static `aiops` to test: `AIOPS_BIN`, or this tree's, built when it is not up to date.
 pub(crate) fn aiops() -> anyhow::Result<PathBuf> {
     match std::env::var_os("AIOPS_BIN") {
         Some(path) => std::path::absolute(path).context("AIOPS_BIN"),
-        None => build_static("aiops"),
+        None => util::build("aiops", "ci"),
     }
-}
-
-/// Builds a package's program of the same name into one file without shared libraries.
-pub(crate) fn build_static(package: &str) -> anyhow::Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(&cargo)
-        .args(["build", "--locked", "--quiet", "--profile", "ci"])
-        .args(["--target", TARGET, "--package", package])
-        .env(STATIC.0, STATIC.1)
-        .current_dir(root())
-        .status()
-        .context("cannot start cargo")?;
-    if !status.success() {
-        bail!("{package} does not build");
-    }
-    Ok(target_dir().join(TARGET).join("ci").join(package))
 }
 
 /// Which hierarchy has the memory controller.
@@ -98,12 +65,17 @@ impl Group {
         fs::write(&path, value).with_context(|| format!("cannot write {}", path.display()))
     }
 
+    /// The file into which a process writes its id to enter.
+    pub(crate) fn procs(&self) -> PathBuf {
+        self.path.join("cgroup.procs")
+    }
+
     /// Starts a process in the group that grows until it is killed.
     pub(crate) fn grower(&self) -> anyhow::Result<Child> {
         let program = std::env::current_exe().context("own path unknown")?;
         Command::new(program)
             .arg(GROW)
-            .arg(self.path.join("cgroup.procs"))
+            .arg(self.procs())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
@@ -115,7 +87,7 @@ impl Drop for Group {
     fn drop(&mut self) {
         let end = Instant::now() + Duration::from_secs(5);
         while fs::remove_dir(&self.path).is_err() && Instant::now() < end {
-            let members = fs::read_to_string(self.path.join("cgroup.procs")).unwrap_or_default();
+            let members = fs::read_to_string(self.procs()).unwrap_or_default();
             for pid in members.lines().filter_map(|line| line.parse().ok()) {
                 if let Some(pid) = rustix::process::Pid::from_raw(pid) {
                     let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
@@ -173,6 +145,8 @@ pub(crate) fn grow(args: &[String]) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]

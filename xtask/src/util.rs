@@ -113,21 +113,13 @@ pub(crate) fn static_cargo() -> Result<Command> {
     Ok(command)
 }
 
-/// Builds the static program with `profile` and says where it is.
-pub(crate) fn build_aiops(profile: &str) -> Result<PathBuf> {
+/// Builds a static program with `profile` and says where it is.
+pub(crate) fn build(package: &str, profile: &str) -> Result<PathBuf> {
     let mut build = static_cargo()?;
-    build.args([
-        "build",
-        "--locked",
-        "--profile",
-        profile,
-        "-p",
-        "aiops",
-        "--bin",
-        "aiops",
-    ]);
+    build.args(["build", "--locked", "--quiet", "--profile", profile]);
+    build.args(["--package", package, "--bin", package]);
     run(&mut build)?;
-    Ok(target_dir()?.join(TARGET).join(profile).join("aiops"))
+    Ok(target_dir()?.join(TARGET).join(profile).join(package))
 }
 
 /// Runs a command to its end with our own input and output.

@@ -125,7 +125,7 @@ fn one_scenario(
     let mut lost = 0;
     let mut first_failure: Option<String> = None;
     loop {
-        let log = log_path(kernel, scenario, lost, first_failure.is_some());
+        let log = log_path(kernel, scenario, lost, first_failure.is_some())?;
         let bad = match boot::boot(kernel, image, scenario, &log)? {
             Ending::NoVerdict(why) => {
                 lost += 1;
@@ -161,10 +161,10 @@ fn passed(notes: &str, first: Option<&str>) -> Outcome {
 }
 
 /// Stem of the files that a boot leaves: what the machine sent, and its console.
-fn log_path(kernel: &Kernel, scenario: &str, lost: u32, again: bool) -> PathBuf {
+fn log_path(kernel: &Kernel, scenario: &str, lost: u32, again: bool) -> anyhow::Result<PathBuf> {
     let attempt = lost + u32::from(again) + 1;
     let name = format!("{}-{scenario}-{attempt}", kernel.series);
-    crate::oomlab::target_dir().join("vm").join(name)
+    Ok(crate::util::target_dir()?.join("vm").join(name))
 }
 
 #[cfg(test)]

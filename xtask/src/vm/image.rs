@@ -10,9 +10,9 @@ use crate::oomlab;
 
 /// Builds what is missing and packs it.
 pub(crate) fn build() -> anyhow::Result<PathBuf> {
-    let init = oomlab::build_static("vm-init")?;
+    let init = crate::util::build("vm-init", "ci")?;
     let bytes = pack(&init, &oomlab::aiops()?)?;
-    let folder = oomlab::target_dir().join("vm");
+    let folder = crate::util::target_dir()?.join("vm");
     fs::create_dir_all(&folder)?;
     let image = folder.join(format!("initramfs-{}.cpio", std::process::id()));
     fs::write(&image, bytes).with_context(|| format!("cannot write {}", image.display()))?;
