@@ -233,6 +233,58 @@ mod tests {
         assert!(seen >= 3);
     }
 
+    /// Every Rust file below `folder`.
+    fn sources(folder: &std::path::Path, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                sources(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+
+    #[test]
+    fn texts_name_only_commands_that_exist() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut files = Vec::new();
+        sources(&root, &mut files);
+        let mut named = 0;
+        // `aiops symbolize` is the program's own helper, and this file is the test itself.
+        files.retain(|file| !file.ends_with("cli.rs"));
+        for file in files {
+            let text = std::fs::read_to_string(&file).unwrap();
+            for quoted in text.split("`aiops ").skip(1) {
+                let words: Vec<&str> = quoted
+                    .split('`')
+                    .next()
+                    .unwrap()
+                    .split_whitespace()
+                    .collect();
+                let mut command = &Cli::command();
+                for word in words {
+                    match command.find_subcommand(word) {
+                        // A leaked command in a test costs nothing.
+                        Some(found) => command = Box::leak(Box::new(found.clone())),
+                        None => {
+                            assert!(
+                                !command.has_subcommands()
+                                    || word.starts_with('-')
+                                    || word == "symbolize",
+                                "{}: aiops {quoted:.40}",
+                                file.display()
+                            );
+                            break;
+                        }
+                    }
+                    named += 1;
+                }
+            }
+        }
+        assert!(named > 10, "{named}");
+    }
+
     #[test]
     fn durations_of_the_contract() {
         for (text, seconds) in [

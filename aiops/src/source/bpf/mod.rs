@@ -105,7 +105,7 @@ impl StartError {
                 "run as root on the host: `mount -t tracefs tracefs /sys/kernel/tracing`"
             }
             Self::NoMarkVictim => {
-                "a kernel of 4.14 or later with CONFIG_TRACEPOINTS is needed; `aiops analyze oom` reads the log instead"
+                "a kernel of 4.14 or later with CONFIG_TRACEPOINTS is needed; until then, read the kernel log (`dmesg`)"
             }
             Self::Hook(..) | Self::Load(_) => "`aiops doctor` shows what works on this kernel",
             Self::Object(..) => "unset AIOPS_BPF_OBJECT to use the built-in object",
