@@ -61,7 +61,7 @@ impl RecordError {
             }
             Self::Io { source, .. } => io_remedy(source.kind()),
             Self::NotARecording { .. } => {
-                Some("give a file that `aiops trace … --record FILE` has written")
+                Some("give a file that `aiops trace oom --record FILE` has written")
             }
             Self::TooNew { .. } => Some("use the aiops that wrote it, or a later one"),
         }
