@@ -29,6 +29,7 @@ use aya_log_ebpf::debug;
 
 use crate::emit::WAKE;
 use crate::emit::WAKE_IF_IDLE;
+use crate::emit::crowded;
 use crate::emit::header;
 use crate::emit::lost;
 use crate::emit::reserve;
@@ -322,6 +323,12 @@ pub fn signal_deliver(ctx: TracePointContext) -> u32 {
 fn deliver(ctx: &TracePointContext) {
     let (pid, _) = current_ids();
     if VICTIMS.get_ptr(pid).is_none() || DELIVERED.insert(pid, 1, NEW_ONLY).is_err() {
+        return;
+    }
+    // Any SIGKILL that the kernel itself sends comes here, as at the end of a PID namespace: thousands of
+    // stacks must leave room for marks.
+    if crowded() {
+        lost(Loss::OomRingFull);
         return;
     }
     let Some(mut entry) = reserve::<Delivered>(&OOM, Loss::OomRingFull) else {

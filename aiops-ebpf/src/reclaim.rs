@@ -11,6 +11,7 @@ use aya_ebpf::macros::tracepoint;
 use aya_ebpf::programs::TracePointContext;
 
 use crate::emit::WAKE_IF_IDLE;
+use crate::emit::crowded;
 use crate::emit::header;
 use crate::emit::reserve;
 use crate::emit::submit;
@@ -21,12 +22,9 @@ use crate::kernel::offset;
 use crate::maps::LAST_RECLAIM;
 use crate::maps::LastReclaim;
 use crate::maps::OOM;
-use crate::maps::OOM_BYTES;
 
 /// One record per task and this time.
 const QUIET_NS: u64 = 20_000_000;
-/// `BPF_RB_AVAIL_DATA`: bytes that nobody has read yet.
-const UNREAD: u64 = 0;
 
 /// `vmscan/mm_vmscan_direct_reclaim_begin`.
 #[tracepoint(category = "vmscan", name = "mm_vmscan_direct_reclaim_begin")]
@@ -56,7 +54,7 @@ fn begin(reclaim: u32, gfp: Option<u32>, order: Option<i32>) {
     let emitted = unsafe { LAST_RECLAIM.get(tid).map(|last| last.emitted_ns) };
     let quiet = emitted.is_some_and(|emitted| now.wrapping_sub(emitted) < QUIET_NS);
     // A storm of reclaim must leave room for the kills that follow it.
-    let emit = !quiet && OOM.query(UNREAD) <= u64::from(OOM_BYTES / 2);
+    let emit = !quiet && !crowded();
     let emitted_ns = if emit { now } else { emitted.unwrap_or(0) };
     let last = LastReclaim {
         ts_ns: now,

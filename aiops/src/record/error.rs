@@ -23,7 +23,7 @@ pub enum RecordError {
         what: &'static str,
     },
     /// The system refused.
-    #[error("{}: cannot {what}: {source}", path.display())]
+    #[error("{}: cannot {what}", path.display())]
     Io {
         /// The recording.
         path: PathBuf,

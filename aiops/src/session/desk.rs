@@ -3,6 +3,7 @@
 //! One thread, no locks, and nothing of /proc is read here. While an incident is open a clock pair is
 //! taken every tick: incidents close by the time of items, so the recording closes them at the same one.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -19,6 +20,8 @@ use crate::model::EndReason;
 use crate::model::Event;
 use crate::model::EventKind;
 use crate::model::Item;
+use crate::model::Nanos;
+use crate::record::RecordError;
 use crate::record::Writer;
 use crate::source::clock;
 
@@ -38,33 +41,28 @@ const LAST_WAIT: Duration = Duration::from_millis(2500);
 
 /// Runs a live session.
 pub(super) fn observe(options: &Options, show: Show<'_>) -> anyhow::Result<Outcome> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(run(options, show))
+}
+
+async fn run(options: &Options, show: Show<'_>) -> anyhow::Result<Outcome> {
+    let mut signals = Signals::listen()?;
+    let (sink, mut items) = unbounded_channel();
+    let (sources, session) = Sources::start(options, &sink)?;
+    // Only now: a tracer that cannot start leaves no empty recording and replaces no good one.
     let writer = options
         .record
         .as_ref()
         .map(|record| Writer::create(&record.path, record.force));
     let writer = writer.transpose().map_err(record_error)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let observed = runtime.block_on(run(options, writer, show));
-    if observed.is_err()
-        && let Some(record) = &options.record
-    {
-        // Nothing was observed, so nothing may be left that looks like a recording.
-        let _ = std::fs::remove_file(&record.path);
-    }
-    observed
-}
-
-async fn run(options: &Options, writer: Option<Writer>, show: Show<'_>) -> anyhow::Result<Outcome> {
-    let mut signals = Signals::listen()?;
-    let (sink, mut items) = unbounded_channel();
-    let (sources, session) = Sources::start(options, &sink)?;
     drop(sink);
     let mut desk = Desk {
         writer,
         assembler: Assembler::new(),
         stacks: Stacks::default(),
+        refreshes: Refreshes::default(),
         show,
         gone: false,
     };
@@ -90,6 +88,7 @@ struct Desk<'a> {
     writer: Option<Writer>,
     assembler: Assembler,
     stacks: Stacks,
+    refreshes: Refreshes,
     show: Show<'a>,
     /// The reader of stdout has gone away.
     gone: bool,
@@ -127,6 +126,10 @@ impl Desk<'_> {
             if self.gone {
                 return EndReason::Failure;
             }
+            // A flood of items must not keep the clock from being looked at.
+            if end.is_some_and(|end| Instant::now() >= end) {
+                return EndReason::Duration;
+            }
         }
     }
 
@@ -137,9 +140,11 @@ impl Desk<'_> {
         items: &mut UnboundedReceiver<Item>,
         signals: &mut Signals,
     ) {
-        let end = Some(Instant::now() + LAST_WAIT);
+        let last = Instant::now() + LAST_WAIT;
+        let end = Some(last);
         let mut ticks = tokio::time::interval(TICK);
-        while self.assembler.open() > 0 || sources.resolver.pending() > 0 {
+        while (self.assembler.open() > 0 || sources.resolver.pending() > 0) && Instant::now() < last
+        {
             tokio::select! {
                 biased;
                 () = signals.next() => return,
@@ -173,7 +178,7 @@ impl Desk<'_> {
         if let Some(writer) = self.writer.take()
             && let Err(error) = writer.finish()
         {
-            diag::warn(&format!("{error}; what was written before is valid"));
+            incomplete(error);
         }
         self.assembler.finish()
     }
@@ -185,9 +190,7 @@ impl Desk<'_> {
         if let Some(writer) = &mut self.writer
             && let Err(error) = writer.tick()
         {
-            diag::warn(&format!(
-                "{error}; tracing goes on, what was written before is valid"
-            ));
+            incomplete(error);
         }
     }
 
@@ -211,9 +214,10 @@ impl Desk<'_> {
             }
             // The early trigger: who reclaims may soon be dead, so it is looked at now.
             EventKind::Reclaim(reclaim) => {
-                sources
-                    .identities
-                    .request(reclaim.task.pid, process_start(&reclaim.task));
+                if self.refreshes.allows(reclaim.task.pid, event.ts_ns) {
+                    let start = process_start(&reclaim.task);
+                    sources.identities.refresh(reclaim.task.pid, start);
+                }
                 sources.sampler.hurry();
             }
             EventKind::Delivery(_) | EventKind::Step(_) => {}
@@ -226,15 +230,43 @@ impl Desk<'_> {
         if let Some(writer) = &mut self.writer
             && let Err(error) = writer.push(item)
         {
-            diag::warn(&format!(
-                "{error}; tracing goes on, what was written before is valid"
-            ));
+            incomplete(error);
         }
         for incident in self.assembler.push(item) {
             if !self.gone {
                 self.gone = (self.show)(&incident).is_err();
             }
         }
+    }
+}
+
+/// Says that the recording misses something; tracing goes on.
+fn incomplete(error: RecordError) {
+    let error = anyhow::Error::new(error);
+    diag::warn(&format!(
+        "{error:#}; what was written before is valid, the rest is not recorded"
+    ));
+}
+
+/// Which processes were looked at lately: a cgroup full of page cache reclaims all day, and must not make
+/// the tracer read /proc all day.
+#[derive(Default)]
+struct Refreshes {
+    second: Nanos,
+    pids: HashSet<u32>,
+}
+
+impl Refreshes {
+    /// Most processes that are looked at in one second.
+    const MOST: usize = 50;
+
+    fn allows(&mut self, pid: u32, now: Nanos) -> bool {
+        let second = now / 1_000_000_000;
+        if second != self.second {
+            self.second = second;
+            self.pids.clear();
+        }
+        self.pids.len() < Self::MOST && self.pids.insert(pid)
     }
 }
 

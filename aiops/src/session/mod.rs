@@ -86,9 +86,10 @@ pub fn trace_oom(options: &Options, show: Show<'_>) -> anyhow::Result<Report<Oom
 pub fn replay_oom(path: &Path, show: Show<'_>) -> anyhow::Result<Report<OomData>> {
     let mut reader = Reader::open(path).map_err(record_error)?;
     let mut assembler = Assembler::new();
-    let mut begun = false;
+    let (mut begun, mut ended) = (false, false);
     for item in &mut reader {
         begun |= matches!(item, Item::Session(_));
+        ended |= matches!(item, Item::End(_));
         for incident in assembler.push(&item) {
             show(&incident).context("cannot write to stdout")?;
         }
@@ -101,11 +102,12 @@ pub fn replay_oom(path: &Path, show: Show<'_>) -> anyhow::Result<Report<OomData>
             "the file was cut off in its first block; copy it again from its host",
         ));
     }
-    let damage = (damage.places > 0 || damage.truncated).then_some(report::Damage {
+    let damage = (!damage.is_none() || !ended).then_some(report::Damage {
         blocks_read: damage.blocks_read,
         places: damage.places,
         lost_bytes: damage.lost_bytes,
-        truncated: damage.truncated,
+        // A recorder that ran out of disk closes its file, but says nothing of the end.
+        truncated: damage.truncated || !ended,
     });
     if let Some(damage) = &damage {
         diag::warn(&damage_text(path, damage));

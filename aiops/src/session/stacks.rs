@@ -15,6 +15,9 @@ const MOST_PROCESSES: usize = 512;
 struct Process {
     start_ticks: Option<u64>,
     mappings: Vec<Mapping>,
+    /// The mappings are those of the last mark: older ones may lack what was loaded since, or belong to
+    /// another process with the same id.
+    fresh: bool,
     waiting: Vec<u64>,
     age: u64,
 }
@@ -27,19 +30,17 @@ pub(super) struct Stacks {
 }
 
 impl Stacks {
-    /// Asks for the names of an event's stacks, now or when the mappings come.
+    /// Asks for the names of an event's stacks, now or when the mappings come: a mark has asked for them.
     pub(super) fn event(&mut self, event: &Event, resolver: &Resolver) {
         match &event.kind {
             EventKind::Mark(mark) => {
-                let kernel: Vec<u64> = mark
-                    .trigger_kernel
-                    .iter()
-                    .chain(&mark.victim_kernel)
-                    .copied()
-                    .collect();
+                let kernel = mark.trigger_kernel.iter().chain(&mark.victim_kernel);
+                let kernel: Vec<u64> = kernel.copied().collect();
                 if !kernel.is_empty() {
                     resolver.kernel(kernel);
                 }
+                self.process(mark.victim.pid).fresh = false;
+                self.process(mark.trigger.pid).fresh = false;
                 self.user(mark.trigger.pid, &mark.trigger_user, resolver);
             }
             EventKind::Delivery(delivery) => {
@@ -49,22 +50,19 @@ impl Stacks {
         }
     }
 
-    /// Learns a process' mappings.
+    /// Learns a process' mappings. One that is gone already has none: then those from before count, when
+    /// they are of the same process.
     pub(super) fn identity(&mut self, identity: &Identity, resolver: &Resolver) {
-        if identity.mappings.is_empty() {
-            return;
-        }
         let process = self.process(identity.pid);
+        if !identity.mappings.is_empty() || process.start_ticks != identity.start_ticks {
+            process.mappings.clone_from(&identity.mappings);
+        }
         process.start_ticks = identity.start_ticks;
-        process.mappings.clone_from(&identity.mappings);
+        process.fresh = true;
         let waiting = std::mem::take(&mut process.waiting);
         if !waiting.is_empty() {
-            resolver.process(
-                identity.pid,
-                identity.start_ticks,
-                identity.mappings.clone(),
-                waiting,
-            );
+            let mappings = process.mappings.clone();
+            resolver.process(identity.pid, identity.start_ticks, mappings, waiting);
         }
     }
 
@@ -82,15 +80,11 @@ impl Stacks {
             return;
         }
         let process = self.process(pid);
-        if process.mappings.is_empty() {
-            process.waiting.extend_from_slice(ips);
+        if process.fresh {
+            let mappings = process.mappings.clone();
+            resolver.process(pid, process.start_ticks, mappings, ips.to_vec());
         } else {
-            resolver.process(
-                pid,
-                process.start_ticks,
-                process.mappings.clone(),
-                ips.to_vec(),
-            );
+            process.waiting.extend_from_slice(ips);
         }
     }
 

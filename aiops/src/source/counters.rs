@@ -27,9 +27,9 @@ pub fn read(
             oom_kill: sample.metrics.oom_kill?,
         })
     };
-    // The host's count comes first: kills between the two readings are then in the cgroups' counts only,
-    // and an observation that lost nothing can never look as if it had.
+    // The stamp is of the host's count, by which kills are told to be inside or outside of it.
     let oom_kill = procfs::read_system(root).oom_kill;
+    let ts_ns = clock::mono_ns();
     let cgroups = controller.map_or_else(Vec::new, |controller| {
         cgroups
             .iter()
@@ -37,7 +37,7 @@ pub fn read(
             .collect()
     });
     Counters {
-        ts_ns: clock::mono_ns(),
+        ts_ns,
         at,
         oom_kill,
         cgroups,

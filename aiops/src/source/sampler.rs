@@ -60,6 +60,10 @@ impl SamplerOptions {
 const CLOCK_EVERY: Duration = Duration::from_secs(10);
 /// Under pressure, between two full samples.
 const HURRIED_FULL: Duration = Duration::from_secs(1);
+/// Quick samples in a row: a cgroup full of page cache reclaims all day, and is no emergency.
+const HURRIED_MOST: u32 = 100;
+/// Quick samples that a quiet round gives back.
+const HURRIED_BACK: u32 = 10;
 /// Under pressure, a sample may take at most this part of the time until the next one.
 const HURRIED_SHARE: u32 = 10;
 
@@ -114,6 +118,8 @@ struct Rounds {
     last_full: Option<Instant>,
     last_clock: Option<Instant>,
     hurried_until: Option<Instant>,
+    /// Quick samples that may still be taken.
+    hurries: u32,
 }
 
 impl Rounds {
@@ -133,6 +139,7 @@ impl Rounds {
             last_full: None,
             last_clock: None,
             hurried_until: None,
+            hurries: HURRIED_MOST,
         }
     }
 
@@ -144,6 +151,7 @@ impl Rounds {
             }
             let pause = self.pause(begin);
             match signs.recv_timeout(pause) {
+                Ok(()) if self.hurries == 0 => std::thread::sleep(self.pause(begin)),
                 Ok(()) => {
                     let first = !self.hurried(Instant::now());
                     self.hurried_until = Some(Instant::now() + self.options.hurry_for);
@@ -154,14 +162,18 @@ impl Rounds {
                         controller.forget();
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    if !self.hurried(Instant::now()) {
+                        self.hurries = (self.hurries + HURRIED_BACK).min(HURRIED_MOST);
+                    }
+                }
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }
 
     fn hurried(&self, now: Instant) -> bool {
-        self.hurried_until.is_some_and(|until| now < until)
+        self.hurries > 0 && self.hurried_until.is_some_and(|until| now < until)
     }
 
     /// How long to wait after a round that began at `begin`.
@@ -190,6 +202,7 @@ impl Rounds {
             }
         }
         let every = if self.hurried(now) {
+            self.hurries -= 1;
             HURRIED_FULL
         } else {
             self.options.full

@@ -70,7 +70,7 @@ pub enum StartError {
     #[error("not enough locked memory for BPF maps: {0}")]
     Memlock(String),
     /// No trace events.
-    #[error("tracefs is not available: {0}")]
+    #[error("tracefs is not available")]
     Tracefs(#[source] io::Error),
     /// The kernel cannot tell of OOM kills.
     #[error("this kernel has no tracepoint oom/mark_victim")]
@@ -79,13 +79,13 @@ pub enum StartError {
     #[error("hook {0} cannot be attached: {1}")]
     Hook(&'static str, String),
     /// `AIOPS_BPF_OBJECT` cannot be read.
-    #[error("cannot read the BPF object {0}: {1}")]
+    #[error("cannot read the BPF object {0}")]
     Object(String, #[source] io::Error),
     /// The object was refused.
     #[error("the kernel does not take the BPF object: {0}")]
     Load(String),
     /// A reader of the rings could not be started.
-    #[error("cannot start a reader of events: {0}")]
+    #[error("cannot start a reader of events")]
     Reader(#[source] io::Error),
 }
 
@@ -115,7 +115,7 @@ impl StartError {
 
     /// Nobody without privilege may mount tracefs.
     fn from_tracefs(error: io::Error) -> Self {
-        if error.kind() == io::ErrorKind::PermissionDenied && !may_use_bpf() {
+        if !may_use_bpf() {
             return Self::Permission(format!("tracefs: {error}"));
         }
         Self::Tracefs(error)

@@ -52,7 +52,10 @@ pub fn start_ticks(start_ns: u64) -> u64 {
 
 enum Message {
     Life(Life),
+    /// An answer is always sent.
     Request(u32, Option<u64>),
+    /// An answer is sent when it says something new.
+    Refresh(u32, Option<u64>),
     Stop,
 }
 
@@ -86,15 +89,16 @@ impl IdentityTable {
     }
 
     /// Asks for a process: `start_ns` of the process or of any of its threads, ns since boot. The answer
-    /// is an [`Item::Identity`], unless the same was sent before or the process is not known.
+    /// is an [`Item::Identity`], unless the process is not known.
     pub fn request(&self, pid: u32, start_ns: Option<u64>) {
         // A closed channel means that the table has stopped.
         let _ = self.sender.send(Message::Request(pid, start_ns));
     }
 
-    /// Reads a process that may be killed soon, so that it is known afterwards.
+    /// Reads a process that may be killed soon, so that it is known afterwards. What was sent before is
+    /// not sent again.
     pub fn refresh(&self, pid: u32, start_ns: Option<u64>) {
-        self.request(pid, start_ns);
+        let _ = self.sender.send(Message::Refresh(pid, start_ns));
     }
 
     /// Answers what was asked, then ends the threads.
@@ -159,7 +163,8 @@ impl Worker {
             };
             match next {
                 Ok(Message::Life(life)) => self.live(&life),
-                Ok(Message::Request(pid, start_ns)) => self.answer(pid, start_ns),
+                Ok(Message::Request(pid, start_ns)) => self.answer(pid, start_ns, true),
+                Ok(Message::Refresh(pid, start_ns)) => self.answer(pid, start_ns, false),
                 Ok(Message::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => return,
                 Err(mpsc::RecvTimeoutError::Timeout) => self.read_one(),
             }
@@ -202,7 +207,7 @@ impl Worker {
         }
     }
 
-    fn answer(&mut self, pid: u32, start_ns: Option<u64>) {
+    fn answer(&mut self, pid: u32, start_ns: Option<u64>, always: bool) {
         let ticks = start_ns.map(start_ticks);
         let read = read::facts(&self.root, pid, Some(&mut self.build_ids));
         let now = now_ns();
@@ -218,17 +223,17 @@ impl Worker {
         }
         if let Some(entry) = self.table.find(pid, ticks) {
             let identity = entry.identity(now);
-            self.send(identity);
+            self.send(identity, always);
         }
     }
 
-    fn send(&mut self, identity: Identity) {
+    fn send(&mut self, identity: Identity, always: bool) {
         let key = (identity.pid, identity.start_ticks);
         let print = fingerprint(&identity);
         if self.sent.len() >= MAX_SENT {
             self.sent.clear();
         }
-        if self.sent.insert(key, print) != Some(print) {
+        if self.sent.insert(key, print) != Some(print) || always {
             // A closed sink means that the session is over.
             let _ = self.sink.send(Item::Identity(identity));
         }

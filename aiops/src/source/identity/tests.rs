@@ -70,9 +70,16 @@ fn a_dead_process_is_known_as_it_was_alive() {
     child.kill().unwrap();
     lives.send(life(pid, LifeKind::Exit)).unwrap();
     child.wait().unwrap();
+    table.refresh(pid, None);
     table.request(pid, None);
     table.stop();
-    // Nothing changed, so nothing is sent again.
+    // Nothing changed, so only the request is answered.
+    let dead = next(&mut items).unwrap();
+    assert_eq!(
+        (dead.cmdline, dead.exe, dead.cgroup),
+        (alive.cmdline, alive.exe, alive.cgroup)
+    );
+    assert_eq!(dead.mappings, alive.mappings);
     assert!(items.try_recv().is_err());
 }
 

@@ -19,6 +19,7 @@ use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
@@ -38,7 +39,7 @@ use crate::model::SymbolSpace;
 use crate::model::Symbolized;
 
 /// A child that takes longer is killed.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// A child without work ends.
 const IDLE: Duration = Duration::from_secs(1);
 /// Kernel addresses remembered.
@@ -71,6 +72,7 @@ pub fn yield_to_others() {
 pub struct Resolver {
     sender: mpsc::Sender<Request>,
     pending: Arc<AtomicUsize>,
+    hasty: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
@@ -89,11 +91,13 @@ impl Resolver {
     pub fn spawn_with(sink: Sink, command: impl Fn() -> Command + Send + 'static) -> Self {
         let (sender, requests) = mpsc::channel();
         let pending = Arc::new(AtomicUsize::new(0));
-        let left = Arc::clone(&pending);
-        let thread = std::thread::spawn(move || work(&requests, &sink, &left, &command));
+        let hasty = Arc::new(AtomicBool::new(false));
+        let (left, hurry) = (Arc::clone(&pending), Arc::clone(&hasty));
+        let thread = std::thread::spawn(move || work(&requests, &sink, (&left, &hurry), &command));
         Self {
             sender,
             pending,
+            hasty,
             thread,
         }
     }
@@ -152,8 +156,10 @@ impl Resolver {
         self.pending.load(Ordering::Acquire)
     }
 
-    /// Answers what was asked, each within the patience with a child, then ends.
+    /// Ends. What is still waiting gets its modules and offsets without a child; only the request that a
+    /// child works on may take as long as its patience.
     pub fn stop(self) {
+        self.hasty.store(true, Ordering::Relaxed);
         drop(self.sender);
         // A panic there was reported by itself already.
         let _ = self.thread.join();
@@ -163,7 +169,7 @@ impl Resolver {
 fn work(
     requests: &mpsc::Receiver<Request>,
     sink: &Sink,
-    pending: &AtomicUsize,
+    (pending, hasty): (&AtomicUsize, &AtomicBool),
     command: &dyn Fn() -> Command,
 ) {
     let mut helper: Option<Helper> = None;
@@ -183,7 +189,11 @@ fn work(
             }
             Err(mpsc::RecvTimeoutError::Disconnected) => return,
         };
-        let symbols = answer(&request, &mut helper, &mut kernel, command);
+        let symbols = if hasty.load(Ordering::Relaxed) {
+            fallback(&request)
+        } else {
+            answer(&request, &mut helper, &mut kernel, command)
+        };
         // A closed sink means that the session is over.
         let _ = sink.send(Item::Symbols(SymbolSet {
             space: request.space,
