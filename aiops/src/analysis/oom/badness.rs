@@ -142,17 +142,17 @@ fn from_samples(
     let alive = a
         .window
         .alive(at)
-        .filter(|one| one.last.metrics.rss_kb.is_some() && inside(one.last.pid));
-    let make = |one: &super::window::Process| {
+        .filter(|(one, figures)| figures.rss_kb.is_some() && inside(one.last.pid));
+    let make = |(one, figures): (&super::window::Process, &super::window::Figures)| {
         let candidate = Candidate {
             pid: one.last.pid,
             comm: text(&one.last.comm),
-            rss_kb: one.last.metrics.rss_kb,
-            swap_kb: one.last.metrics.swap_kb,
-            pgtables_kb: one.last.metrics.pgtables_kb,
-            oom_score_adj: one.last.oom_score_adj,
+            rss_kb: figures.rss_kb,
+            swap_kb: figures.swap_kb,
+            pgtables_kb: figures.pgtables_kb,
+            oom_score_adj: figures.oom_score_adj,
             from: "sample",
-            age_ms: Some(super::ms(at - one.ts)),
+            age_ms: Some(super::ms(at - figures.ts)),
             ..Candidate::default()
         };
         finish(candidate, total, page_kb)

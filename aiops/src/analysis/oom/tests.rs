@@ -351,6 +351,24 @@ fn badness_is_the_kernels_arithmetic() {
 }
 
 #[test]
+fn samples_after_the_mark_hide_no_candidate() {
+    let mut s = plain();
+    s.0.retain(|item| !matches!(item, Item::Kmsg(_)));
+    for n in 1..30 {
+        s.sample(12 * S + n * 100 * MS, &[(30, "big", 390_000, 0)]);
+    }
+    let (out, _) = s.run();
+    let why = &out.data.incidents[0].why;
+    let big = why.candidates.iter().find(|one| one.pid == 30);
+    let seen = big.map(|one| (one.rss_kb, one.oom_score_adj, one.age_ms));
+    assert_eq!(
+        seen,
+        Some((Some(300_000), Some(-999), Some(1000.0))),
+        "as it was before the mark: {why:?}"
+    );
+}
+
+#[test]
 fn without_kernel_text_the_stack_tells() {
     let mut s = plain();
     s.0.retain(|item| !matches!(item, Item::Kmsg(_)));

@@ -22,6 +22,9 @@ const ROWS_MAX: usize = 120;
 /// The end of the window that is kept whole.
 const WHOLE_NS: u64 = 10_000_000_000;
 
+/// Figures of processes are kept for this long: longer than an incident waits.
+const RECENT_NS: u64 = 3_000_000_000;
+
 /// A process is its id and its start (ticks).
 pub(super) type Key = (u32, u64);
 
@@ -33,16 +36,51 @@ pub(super) struct Point {
     swap_kb: Option<u64>,
 }
 
+/// What badness is made of, at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Figures {
+    /// When they were had.
+    pub(super) ts: Nanos,
+    pub(super) rss_kb: Option<u64>,
+    pub(super) swap_kb: Option<u64>,
+    pub(super) pgtables_kb: Option<u64>,
+    pub(super) oom_score_adj: Option<i32>,
+}
+
 /// A process in the window.
 #[derive(Debug)]
 pub(super) struct Process {
     /// Its last figures.
     pub(super) last: ProcessSample,
     /// When they were had.
-    pub(super) ts: Nanos,
+    ts: Nanos,
+    /// The figures of the last seconds and the ones before, oldest first: an incident closes after its mark.
+    recent: VecDeque<Figures>,
     /// It has ended: seen to exit, or a whole scan did not find it.
     gone: Option<Nanos>,
     series: VecDeque<Point>,
+}
+
+impl Process {
+    fn recent(&mut self, ts: Nanos, one: &ProcessSample) {
+        self.recent.push_back(Figures {
+            ts,
+            rss_kb: one.metrics.rss_kb,
+            swap_kb: one.metrics.swap_kb,
+            pgtables_kb: one.metrics.pgtables_kb,
+            oom_score_adj: one.oom_score_adj,
+        });
+        let from = ts.saturating_sub(RECENT_NS);
+        // The newest one from before that time stays.
+        while self.recent.get(1).is_some_and(|next| next.ts <= from) {
+            self.recent.pop_front();
+        }
+    }
+
+    /// Its newest figures at or before a moment.
+    fn figures(&self, at: Nanos) -> Option<&Figures> {
+        self.recent.iter().rev().find(|one| one.ts <= at)
+    }
 }
 
 #[derive(Debug)]
@@ -89,9 +127,11 @@ impl Window {
             let process = self.processes.entry(key).or_insert_with(|| Process {
                 last: one.clone(),
                 ts,
+                recent: VecDeque::new(),
                 gone: None,
                 series: VecDeque::new(),
             });
+            process.recent(ts, one);
             process.last.clone_from(one);
             process.ts = ts;
             process.gone = None;
@@ -196,10 +236,18 @@ impl Window {
         self.cgroup(path).map(|cgroup| &cgroup.last)
     }
 
-    /// Processes that lived at a moment, with figures from before it.
-    pub(super) fn alive(&self, at: Nanos) -> impl Iterator<Item = &Process> {
-        let lived = move |one: &&Process| one.ts <= at && one.gone.is_none_or(|gone| gone > at);
-        self.processes.values().filter(lived)
+    /// Processes that lived at a moment, with their newest figures from before it.
+    pub(super) fn alive(&self, at: Nanos) -> impl Iterator<Item = (&Process, &Figures)> {
+        let lived = move |one: &&Process| one.gone.is_none_or(|gone| gone > at);
+        let known = self.processes.values().filter(lived);
+        known.filter_map(move |one| Some((one, one.figures(at)?)))
+    }
+
+    /// Usage and limit of a cgroup at or before a moment.
+    pub(super) fn use_of(&self, path: &str, at: Nanos) -> Option<(Option<u64>, Option<u64>)> {
+        let mut series = self.cgroup(path)?.series.iter().rev();
+        let [usage, limit, ..] = series.find(|one| one.0 <= at)?.1;
+        Some((usage, limit))
     }
 
     /// A process's points up to a moment; `start` picks one of several that had its number.
