@@ -257,6 +257,18 @@ const TERMS: &[(Group, &str, &str, &str)] = &[
     (Group::Shape, "stairs", "growing in steps", "阶梯式增长"),
     (Group::Shape, "burst", "sudden growth", "突然增长"),
     (Group::Step, "reclaim", "reclaim began", "开始回收内存"),
+    (
+        Group::Step,
+        "kernel-report",
+        "kernel began its report",
+        "内核开始打印报告",
+    ),
+    (
+        Group::Step,
+        "reaping-skipped",
+        "reaping skipped",
+        "跳过内存收割",
+    ),
     (Group::Step, "signal", "SIGKILL sent", "发出 SIGKILL"),
     (
         Group::Step,

@@ -209,6 +209,9 @@ impl Desk<'_> {
             EventKind::Mark(mark) => {
                 for task in [&mark.victim, &mark.trigger] {
                     sources.identities.request(task.pid, process_start(task));
+                    if let Some(id) = task.memcg_id {
+                        sources.sampler.cgroup(id);
+                    }
                 }
                 sources.sampler.hurry();
             }

@@ -64,14 +64,26 @@ const HURRIED_FULL: Duration = Duration::from_secs(1);
 const HURRIED_MOST: u32 = 100;
 /// Quick samples that a quiet round gives back.
 const HURRIED_BACK: u32 = 10;
+/// Between two searches for young cgroups.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Under pressure, a sample may take at most this part of the time until the next one.
 const HURRIED_SHARE: u32 = 10;
+
+/// What the sampler is told.
+#[derive(Clone, Copy, Debug)]
+enum Sign {
+    Hurry,
+    Cgroup(u64),
+}
+
+/// Most signs that wait.
+const SIGNS: usize = 64;
 
 /// The running sampler.
 #[derive(Debug)]
 pub struct Sampler {
-    /// One place: a second sign of pressure before the first was seen says nothing new.
-    hurry: SyncSender<()>,
+    /// Bounded: what finds no place comes too late anyway.
+    signs: SyncSender<Sign>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -79,7 +91,7 @@ impl Sampler {
     /// Starts it; the first sample, of everything, is taken at once.
     #[must_use]
     pub fn spawn(options: SamplerOptions, sink: Sink, controller: Option<Arc<Controller>>) -> Self {
-        let (hurry, signs) = mpsc::sync_channel(1);
+        let (sender, signs) = mpsc::sync_channel(SIGNS);
         let thread = std::thread::Builder::new()
             .name("sampler".to_owned())
             .spawn(move || {
@@ -88,21 +100,30 @@ impl Sampler {
                 }
             });
         Self {
-            hurry,
+            signs: sender,
             thread: thread.ok(),
         }
     }
 
     /// Tells it that memory is short.
     pub fn hurry(&self) {
-        match self.hurry.try_send(()) {
-            Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
+        self.sign(Sign::Hurry);
+    }
+
+    /// Asks which cgroup has this inode, and for its figures: the answer is a sample of nothing else.
+    pub fn cgroup(&self, id: u64) {
+        self.sign(Sign::Cgroup(id));
+    }
+
+    fn sign(&self, sign: Sign) {
+        match self.signs.try_send(sign) {
+            Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
         }
     }
 
     /// Ends it.
     pub fn stop(self) {
-        drop(self.hurry);
+        drop(self.signs);
         if let Some(thread) = self.thread {
             let _ = thread.join();
         }
@@ -120,6 +141,10 @@ struct Rounds {
     hurried_until: Option<Instant>,
     /// Quick samples that may still be taken.
     hurries: u32,
+    /// How long the last round took.
+    took: Duration,
+    /// When cgroups were looked for out of turn.
+    looked: Option<Instant>,
 }
 
 impl Rounds {
@@ -140,54 +165,95 @@ impl Rounds {
             last_clock: None,
             hurried_until: None,
             hurries: HURRIED_MOST,
+            took: Duration::ZERO,
+            looked: None,
         }
     }
 
-    fn run(&mut self, signs: &mpsc::Receiver<()>) {
+    fn run(&mut self, signs: &mpsc::Receiver<Sign>) {
         loop {
             let begin = Instant::now();
-            if !self.round(begin) {
+            if !self.round(begin) || !self.rest(begin, signs) {
                 return;
             }
-            let pause = self.pause(begin);
-            match signs.recv_timeout(pause) {
-                Ok(()) if self.hurries == 0 => std::thread::sleep(self.pause(begin)),
-                Ok(()) => {
+        }
+    }
+
+    /// Waits for the next round, and listens; false at the end.
+    fn rest(&mut self, begin: Instant, signs: &mpsc::Receiver<Sign>) -> bool {
+        loop {
+            let left = self.pause().saturating_sub(begin.elapsed());
+            match signs.recv_timeout(left) {
+                Ok(Sign::Cgroup(id)) => {
+                    if !self.tell(id) {
+                        return false;
+                    }
+                }
+                Ok(Sign::Hurry) if self.hurries == 0 => {}
+                Ok(Sign::Hurry) => {
                     let first = !self.hurried(Instant::now());
                     self.hurried_until = Some(Instant::now() + self.options.hurry_for);
                     // The first sign is answered at once, later ones at the hurried pace.
-                    if !first {
-                        std::thread::sleep(self.pause(begin));
-                    } else if let Some(controller) = &self.controller {
-                        controller.forget();
+                    if first {
+                        self.look_again();
+                        return true;
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     if !self.hurried(Instant::now()) {
                         self.hurries = (self.hurries + HURRIED_BACK).min(HURRIED_MOST);
                     }
+                    return true;
                 }
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => return false,
             }
         }
+    }
+
+    /// Lets cgroups that are younger than the last walk be found, at most once a second.
+    fn look_again(&mut self) {
+        let now = Instant::now();
+        if let Some(controller) = &self.controller
+            && self
+                .looked
+                .is_none_or(|at| now.duration_since(at) >= LOOK_EVERY)
+        {
+            self.looked = Some(now);
+            controller.forget();
+        }
+    }
+
+    /// A sample of one cgroup, by its inode; false when nobody listens any more.
+    fn tell(&mut self, id: u64) -> bool {
+        let Some(controller) = self.controller.clone() else {
+            return true;
+        };
+        let path = controller.by_id(id).or_else(|| {
+            self.look_again();
+            controller.by_id(id)
+        });
+        let Some(cgroup) = path.and_then(|path| controller.sample(&path)) else {
+            return true;
+        };
+        let sample = Sample {
+            ts_ns: clock::mono_ns(),
+            cgroups: vec![cgroup],
+            ..Sample::default()
+        };
+        self.sink.send(Item::Sample(sample)).is_ok()
     }
 
     fn hurried(&self, now: Instant) -> bool {
         self.hurries > 0 && self.hurried_until.is_some_and(|until| now < until)
     }
 
-    /// How long to wait after a round that began at `begin`.
-    fn pause(&self, begin: Instant) -> Duration {
-        let took = begin.elapsed();
+    /// How long after its beginning a round is followed by the next.
+    fn pause(&self) -> Duration {
         if self.hurried(Instant::now()) {
-            return self
-                .options
-                .hurried
-                .saturating_sub(took)
-                .max(took * (HURRIED_SHARE - 1))
-                .min(self.options.interval);
+            let rest = self.took * HURRIED_SHARE;
+            return self.options.hurried.max(rest).min(self.options.interval);
         }
-        self.options.interval.saturating_sub(took)
+        self.options.interval
     }
 
     /// One sample; false when nobody listens any more.
@@ -212,6 +278,7 @@ impl Rounds {
             self.last_full = Some(now);
         }
         let sample = self.sample(full);
+        self.took = now.elapsed();
         self.sink.send(Item::Sample(sample)).is_ok()
     }
 

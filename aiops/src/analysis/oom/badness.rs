@@ -294,6 +294,18 @@ fn spared(why: &mut Why, all: &[Candidate], (bad, size): (i64, i64), page_kb: u6
             ));
             continue;
         }
+        if adj >= 0 {
+            let own = all
+                .iter()
+                .find(|one| one.victim)
+                .and_then(|one| one.oom_score_adj)
+                .unwrap_or(0);
+            why.summary.push(msg!(
+                "{comm} (pid {pid}) is larger ({other} pages), but its oom_score_adj of {adj} is below the victim's {own}",
+                "{comm}（pid {pid}）更大（{other} 页），但其 oom_score_adj {adj} 低于受害者的 {own}"
+            ));
+            continue;
+        }
         why.summary.push(msg!(
             "{comm} (pid {pid}) is larger ({other} pages) and was spared by its oom_score_adj of {adj}",
             "{comm}（pid {pid}）更大（{other} 页），因 oom_score_adj 为 {adj} 而幸免"
@@ -321,8 +333,9 @@ fn limit(out: &mut Vec<Msg>, i: &Incident, page_kb: u64) {
     let Some(pages) = 1_u64.checked_shl(order) else {
         return;
     };
-    let need = usage + pages * page_kb;
-    if usage <= limit {
+    let need = usage.saturating_add(pages.saturating_mul(page_kb));
+    // The kernel charges in batches, so use may stand below the limit by more than was asked for.
+    if usage <= limit && need > limit {
         out.push(msg!(
             "a limit of {path} of at least {need} KiB (now {limit}) would have let this one allocation through",
             "若 {path} 的上限不低于 {need} KiB（现为 {limit}），这一次分配就能成功"
@@ -332,7 +345,7 @@ fn limit(out: &mut Vec<Msg>, i: &Incident, page_kb: u64) {
         .growth
         .as_ref()
         .and_then(|g| g.rate_kb_per_s)
-        .filter(|rate| *rate > 0.0)
+        .filter(|rate| *rate > 0.0 && i.growth.as_ref().is_some_and(|g| g.shape != "steady"))
     {
         let seconds = limit as f64 / rate;
         out.push(msg!(

@@ -350,6 +350,9 @@ fn history(i: &mut Incident, a: &Assembler, first: &Capture) {
     i.growth = growth(&points, first);
 }
 
+/// Over less time than this, s, a difference is noise: the sampler reads other counters than the kernel.
+const LEAST_SPAN_S: f64 = 0.5;
+
 fn growth(points: &[Point], first: &Capture) -> Option<Growth> {
     let zero = points.first()?.ts;
     let mut xy: Vec<(f64, f64)> = Vec::new();
@@ -370,9 +373,13 @@ fn growth(points: &[Point], first: &Capture) -> Option<Growth> {
         xy.push(((first.ts - zero) as f64 / 1e9, rss as f64));
     }
     let last = at_mark.unwrap_or(sampled);
+    let span = xy.last().map_or(0.0, |p| p.0);
+    if span < LEAST_SPAN_S {
+        return None;
+    }
     Some(Growth {
         samples,
-        span_s: xy.last().map_or(0.0, |p| p.0),
+        span_s: span,
         first_rss_kb,
         last_rss_kb: last,
         rate_kb_per_s: slope(&xy),

@@ -303,7 +303,20 @@ impl Assembler {
         let victim = &capture.mark.victim;
         let by_id = victim.memcg_id.and_then(|id| self.window.cgroup_path(id));
         let identity = || self.people.of(victim)?.cgroup.as_ref().map(people::text);
-        by_id.map(str::to_owned).or_else(identity)
+        // The log names one task's cgroup. The table of identities comes last: a process may have moved
+        // since it was read.
+        let report = self
+            .joiner
+            .reports
+            .iter()
+            .find(|one| capture.report == Some(one.id));
+        let logged = || {
+            report
+                .filter(|one| one.kills.len() == 1)?
+                .task_memcg
+                .clone()
+        };
+        by_id.map(str::to_owned).or_else(logged).or_else(identity)
     }
 
     /// Gives each "Killed process" line its capture, and each report one incident.
