@@ -51,7 +51,7 @@ pub(super) fn incident(a: &Assembler, mine: &[Capture], report: Option<&KernelRe
     i.task_memcg = report
         .and_then(|r| r.task_memcg.clone())
         .or_else(|| a.cgroup_of(first));
-    scope(&mut i, a, report);
+    scope(&mut i, a, report, zero);
     host(&mut i, a, zero);
     memcg(&mut i, a, report);
     let killed: Vec<_> = mine.iter().filter(|one| one.killed()).collect();
@@ -113,7 +113,7 @@ pub(super) fn unkillable(a: &Assembler, report: &KernelReport) -> Incident {
     };
     own_words(&mut i.trigger, report);
     moment(&mut i, a, report.first, tid.unwrap_or(0));
-    scope(&mut i, a, Some(report));
+    scope(&mut i, a, Some(report), report.first);
     host(&mut i, a, report.first);
     memcg(&mut i, a, Some(report));
     i.why = badness::why(a, &i, Some(report), report.first);
@@ -172,7 +172,7 @@ fn trigger(a: &Assembler, first: &Capture, report: Option<&KernelReport>) -> Tri
     trigger
 }
 
-fn scope(i: &mut Incident, a: &Assembler, report: Option<&KernelReport>) {
+fn scope(i: &mut Incident, a: &Assembler, report: Option<&KernelReport>, at: Nanos) {
     i.oom_memcg = report.and_then(|r| r.oom_memcg.clone());
     if let Some(constraint) = report.and_then(|r| r.constraint.clone()) {
         let scope = match constraint.as_str() {
@@ -189,14 +189,17 @@ fn scope(i: &mut Incident, a: &Assembler, report: Option<&KernelReport>) {
         i.stacks
             .trigger_kernel
             .iter()
-            .any(|f| f.function.as_deref() == Some(name))
+            .any(|f| f.function.as_deref().map(plain_name) == Some(name))
     };
     if has("mem_cgroup_out_of_memory") {
         i.constraint = Some("memcg".to_owned());
         i.scope = Some("memcg".to_owned());
         i.constraint_source = Some("stack");
         // The cgroup whose limit was met may stand above the victim's: the nearest with a limit that is used up.
-        i.oom_memcg = i.task_memcg.as_deref().and_then(|path| full_above(a, path));
+        i.oom_memcg = i
+            .task_memcg
+            .as_deref()
+            .and_then(|path| full_above(a, path, at));
     } else if has("out_of_memory") {
         // The stack cannot tell a cpuset or a memory policy from the whole host.
         i.scope = Some("global".to_owned());
@@ -204,17 +207,28 @@ fn scope(i: &mut Incident, a: &Assembler, report: Option<&KernelReport>) {
     }
 }
 
-fn full_above(a: &Assembler, path: &str) -> Option<String> {
-    let mut at = path;
+/// A function's name without what a compiler appends to a copy of it.
+fn plain_name(name: &str) -> &str {
+    const MARKS: [&str; 5] = [".isra.", ".constprop.", ".llvm.", ".part.", ".cold"];
+    let cuts = MARKS.iter().filter_map(|mark| name.find(mark));
+    &name[..cuts.min().unwrap_or(name.len())]
+}
+
+/// The nearest cgroup at or above a path that had used 95 % of its limit when it was last sampled before
+/// the mark; else the nearest with a limit.
+fn full_above(a: &Assembler, path: &str, mark: Nanos) -> Option<String> {
+    let (mut at, mut limited) = (path, None);
     loop {
-        let limited = a
-            .window
-            .cgroup_metrics(at)
-            .is_some_and(|m| m.limit_kb.is_some());
-        if limited {
-            return Some(at.to_owned());
+        if let Some((usage, Some(limit))) = a.window.use_of(at, mark) {
+            if usage.is_some_and(|usage| usage >= limit - limit / 20) {
+                return Some(at.to_owned());
+            }
+            limited = limited.or_else(|| Some(at.to_owned()));
         }
-        at = &at[..at.rfind('/').filter(|cut| *cut > 0)?];
+        match at.rfind('/').filter(|cut| *cut > 0) {
+            Some(cut) => at = &at[..cut],
+            None => return limited,
+        }
     }
 }
 
@@ -511,7 +525,7 @@ fn timeline(a: &Assembler, mine: &[Capture], report: Option<&KernelReport>) -> V
             Some(text(&mark.trigger.comm)),
         ));
     }
-    for one in mine {
+    for one in mine.iter().filter(|one| !one.folded) {
         let (pid, comm) = (Some(one.mark.victim.pid), Some(text(&one.mark.victim.comm)));
         let mut push = |ts, step| out.push((ts, step, pid, comm.clone()));
         if let Some(ts) = one.mark.signal_ns {
