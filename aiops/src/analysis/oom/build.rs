@@ -19,6 +19,8 @@ use super::Capture;
 use super::badness;
 use super::joiner::KernelReport;
 use super::joiner::LoggedLine;
+use super::kernel_text::Line;
+use super::kernel_text::line;
 use super::ms_from;
 use super::people::cmdline;
 use super::people::container;
@@ -29,6 +31,8 @@ use super::window::Point;
 const ROWS: usize = 120;
 const ROWS_LATER: usize = 24;
 const ROWS_WHOLE: usize = 16;
+/// Incidents whose kernel text is kept whole.
+const TEXTS_WHOLE: usize = 64;
 /// A limit that is this large is none.
 const NO_LIMIT_KB: u64 = 1 << 52;
 
@@ -86,8 +90,23 @@ pub(super) fn incident(a: &Assembler, mine: &[Capture], report: Option<&KernelRe
     if i.before.is_empty() {
         i.missing.push("before");
     }
-    i.kernel_text = report.map(|r| r.lines.clone()).unwrap_or_default();
+    i.kernel_text = report.map(|r| kernel_text(a, r)).unwrap_or_default();
     i
+}
+
+/// The kernel's words: whole for the first incidents, of later ones of a storm what was killed.
+fn kernel_text(a: &Assembler, report: &KernelReport) -> Vec<String> {
+    if a.listed.len() < TEXTS_WHOLE {
+        return report.lines.clone();
+    }
+    let tells = |text: &&String| {
+        let known = line(text.as_bytes());
+        matches!(
+            known,
+            Some(Line::Killed(_) | Line::Group { .. } | Line::NoKillable)
+        )
+    };
+    report.lines.iter().filter(tells).cloned().collect()
 }
 
 /// The incident of a report that found nobody to kill.
@@ -108,7 +127,7 @@ pub(super) fn unkillable(a: &Assembler, report: &KernelReport) -> Incident {
             pid: tid,
             ..Trigger::default()
         },
-        kernel_text: report.lines.clone(),
+        kernel_text: kernel_text(a, report),
         ..Incident::default()
     };
     own_words(&mut i.trigger, report);
@@ -506,9 +525,23 @@ fn shmem(i: &Incident, cause: &mut Cause) {
     }
 }
 
+/// How far the log's clock runs ahead of the others by the first kill whose line is known, ns; 0 where it
+/// is no more than printing takes.
+fn log_ahead(mine: &[Capture]) -> i64 {
+    const DRIFT_NS: u64 = 50_000_000;
+    let pair = mine
+        .iter()
+        .find_map(|one| Some((one.ts, one.logged.as_ref()?.ts)));
+    let ahead =
+        pair.and_then(|(mark, line)| i64::try_from(i128::from(line) - i128::from(mark)).ok());
+    ahead.filter(|ns| ns.unsigned_abs() > DRIFT_NS).unwrap_or(0)
+}
+
 fn timeline(a: &Assembler, mine: &[Capture], report: Option<&KernelReport>) -> Vec<TimelineEntry> {
     let zero = mine[0].ts;
     let mark = &mine[0].mark;
+    let ahead = log_ahead(mine);
+    let shifted = |ts: Nanos| ts.saturating_add_signed(ahead.saturating_neg());
     let mut out: Vec<(Nanos, &'static str, Option<u32>, Option<String>)> = Vec::new();
     let near = |ts: &Nanos| *ts <= zero && zero - *ts <= super::WAIT_NS;
     let seen = a
@@ -539,12 +572,12 @@ fn timeline(a: &Assembler, mine: &[Capture], report: Option<&KernelReport>) -> V
             push(*ts, step_name(*kind));
         }
         if let Some(line) = &one.logged {
-            push(line.ts, "kernel-text");
+            push(shifted(line.ts), "kernel-text");
         }
     }
     if let Some(report) = report.filter(|report| report.comm.is_some()) {
         out.push((
-            report.first,
+            shifted(report.first),
             "kernel-report",
             Some(mark.trigger.tid),
             report.comm.clone(),

@@ -17,7 +17,10 @@ use super::people::bytes;
 use super::people::text;
 
 /// Most lines kept of one report; a host with thousands of processes prints thousands of rows.
-const LINES_MAX: usize = 4000;
+const LINES_MAX: usize = 400;
+
+/// Most lines kept beyond those for what was decided and killed.
+const KILLS_MAX: usize = 100;
 
 /// A row of the task table, KiB.
 #[derive(Clone, Debug)]
@@ -222,7 +225,10 @@ impl Joiner {
                 .filter(|report| report.kills.is_empty() && !report.no_killable),
         };
         let Some(report) = report else { return moved };
-        if report.lines.len() < LINES_MAX {
+        // What was decided comes after the rows and is always kept.
+        if report.lines.len() < LINES_MAX
+            || (meaning.is_some() && report.lines.len() < LINES_MAX + KILLS_MAX)
+        {
             report.lines.push(text(&entry.text));
         }
         match meaning {

@@ -48,6 +48,11 @@ const SETTLE_NS: u64 = 100_000_000;
 /// Marks of one decision follow each other within this time when no reclaim tells them apart.
 const GROUP_NS: u64 = 50_000_000;
 
+/// Reports of one cgroup that found nobody to kill are one incident within this time of its first.
+const MERGE_NS: u64 = 10_000_000_000;
+/// Most kernel lines of such an incident.
+const MERGED_LINES: usize = 500;
+
 /// A captured victim.
 #[derive(Clone, Debug)]
 struct Capture {
@@ -141,6 +146,7 @@ impl Assembler {
             Item::Clock(pair) => self.clock(*pair),
             Item::Event(event) => self.event(event),
             Item::Sample(sample) => {
+                self.tally.sample(sample);
                 let Skipped {
                     vanished,
                     denied,
@@ -541,6 +547,20 @@ impl Assembler {
             return None;
         }
         let incident = build::unkillable(self, report);
+        let near = |(ts, other): &&mut (Nanos, Incident)| {
+            other.outcome == incident.outcome
+                && other.oom_memcg == incident.oom_memcg
+                && ts.abs_diff(report.first) <= MERGE_NS
+        };
+        if let Some((_, other)) = self.listed.iter_mut().rev().find(near) {
+            let room = MERGED_LINES.saturating_sub(other.kernel_text.len());
+            let said = report
+                .lines
+                .iter()
+                .filter(|line| line.starts_with("Out of memory"));
+            other.kernel_text.extend(said.take(room).cloned());
+            return None;
+        }
         self.listed.push((report.first, incident.clone()));
         Some(incident)
     }

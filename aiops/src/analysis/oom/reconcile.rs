@@ -1,8 +1,11 @@
 //! Are all kills accounted for, and how complete was the observation?
 
+use std::collections::BTreeMap;
+
 use crate::model::Counters;
 use crate::model::LossCount;
 use crate::model::Nanos;
+use crate::model::Sample;
 use crate::msg;
 use crate::report::Accounting;
 use crate::report::oom::CgroupKills;
@@ -32,6 +35,8 @@ pub(super) struct Tally {
     /// Captured groups without a log, which would name the kills that the kernel counts twice.
     silent: Vec<(Nanos, Option<String>)>,
     v2: bool,
+    /// The first oom_kill count of each sampled cgroup.
+    first: BTreeMap<u64, u64>,
 }
 
 impl Tally {
@@ -52,6 +57,14 @@ impl Tally {
                 self.captured.push((one.ts, one.mark.victim.memcg_id, path));
             } else {
                 self.already_exiting += 1;
+            }
+        }
+    }
+
+    pub(super) fn sample(&mut self, sample: &Sample) {
+        for one in &sample.cgroups {
+            if let Some(count) = one.metrics.oom_kill {
+                self.first.entry(one.id).or_insert(count);
             }
         }
     }
@@ -82,10 +95,12 @@ impl Tally {
         let mut out = Vec::new();
         for count in &end.cgroups {
             let before = start.cgroups.iter().find(|one| one.id == count.id);
-            // A cgroup that was made in between began at 0.
-            let counted = count
-                .oom_kill
-                .saturating_sub(before.map_or(0, |one| one.oom_kill));
+            // One that was not read at the start may be old: it is counted from its first sample on.
+            let sampled = || self.first.get(&count.id).copied();
+            let Some(before) = before.map(|one| one.oom_kill).or_else(sampled) else {
+                continue;
+            };
+            let counted = count.oom_kill.saturating_sub(before);
             let path = text(&count.path);
             let inside = |one: &&(Nanos, Option<u64>, Option<String>)| {
                 one.1 == Some(count.id)

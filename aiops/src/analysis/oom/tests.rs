@@ -773,6 +773,82 @@ fn records_that_were_not_understood_are_counted() {
     assert!(!out.accounting.complete);
 }
 
+#[test]
+fn the_logs_clock_is_set_by_the_kill_that_both_saw() {
+    let mut s = all();
+    s.mark(12 * S, 20, 20, 11 * S, MarkSource::Signal);
+    s.report(20 * S, 20, 20, None, "/box");
+    let i = &s.run().0.data.incidents[0];
+    let of = |step| i.timeline.iter().find(|one| one.step == step).unwrap().t_ms;
+    assert!(of("kernel-text").abs() < 0.001 && of("kernel-report").abs() < 0.001);
+}
+
+#[test]
+fn a_cgroup_of_unknown_past_is_not_counted_from_nothing() {
+    for (first, counted) in [(None, None), (Some(8), Some(1))] {
+        let mut s = all();
+        s.sample(2 * S, &[]);
+        if let Some(Item::Sample(sample)) = s.0.last_mut() {
+            sample.cgroups[0].metrics.oom_kill = first;
+        }
+        s.0.push(Item::Counters(Counters {
+            ts_ns: 14 * S,
+            at: CountersAt::End,
+            oom_kill: Some(11),
+            cgroups: vec![CgroupCount {
+                id: 7,
+                path: "/box".into(),
+                oom_kill: 9,
+            }],
+        }));
+        let r = s.run().0.data.reconciliation;
+        assert_eq!(r.cgroups.first().map(|one| one.counted), counted);
+    }
+}
+
+#[test]
+fn a_storm_keeps_little_text() {
+    let mut s = all();
+    for pid in 100..200_u32 {
+        let ts = u64::from(pid) * S;
+        s.mark(ts, pid, pid, ts - MS, MarkSource::Signal);
+        s.report(ts, pid, pid, None, "/box");
+    }
+    let out = s.run().0;
+    let lines: Vec<_> = out
+        .data
+        .incidents
+        .iter()
+        .map(|i| i.kernel_text.len())
+        .collect();
+    assert_eq!((lines[63], lines[64], lines[99]), (4, 1, 1));
+}
+
+#[test]
+fn nobody_to_kill_again_and_again_is_one_incident() {
+    let mut s = all();
+    for n in [0, 1, 2, 30] {
+        s.kmsg(
+            (12 + n) * S,
+            None,
+            "trig invoked oom-killer: gfp_mask=0xdc0(G), order=0, oom_score_adj=0",
+        );
+        s.kmsg(
+            (12 + n) * S,
+            None,
+            "Out of memory and no killable processes...",
+        );
+    }
+    let out = s.run().0;
+    let lines: Vec<_> = out
+        .data
+        .incidents
+        .iter()
+        .map(|i| i.kernel_text.len())
+        .collect();
+    assert_eq!(lines, [4, 2]);
+}
+
 proptest! {
     #[test]
     fn any_kernel_text_is_survived(lines in proptest::collection::vec((0..8_usize, ".{0,40}"), 0..30)) {
