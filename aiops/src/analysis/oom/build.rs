@@ -19,6 +19,8 @@ use super::Capture;
 use super::badness;
 use super::joiner::KernelReport;
 use super::joiner::LoggedLine;
+use super::kernel_text::Line;
+use super::kernel_text::line;
 use super::ms_from;
 use super::people::cmdline;
 use super::people::container;
@@ -29,6 +31,8 @@ use super::window::Point;
 const ROWS: usize = 120;
 const ROWS_LATER: usize = 24;
 const ROWS_WHOLE: usize = 16;
+/// Incidents whose kernel text is kept whole.
+const TEXTS_WHOLE: usize = 64;
 /// A limit that is this large is none.
 const NO_LIMIT_KB: u64 = 1 << 52;
 
@@ -51,7 +55,7 @@ pub(super) fn incident(a: &Assembler, mine: &[Capture], report: Option<&KernelRe
     i.task_memcg = report
         .and_then(|r| r.task_memcg.clone())
         .or_else(|| a.cgroup_of(first));
-    scope(&mut i, a, report);
+    scope(&mut i, a, report, zero);
     host(&mut i, a, zero);
     memcg(&mut i, a, report);
     let killed: Vec<_> = mine.iter().filter(|one| one.killed()).collect();
@@ -86,8 +90,23 @@ pub(super) fn incident(a: &Assembler, mine: &[Capture], report: Option<&KernelRe
     if i.before.is_empty() {
         i.missing.push("before");
     }
-    i.kernel_text = report.map(|r| r.lines.clone()).unwrap_or_default();
+    i.kernel_text = report.map(|r| kernel_text(a, r)).unwrap_or_default();
     i
+}
+
+/// The kernel's words: whole for the first incidents, of later ones of a storm what was killed.
+fn kernel_text(a: &Assembler, report: &KernelReport) -> Vec<String> {
+    if a.listed.len() < TEXTS_WHOLE {
+        return report.lines.clone();
+    }
+    let tells = |text: &&String| {
+        let known = line(text.as_bytes());
+        matches!(
+            known,
+            Some(Line::Killed(_) | Line::Group { .. } | Line::NoKillable)
+        )
+    };
+    report.lines.iter().filter(tells).cloned().collect()
 }
 
 /// The incident of a report that found nobody to kill.
@@ -108,12 +127,12 @@ pub(super) fn unkillable(a: &Assembler, report: &KernelReport) -> Incident {
             pid: tid,
             ..Trigger::default()
         },
-        kernel_text: report.lines.clone(),
+        kernel_text: kernel_text(a, report),
         ..Incident::default()
     };
     own_words(&mut i.trigger, report);
     moment(&mut i, a, report.first, tid.unwrap_or(0));
-    scope(&mut i, a, Some(report));
+    scope(&mut i, a, Some(report), report.first);
     host(&mut i, a, report.first);
     memcg(&mut i, a, Some(report));
     i.why = badness::why(a, &i, Some(report), report.first);
@@ -172,7 +191,7 @@ fn trigger(a: &Assembler, first: &Capture, report: Option<&KernelReport>) -> Tri
     trigger
 }
 
-fn scope(i: &mut Incident, a: &Assembler, report: Option<&KernelReport>) {
+fn scope(i: &mut Incident, a: &Assembler, report: Option<&KernelReport>, at: Nanos) {
     i.oom_memcg = report.and_then(|r| r.oom_memcg.clone());
     if let Some(constraint) = report.and_then(|r| r.constraint.clone()) {
         let scope = match constraint.as_str() {
@@ -189,14 +208,17 @@ fn scope(i: &mut Incident, a: &Assembler, report: Option<&KernelReport>) {
         i.stacks
             .trigger_kernel
             .iter()
-            .any(|f| f.function.as_deref() == Some(name))
+            .any(|f| f.function.as_deref().map(plain_name) == Some(name))
     };
     if has("mem_cgroup_out_of_memory") {
         i.constraint = Some("memcg".to_owned());
         i.scope = Some("memcg".to_owned());
         i.constraint_source = Some("stack");
         // The cgroup whose limit was met may stand above the victim's: the nearest with a limit that is used up.
-        i.oom_memcg = i.task_memcg.as_deref().and_then(|path| full_above(a, path));
+        i.oom_memcg = i
+            .task_memcg
+            .as_deref()
+            .and_then(|path| full_above(a, path, at));
     } else if has("out_of_memory") {
         // The stack cannot tell a cpuset or a memory policy from the whole host.
         i.scope = Some("global".to_owned());
@@ -204,17 +226,28 @@ fn scope(i: &mut Incident, a: &Assembler, report: Option<&KernelReport>) {
     }
 }
 
-fn full_above(a: &Assembler, path: &str) -> Option<String> {
-    let mut at = path;
+/// A function's name without what a compiler appends to a copy of it.
+fn plain_name(name: &str) -> &str {
+    const MARKS: [&str; 5] = [".isra.", ".constprop.", ".llvm.", ".part.", ".cold"];
+    let cuts = MARKS.iter().filter_map(|mark| name.find(mark));
+    &name[..cuts.min().unwrap_or(name.len())]
+}
+
+/// The nearest cgroup at or above a path that had used 95 % of its limit when it was last sampled before
+/// the mark; else the nearest with a limit.
+fn full_above(a: &Assembler, path: &str, mark: Nanos) -> Option<String> {
+    let (mut at, mut limited) = (path, None);
     loop {
-        let limited = a
-            .window
-            .cgroup_metrics(at)
-            .is_some_and(|m| m.limit_kb.is_some());
-        if limited {
-            return Some(at.to_owned());
+        if let Some((usage, Some(limit))) = a.window.use_of(at, mark) {
+            if usage.is_some_and(|usage| usage >= limit - limit / 20) {
+                return Some(at.to_owned());
+            }
+            limited = limited.or_else(|| Some(at.to_owned()));
         }
-        at = &at[..at.rfind('/').filter(|cut| *cut > 0)?];
+        match at.rfind('/').filter(|cut| *cut > 0) {
+            Some(cut) => at = &at[..cut],
+            None => return limited,
+        }
     }
 }
 
@@ -499,9 +532,23 @@ fn shmem(i: &Incident, cause: &mut Cause) {
     }
 }
 
+/// How far the log's clock runs ahead of the others by the first kill whose line is known, ns; 0 where it
+/// is no more than printing takes.
+fn log_ahead(mine: &[Capture]) -> i64 {
+    const DRIFT_NS: u64 = 50_000_000;
+    let pair = mine
+        .iter()
+        .find_map(|one| Some((one.ts, one.logged.as_ref()?.ts)));
+    let ahead =
+        pair.and_then(|(mark, line)| i64::try_from(i128::from(line) - i128::from(mark)).ok());
+    ahead.filter(|ns| ns.unsigned_abs() > DRIFT_NS).unwrap_or(0)
+}
+
 fn timeline(a: &Assembler, mine: &[Capture], report: Option<&KernelReport>) -> Vec<TimelineEntry> {
     let zero = mine[0].ts;
     let mark = &mine[0].mark;
+    let ahead = log_ahead(mine);
+    let shifted = |ts: Nanos| ts.saturating_add_signed(ahead.saturating_neg());
     let mut out: Vec<(Nanos, &'static str, Option<u32>, Option<String>)> = Vec::new();
     let near = |ts: &Nanos| *ts <= zero && zero - *ts <= super::WAIT_NS;
     let seen = a
@@ -518,7 +565,7 @@ fn timeline(a: &Assembler, mine: &[Capture], report: Option<&KernelReport>) -> V
             Some(text(&mark.trigger.comm)),
         ));
     }
-    for one in mine {
+    for one in mine.iter().filter(|one| !one.folded) {
         let (pid, comm) = (Some(one.mark.victim.pid), Some(text(&one.mark.victim.comm)));
         let mut push = |ts, step| out.push((ts, step, pid, comm.clone()));
         if let Some(ts) = one.mark.signal_ns {
@@ -532,12 +579,12 @@ fn timeline(a: &Assembler, mine: &[Capture], report: Option<&KernelReport>) -> V
             push(*ts, step_name(*kind));
         }
         if let Some(line) = &one.logged {
-            push(line.ts, "kernel-text");
+            push(shifted(line.ts), "kernel-text");
         }
     }
     if let Some(report) = report.filter(|report| report.comm.is_some()) {
         out.push((
-            report.first,
+            shifted(report.first),
             "kernel-report",
             Some(mark.trigger.tid),
             report.comm.clone(),

@@ -17,7 +17,10 @@ use super::people::bytes;
 use super::people::text;
 
 /// Most lines kept of one report; a host with thousands of processes prints thousands of rows.
-const LINES_MAX: usize = 4000;
+const LINES_MAX: usize = 400;
+
+/// Most lines kept beyond those for what was decided and killed.
+const KILLS_MAX: usize = 100;
 
 /// A row of the task table, KiB.
 #[derive(Clone, Debug)]
@@ -34,6 +37,8 @@ pub(super) struct TaskRow {
 #[derive(Clone, Debug)]
 pub(super) struct LoggedLine {
     pub(super) ts: Nanos,
+    /// Time of the newest item before it: the log's own clock may drift away from the others by seconds.
+    pub(super) heard: Nanos,
     pub(super) pid: u32,
     pub(super) comm: String,
     pub(super) uid: Option<u32>,
@@ -71,6 +76,8 @@ pub(super) struct KernelReport {
     pub(super) no_killable: bool,
     /// Incident that it belongs to.
     pub(super) key: Option<u64>,
+    /// Cgroup of its first captured victim.
+    pub(super) cgroup: Option<String>,
 }
 
 /// Reports that are being gathered or wait for their marks.
@@ -104,25 +111,108 @@ impl Joiner {
         newest.find(|report| report.caller == entry.caller)
     }
 
-    /// Takes a line of the kernel (facility 0).
-    pub(super) fn push(&mut self, entry: &KmsgLine, now: Nanos) {
+    /// Where a kill line goes: to the report being printed, or of its group; none when it begins one.
+    fn home(
+        &self,
+        entry: &KmsgLine,
+        pid: u32,
+        trigger_of: &dyn Fn(u32) -> Option<u32>,
+    ) -> Option<usize> {
+        let trigger = trigger_of(pid);
+        let own = |report: &KernelReport| report.kills.iter().find_map(|kill| trigger_of(kill.pid));
+        let same = |report: &KernelReport| report.caller == entry.caller;
+        let current = self.reports.iter().rposition(same)?;
+        let report = &self.reports[current];
+        let other = trigger.zip(own(report)).is_some_and(|(a, b)| a != b);
+        if !other {
+            let fits = report.group
+                || report.kills.is_empty()
+                || report.kills.iter().any(|kill| kill.pid == pid);
+            return fits.then_some(current);
+        }
+        // Reports of several groups may be printed through each other.
+        let mine = |report: &KernelReport| same(report) && report.group && own(report) == trigger;
+        self.reports.iter().rposition(mine)
+    }
+
+    /// Takes the first kill line whose mark has another trigger than the report's first out of its report.
+    pub(super) fn split(&mut self, trigger_of: &dyn Fn(u32) -> Option<u32>) -> Option<(u64, u32)> {
+        let (at, pid) = self.reports.iter().enumerate().find_map(|(at, report)| {
+            if report.kills.len() < 2 {
+                return None;
+            }
+            let first = report.kills.iter().find_map(|kill| trigger_of(kill.pid))?;
+            let other = report
+                .kills
+                .iter()
+                .find(|kill| trigger_of(kill.pid).is_some_and(|tid| tid != first))?;
+            Some((at, other.pid))
+        })?;
+        let id = self.reports[at].id;
+        self.take_out(at, pid);
+        Some((id, pid))
+    }
+
+    /// Moves a kill line into a report of its own.
+    fn take_out(&mut self, at: usize, pid: u32) {
+        let report = &mut self.reports[at];
+        let Some(kill) = report.kills.iter().position(|kill| kill.pid == pid) else {
+            return;
+        };
+        let mut kill = report.kills.remove(kill);
+        kill.captured = false;
+        let is_its = |text: &String| matches!(line(text.as_bytes()), Some(Line::Killed(killed)) if killed.pid == pid);
+        let text = report.lines.iter().position(is_its);
+        let lines = text.map(|at| report.lines.remove(at)).into_iter().collect();
+        let (caller, constraint) = (report.caller.clone(), report.constraint.clone());
+        self.next += 1;
+        self.reports.push(KernelReport {
+            id: self.next,
+            caller,
+            constraint: constraint.filter(|name| name == "memcg"),
+            first: kill.ts,
+            heard: kill.heard,
+            lines,
+            kills: vec![kill],
+            ..KernelReport::default()
+        });
+    }
+
+    /// A group's line after another group's: the kill line before it is the new one's first.
+    fn next_group(&mut self, entry: &KmsgLine) -> Option<(u64, u32)> {
+        let same = |report: &KernelReport| report.caller == entry.caller;
+        let at = self.reports.iter().rposition(same)?;
+        let report = &self.reports[at];
+        if !report.group || report.kills.len() < 2 {
+            return None;
+        }
+        let pid = report.kills.last()?.pid;
+        let id = report.id;
+        self.take_out(at, pid);
+        Some((id, pid))
+    }
+
+    /// Takes a line of the kernel (facility 0); `trigger_of` knows the triggering thread of captured
+    /// victims. Returns the report that a line was taken out of, and the victim of that line.
+    pub(super) fn push(
+        &mut self,
+        entry: &KmsgLine,
+        now: Nanos,
+        trigger_of: &dyn Fn(u32) -> Option<u32>,
+    ) -> Option<(u64, u32)> {
         let page = self.page;
         let raw = entry.text.as_bytes();
         let meaning = line(raw);
+        let mut moved = None;
+        if let Some(Line::Group { .. }) = &meaning {
+            moved = self.next_group(entry);
+        }
         let report = match &meaning {
             Some(Line::Invoked(_)) => Some(self.begin(entry, now)),
-            Some(Line::Killed(killed)) => {
-                let fits = self.current(entry).is_some_and(|report| {
-                    report.group
-                        || report.kills.is_empty()
-                        || report.kills.iter().any(|kill| kill.pid == killed.pid)
-                });
-                if fits {
-                    self.current(entry)
-                } else {
-                    Some(self.begin(entry, now))
-                }
-            }
+            Some(Line::Killed(killed)) => match self.home(entry, killed.pid, trigger_of) {
+                Some(at) => self.reports.get_mut(at),
+                None => Some(self.begin(entry, now)),
+            },
             Some(Line::Reaped { pid, .. }) => self
                 .reports
                 .iter_mut()
@@ -134,23 +224,27 @@ impl Joiner {
                 .current(entry)
                 .filter(|report| report.kills.is_empty() && !report.no_killable),
         };
-        let Some(report) = report else { return };
-        if report.lines.len() < LINES_MAX {
+        let Some(report) = report else { return moved };
+        // What was decided comes after the rows and is always kept.
+        if report.lines.len() < LINES_MAX
+            || (meaning.is_some() && report.lines.len() < LINES_MAX + KILLS_MAX)
+        {
             report.lines.push(text(&entry.text));
         }
         match meaning {
-            Some(meaning) => report.take(meaning, entry.ts_ns),
+            Some(meaning) => report.take(meaning, entry.ts_ns, now),
             None => {
                 if let Some(row) = report.form.and_then(|form| row(&form, raw)) {
                     report.rows.push(task_row(&row, page));
                 }
             }
         }
+        moved
     }
 }
 
 impl KernelReport {
-    fn take(&mut self, meaning: Line<'_>, ts: Nanos) {
+    fn take(&mut self, meaning: Line<'_>, ts: Nanos, now: Nanos) {
         match meaning {
             Line::Invoked(invoked) => {
                 self.comm = Some(bytes(invoked.comm));
@@ -188,12 +282,16 @@ impl KernelReport {
             Line::Reaped { .. } => {}
             Line::Killed(killed) => {
                 self.form = None;
+                if killed.memcg == Some(true) && self.constraint.is_none() {
+                    self.constraint = Some("memcg".to_owned());
+                }
                 if self.kills.iter().any(|kill| kill.pid == killed.pid) {
                     self.repeated += 1;
                     return;
                 }
                 self.kills.push(LoggedLine {
                     ts,
+                    heard: now,
                     pid: killed.pid,
                     comm: bytes(killed.comm),
                     uid: killed.uid,

@@ -22,6 +22,7 @@ use crate::model::Event;
 use crate::model::EventKind;
 use crate::model::Host;
 use crate::model::Item;
+use crate::model::KmsgLine;
 use crate::model::Losses;
 use crate::model::Mark;
 use crate::model::MarkSource;
@@ -47,6 +48,11 @@ const SETTLE_NS: u64 = 100_000_000;
 /// Marks of one decision follow each other within this time when no reclaim tells them apart.
 const GROUP_NS: u64 = 50_000_000;
 
+/// Reports of one cgroup that found nobody to kill are one incident within this time of its first.
+const MERGE_NS: u64 = 10_000_000_000;
+/// Most kernel lines of such an incident.
+const MERGED_LINES: usize = 500;
+
 /// A captured victim.
 #[derive(Clone, Debug)]
 struct Capture {
@@ -59,6 +65,8 @@ struct Capture {
     report: Option<u64>,
     /// Incident that it belongs to.
     key: u64,
+    /// A mark of another thread of a process that was killed: part of that incident, counted only.
+    folded: bool,
 }
 
 impl Capture {
@@ -106,6 +114,8 @@ pub struct Assembler {
     captures: Vec<Capture>,
     next_key: u64,
     early: VecDeque<(Nanos, Delivery)>,
+    /// Kills of closed incidents: when, and the process.
+    closed_kills: VecDeque<(Nanos, u32)>,
     reclaims: VecDeque<(Nanos, u32)>,
     now: Nanos,
     counters: (Option<Counters>, Option<Counters>),
@@ -136,6 +146,7 @@ impl Assembler {
             Item::Clock(pair) => self.clock(*pair),
             Item::Event(event) => self.event(event),
             Item::Sample(sample) => {
+                self.tally.sample(sample);
                 let Skipped {
                     vanished,
                     denied,
@@ -147,7 +158,7 @@ impl Assembler {
                 self.window.push(sample);
             }
             Item::Identity(identity) => self.people.identity(identity),
-            Item::Kmsg(line) if line.priority >> 3 == 0 => self.joiner.push(line, self.now),
+            Item::Kmsg(line) if line.priority >> 3 == 0 => self.kernel_line(line),
             Item::Kmsg(_) => {}
             Item::Symbols(set) => self.people.symbols(set),
             Item::Counters(counters) => match counters.at {
@@ -179,6 +190,27 @@ impl Assembler {
         self.close(true);
         self.listed.sort_by_key(|one| one.0);
         reconcile::outcome(self)
+    }
+
+    fn kernel_line(&mut self, line: &KmsgLine) {
+        let captures = &self.captures;
+        let moved = self.joiner.push(line, self.now, &|pid| {
+            let mut newest = captures.iter().rev();
+            let found = newest.find(|one| one.killed() && one.mark.victim.pid == pid)?;
+            Some(found.mark.trigger.tid)
+        });
+        if let Some((report, pid)) = moved {
+            self.unjoin(report, pid);
+        }
+    }
+
+    /// A line left this report for another one: its capture looks for it anew.
+    fn unjoin(&mut self, report: u64, pid: u32) {
+        let mine = |one: &&mut Capture| one.report == Some(report) && one.mark.victim.pid == pid;
+        for capture in self.captures.iter_mut().filter(mine) {
+            capture.logged = None;
+            capture.report = None;
+        }
     }
 
     fn session(&mut self, session: &Session) {
@@ -241,8 +273,14 @@ impl Assembler {
     }
 
     fn victim(&mut self, pid: u32, tid: u32) -> Option<&mut Capture> {
-        let mut newest = self.captures.iter_mut().rev();
-        newest.find(|one| one.mark.victim.pid == pid || one.mark.victim.tid == tid)
+        let same = |one: &Capture| one.mark.victim.pid == pid || one.mark.victim.tid == tid;
+        // Other threads of a killed process are marked as already exiting: what it does is told of the kill.
+        let killed = self
+            .captures
+            .iter()
+            .rposition(|one| one.killed() && same(one));
+        let at = killed.or_else(|| self.captures.iter().rposition(same))?;
+        self.captures.get_mut(at)
     }
 
     fn step(&mut self, ts: Nanos, step: Step) {
@@ -255,6 +293,14 @@ impl Assembler {
     }
 
     fn mark(&mut self, event: &Event, mark: &Mark) {
+        if mark.source == MarkSource::AlreadyExiting {
+            let mut closed = self.closed_kills.iter();
+            let from = event.ts_ns.saturating_sub(WAIT_NS);
+            if closed.any(|(ts, pid)| *ts >= from && *pid == mark.victim.pid) {
+                self.tally.already_exiting += 1;
+                return;
+            }
+        }
         let key = self.same_decision(event.ts_ns, mark).unwrap_or_else(|| {
             self.next_key += 1;
             self.next_key
@@ -272,7 +318,29 @@ impl Assembler {
             logged: None,
             report: None,
             key,
+            folded: false,
         });
+        self.fold();
+    }
+
+    /// Puts marks of threads of a killed process into its incident.
+    fn fold(&mut self) {
+        for at in 0..self.captures.len() {
+            let one = &self.captures[at];
+            if one.killed() {
+                continue;
+            }
+            let same = |other: &&Capture| {
+                other.killed()
+                    && other.mark.victim.pid == one.mark.victim.pid
+                    && other.ts.abs_diff(one.ts) <= WAIT_NS
+            };
+            let found = self.captures.iter().rev().find(same);
+            if let Some(key) = found.map(|other| other.key) {
+                self.captures[at].key = key;
+                self.captures[at].folded = true;
+            }
+        }
     }
 
     /// The open incident that a mark seems to belong to; the kernel's text decides later, where it comes.
@@ -321,6 +389,7 @@ impl Assembler {
 
     /// Gives each "Killed process" line its capture, and each report one incident.
     fn join(&mut self) {
+        self.split();
         for report in &mut self.joiner.reports {
             let by = report.caller.clone();
             let id = report.id;
@@ -355,6 +424,24 @@ impl Assembler {
                 capture.key = key;
             }
         }
+        self.fold();
+    }
+
+    /// Kill lines in one report whose marks are of several triggers are of several decisions.
+    fn split(&mut self) {
+        loop {
+            let captures = &self.captures;
+            let trigger = |pid: u32| {
+                let found = captures
+                    .iter()
+                    .find(|one| one.killed() && one.mark.victim.pid == pid)?;
+                Some(found.mark.trigger.tid)
+            };
+            let Some((id, pid)) = self.joiner.split(&trigger) else {
+                return;
+            };
+            self.unjoin(id, pid);
+        }
     }
 
     fn keys(&self) -> Vec<u64> {
@@ -387,7 +474,8 @@ impl Assembler {
             let late = report.key.is_none() && self.now.saturating_sub(report.heard) >= WAIT_NS;
             if all || late || (done && self.now.saturating_sub(report.heard) >= WAIT_NS) {
                 let report = self.joiner.reports.remove(at);
-                self.tally.report(&report);
+                let path = report.task_memcg.clone().or(report.cgroup.clone());
+                self.tally.report(&report, path);
                 out.extend(self.unkillable(&report));
             }
         }
@@ -398,6 +486,9 @@ impl Assembler {
     fn missing(&self, one: &Capture) -> Vec<&'static str> {
         let mark = &one.mark;
         let mut out = Vec::new();
+        if one.folded {
+            return out;
+        }
         let mut need = |have: bool, name| {
             if !have {
                 out.push(name);
@@ -423,13 +514,23 @@ impl Assembler {
             .into_iter()
             .partition(|one| one.key == key);
         self.captures = rest;
-        mine.sort_by_key(|one| one.ts);
+        // The first is the kill, also where a thread of it was marked before.
+        mine.sort_by_key(|one| (!one.killed(), one.ts));
+        for one in mine.iter().filter(|one| one.killed()) {
+            self.closed_kills.push_back((one.ts, one.mark.victim.pid));
+        }
+        let from = self.now.saturating_sub(2 * WAIT_NS);
+        self.closed_kills.retain(|one| one.0 >= from);
         let first = mine.first()?;
         let report = self
             .joiner
             .reports
             .iter()
-            .find(|report| report.key == Some(key));
+            .position(|report| report.key == Some(key));
+        if let Some(at) = report {
+            self.joiner.reports[at].cgroup = self.cgroup_of(first);
+        }
+        let report = report.map(|at| &self.joiner.reports[at]);
         let wanted = mine
             .iter()
             .any(|one| self.wanted(one, report.and_then(|r| r.task_memcg.clone())));
@@ -459,6 +560,20 @@ impl Assembler {
             return None;
         }
         let incident = build::unkillable(self, report);
+        let near = |(ts, other): &&mut (Nanos, Incident)| {
+            other.outcome == incident.outcome
+                && other.oom_memcg == incident.oom_memcg
+                && ts.abs_diff(report.first) <= MERGE_NS
+        };
+        if let Some((_, other)) = self.listed.iter_mut().rev().find(near) {
+            let room = MERGED_LINES.saturating_sub(other.kernel_text.len());
+            let said = report
+                .lines
+                .iter()
+                .filter(|line| line.starts_with("Out of memory"));
+            other.kernel_text.extend(said.take(room).cloned());
+            return None;
+        }
         self.listed.push((report.first, incident.clone()));
         Some(incident)
     }

@@ -1,8 +1,11 @@
 //! Are all kills accounted for, and how complete was the observation?
 
+use std::collections::BTreeMap;
+
 use crate::model::Counters;
 use crate::model::LossCount;
 use crate::model::Nanos;
+use crate::model::Sample;
 use crate::msg;
 use crate::report::Accounting;
 use crate::report::oom::CgroupKills;
@@ -24,11 +27,16 @@ use super::people::text;
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     captured: Vec<(Nanos, Option<u64>, Option<String>)>,
-    already_exiting: u64,
+    pub(super) already_exiting: u64,
     pub(super) filtered: u64,
     logged: Vec<LoggedLine>,
-    repeated: Vec<(Nanos, u64)>,
+    /// Repeated kill lines: when, how many, in which cgroup.
+    repeated: Vec<(Nanos, u64, Option<String>)>,
+    /// Captured groups without a log, which would name the kills that the kernel counts twice.
+    silent: Vec<(Nanos, Option<String>)>,
     v2: bool,
+    /// The first oom_kill count of each sampled cgroup.
+    first: BTreeMap<u64, u64>,
 }
 
 impl Tally {
@@ -39,6 +47,11 @@ impl Tally {
         paths: Vec<Option<String>>,
     ) {
         self.v2 = hierarchy == Some(2);
+        let kills = mine.iter().filter(|one| one.killed()).count();
+        if kills > 1 && mine.iter().all(|one| one.logged.is_none()) {
+            self.silent
+                .push((mine[0].ts, paths.first().cloned().flatten()));
+        }
         for (one, path) in mine.iter().zip(paths) {
             if one.killed() {
                 self.captured.push((one.ts, one.mark.victim.memcg_id, path));
@@ -48,21 +61,46 @@ impl Tally {
         }
     }
 
-    pub(super) fn report(&mut self, report: &KernelReport) {
+    pub(super) fn sample(&mut self, sample: &Sample) {
+        for one in &sample.cgroups {
+            if let Some(count) = one.metrics.oom_kill {
+                self.first.entry(one.id).or_insert(count);
+            }
+        }
+    }
+
+    pub(super) fn report(&mut self, report: &KernelReport, path: Option<String>) {
         self.logged.extend(report.kills.iter().cloned());
         if report.repeated > 0 {
-            self.repeated.push((report.first, report.repeated));
+            self.repeated.push((report.heard, report.repeated, path));
         }
+    }
+
+    /// Repeated kills, and those that may be, of victims in or below a cgroup; of the host where it is none.
+    fn doubles(&self, from: Nanos, to: Nanos, path: Option<&str>) -> (u64, u64) {
+        let inside = |ts: Nanos, victim: Option<&str>| {
+            let fits = path.is_none_or(|path| {
+                victim.is_some_and(|victim| victim == path || (self.v2 && below(victim, path)))
+            });
+            fits && ts >= from && ts <= to
+        };
+        let repeated = self.repeated.iter();
+        let repeated = repeated.filter(|one| inside(one.0, one.2.as_deref()));
+        let silent = self.silent.iter();
+        let silent = silent.filter(|one| inside(one.0, one.1.as_deref()));
+        (repeated.map(|one| one.1).sum(), silent.count() as u64)
     }
 
     fn cgroups(&self, start: &Counters, end: &Counters) -> Vec<CgroupKills> {
         let mut out = Vec::new();
         for count in &end.cgroups {
             let before = start.cgroups.iter().find(|one| one.id == count.id);
-            // A cgroup that was made in between began at 0.
-            let counted = count
-                .oom_kill
-                .saturating_sub(before.map_or(0, |one| one.oom_kill));
+            // One that was not read at the start may be old: it is counted from its first sample on.
+            let sampled = || self.first.get(&count.id).copied();
+            let Some(before) = before.map(|one| one.oom_kill).or_else(sampled) else {
+                continue;
+            };
+            let counted = count.oom_kill.saturating_sub(before);
             let path = text(&count.path);
             let inside = |one: &&(Nanos, Option<u64>, Option<String>)| {
                 one.1 == Some(count.id)
@@ -83,13 +121,10 @@ impl Tally {
 }
 
 /// Closes the books.
-pub(super) fn outcome(a: Assembler) -> Outcome {
+pub(super) fn outcome(mut a: Assembler) -> Outcome {
     let reconciliation = reconcile(&a);
-    let mut incidents: Vec<Incident> = a
-        .listed
-        .iter()
-        .map(|(_, incident)| incident.clone())
-        .collect();
+    let listed = std::mem::take(&mut a.listed);
+    let mut incidents: Vec<Incident> = listed.into_iter().map(|one| one.1).collect();
     for incident in &mut incidents {
         counters_saw(incident, &reconciliation);
     }
@@ -147,14 +182,9 @@ fn reconcile(a: &Assembler) -> Reconciliation {
     let logged: Vec<_> = tally
         .logged
         .iter()
-        .filter(|line| line.captured || (line.ts >= from && line.ts <= to))
+        .filter(|line| line.captured || (line.heard >= from && line.heard <= to))
         .collect();
-    let repeated = tally
-        .repeated
-        .iter()
-        .filter(|one| one.0 >= from && one.0 <= to)
-        .map(|one| one.1)
-        .sum();
+    let (repeated, silent) = tally.doubles(from, to, None);
     let not_captured: Vec<_> = logged
         .iter()
         .filter(|line| !line.captured)
@@ -174,7 +204,7 @@ fn reconcile(a: &Assembler) -> Reconciliation {
         .iter()
         .filter(|one| one.0 >= from && one.0 <= to)
         .count() as u64;
-    let beyond = counted.map_or(0, |n| n.saturating_sub(within + repeated));
+    let beyond = counted.map_or(0, |n| n.saturating_sub(within + repeated + silent));
     let mut r = Reconciliation {
         counted,
         logged: (!logged.is_empty()).then_some(logged.len() as u64),
@@ -194,19 +224,24 @@ fn reconcile(a: &Assembler) -> Reconciliation {
     if r.logged.is_none() && captured == 0 {
         r.logged = Some(0);
     }
-    judge(&mut r, within);
+    judge(&mut r, within, &|path| tally.doubles(from, to, path));
     r
 }
 
-fn judge(r: &mut Reconciliation, within: u64) {
-    let (captured, repeated) = (r.captured, r.repeated);
+/// `doubles` tells the repeated kills, and those that may be, of a cgroup or of the host.
+fn judge(r: &mut Reconciliation, within: u64, doubles: &dyn Fn(Option<&str>) -> (u64, u64)) {
+    let (captured, (repeated, silent)) = (r.captured, doubles(None));
+    let fits = |counted: u64, captured: u64, (repeated, silent): (u64, u64)| {
+        let most = captured + repeated + silent;
+        counted == captured || (captured + repeated..=most).contains(&counted)
+    };
     let mut agrees = r.missed == 0;
     match r.counted {
         None => r.notes.push(msg!(
             "the kernel's counter oom_kill could not be compared",
             "无法与内核计数器 oom_kill 对照"
         )),
-        Some(counted) if counted != within && counted != within + repeated => {
+        Some(counted) if !fits(counted, within, (repeated, silent)) => {
             agrees = false;
             r.notes.push(msg!(
                 "the kernel counted {counted} kills, {within} were captured",
@@ -229,7 +264,7 @@ fn judge(r: &mut Reconciliation, within: u64) {
     }
     for one in &r.cgroups {
         let (path, counted, captured) = (&one.path, one.counted, one.captured);
-        if counted != captured && counted != captured + repeated {
+        if !fits(counted, captured, doubles(Some(path))) {
             agrees = false;
             r.notes.push(msg!(
                 "{path} counted {counted} kills, {captured} were captured in it",
@@ -263,6 +298,7 @@ fn accounting(a: &Assembler, incidents: &[Incident]) -> Accounting {
         "stack_failed",
         "pending_map",
         "decode_errors",
+        "undecodable",
     ] {
         all.remove(name);
     }
@@ -294,7 +330,8 @@ fn accounting(a: &Assembler, incidents: &[Incident]) -> Accounting {
         stack_truncated: lost("stack_truncated"),
         stack_failed: lost("stack_failed"),
         unresolved_frames: incidents.iter().map(frames).sum(),
-        decode_errors: lost("decode_errors"),
+        // The kernel side's name is the second.
+        decode_errors: lost("decode_errors") + lost("undecodable"),
         missing_hooks: hooks.map(|hook| hook.name.clone()).collect(),
         ..Accounting::default()
     };
