@@ -35,8 +35,8 @@ pub(super) struct Tally {
     /// Captured groups without a log, which would name the kills that the kernel counts twice.
     silent: Vec<(Nanos, Option<String>)>,
     v2: bool,
-    /// The first oom_kill count of each sampled cgroup.
-    first: BTreeMap<u64, u64>,
+    /// The first oom_kill count of each sampled cgroup, and when it was had.
+    first: BTreeMap<u64, (Nanos, u64)>,
 }
 
 impl Tally {
@@ -64,7 +64,7 @@ impl Tally {
     pub(super) fn sample(&mut self, sample: &Sample) {
         for one in &sample.cgroups {
             if let Some(count) = one.metrics.oom_kill {
-                self.first.entry(one.id).or_insert(count);
+                self.first.entry(one.id).or_insert((sample.ts_ns, count));
             }
         }
     }
@@ -97,7 +97,7 @@ impl Tally {
             let before = start.cgroups.iter().find(|one| one.id == count.id);
             // One that was not read at the start may be old: it is counted from its first sample on.
             let sampled = || self.first.get(&count.id).copied();
-            let Some(before) = before.map(|one| one.oom_kill).or_else(sampled) else {
+            let Some((since, before)) = before.map(|one| (0, one.oom_kill)).or_else(sampled) else {
                 continue;
             };
             let counted = count.oom_kill.saturating_sub(before);
@@ -106,7 +106,8 @@ impl Tally {
                 one.1 == Some(count.id)
                     || (self.v2 && one.2.as_deref().is_some_and(|victim| below(victim, &path)))
             };
-            let captured = self.captured.iter().filter(inside).count() as u64;
+            let since = |one: &&(Nanos, Option<u64>, Option<String>)| one.0 >= since;
+            let captured = self.captured.iter().filter(since).filter(inside).count() as u64;
             if counted > 0 || captured > 0 {
                 out.push(CgroupKills {
                     path,

@@ -785,12 +785,15 @@ fn the_logs_clock_is_set_by_the_kill_that_both_saw() {
 
 #[test]
 fn a_cgroup_of_unknown_past_is_not_counted_from_nothing() {
-    for (first, counted) in [(None, None), (Some(8), Some(1))] {
+    for (first, counted) in [(None, None), (Some(8), Some((1, 1)))] {
         let mut s = all();
         s.sample(2 * S, &[]);
         if let Some(Item::Sample(sample)) = s.0.last_mut() {
             sample.cgroups[0].metrics.oom_kill = first;
         }
+        // One kill before the first sample, which counts it, and one after.
+        s.mark(2 * S - MS, 20, 20, S, MarkSource::Signal);
+        s.mark(12 * S, 21, 21, 11 * S, MarkSource::Signal);
         s.0.push(Item::Counters(Counters {
             ts_ns: 14 * S,
             at: CountersAt::End,
@@ -802,7 +805,8 @@ fn a_cgroup_of_unknown_past_is_not_counted_from_nothing() {
             }],
         }));
         let r = s.run().0.data.reconciliation;
-        assert_eq!(r.cgroups.first().map(|one| one.counted), counted);
+        let seen = r.cgroups.first().map(|one| (one.counted, one.captured));
+        assert_eq!(seen, counted);
     }
 }
 
