@@ -533,7 +533,8 @@ fn shmem(i: &Incident, cause: &mut Cause) {
 }
 
 /// How far the log's clock runs ahead of the others by the first kill whose line is known, ns; 0 where it
-/// is no more than printing takes.
+/// is no more than printing takes. The line is printed after the mark (mm/oom_kill.c,
+/// `__oom_kill_process`), so a stamp before it is the clock's.
 fn log_ahead(mine: &[Capture]) -> i64 {
     const DRIFT_NS: u64 = 50_000_000;
     let pair = mine
@@ -541,7 +542,9 @@ fn log_ahead(mine: &[Capture]) -> i64 {
         .find_map(|one| Some((one.ts, one.logged.as_ref()?.ts)));
     let ahead =
         pair.and_then(|(mark, line)| i64::try_from(i128::from(line) - i128::from(mark)).ok());
-    ahead.filter(|ns| ns.unsigned_abs() > DRIFT_NS).unwrap_or(0)
+    ahead
+        .filter(|ns| *ns < 0 || ns.unsigned_abs() > DRIFT_NS)
+        .unwrap_or(0)
 }
 
 fn timeline(a: &Assembler, mine: &[Capture], report: Option<&KernelReport>) -> Vec<TimelineEntry> {
