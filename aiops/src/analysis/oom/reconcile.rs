@@ -23,6 +23,9 @@ use super::joiner::LoggedLine;
 use super::people::below;
 use super::people::text;
 
+/// How far a cgroup's first reading may be from the stamp of its sample.
+const ABOUT_NS: Nanos = 1_000_000_000;
+
 /// Counts over the whole observation, also of kills that are not listed.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
@@ -106,8 +109,18 @@ impl Tally {
                 one.1 == Some(count.id)
                     || (self.v2 && one.2.as_deref().is_some_and(|victim| below(victim, &path)))
             };
-            let since = |one: &&(Nanos, Option<u64>, Option<String>)| one.0 >= since;
-            let captured = self.captured.iter().filter(since).filter(inside).count() as u64;
+            // A sample is stamped before its cgroups are read, and so are the last counts: what was killed
+            // about then is in the count, or not, as the kernel says.
+            let about = match since {
+                0 => 0,
+                first => first + ABOUT_NS,
+            };
+            let mine = self.captured.iter().filter(inside);
+            let mine = mine.filter(|one| one.0 + ABOUT_NS >= since);
+            let (sure, maybe): (Vec<_>, Vec<_>) =
+                mine.partition(|one| one.0 >= about && one.0 <= end.ts_ns);
+            let least = sure.len() as u64;
+            let captured = counted.clamp(least, least + maybe.len() as u64);
             if counted > 0 || captured > 0 {
                 out.push(CgroupKills {
                     path,
