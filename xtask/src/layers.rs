@@ -72,7 +72,7 @@ const MAX_LINES: usize = 700;
 const LONG_FILES: &[(&str, &str)] = &[];
 
 /// Beginnings of paths that only somebody's machine has.
-const MACHINE_PATHS: &[&str] = &["/work/", "/root/", "/home/", "/Users/", "/tmp/wt/"];
+const MACHINE_PATHS: &[&str] = &["/root/", "/home/", "/Users/"];
 /// Files that may name them, and why.
 const PATHS_ALLOWED: &[(&str, &str)] = &[
     ("xtask/src/layers.rs", "the list itself"),
@@ -225,7 +225,7 @@ fn check_paths(path: &str, text: &str) -> Vec<String> {
     let mut problems = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
         for word in MACHINE_PATHS {
-            // `target/work/x` and `https://host/work/x` are no absolute paths.
+            // `target/home/x` and `https://host/home/x` are no absolute paths.
             let is_path = |at: usize| {
                 line[..at]
                     .chars()

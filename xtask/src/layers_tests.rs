@@ -135,5 +135,5 @@ fn a_path_of_a_machine_is_found() {
     let found = check_paths("README.md", "see\n`/home/somebody/x` and /root/y\n");
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(found[0].starts_with("README.md:2:") || found[1].starts_with("README.md:2:"));
-    assert!(check_paths("README.md", "target/work/x https://host/home/ /homework\n").is_empty());
+    assert!(check_paths("README.md", "target/home/x https://host/home/ /homework\n").is_empty());
 }

@@ -30,9 +30,9 @@ use super::Life;
 use super::LifeKind;
 use super::Sink;
 use super::buildid;
+use super::clock::mono_ns;
 use crate::model::Identity;
 use crate::model::Item;
-use crate::model::Nanos;
 
 /// How often the table is compared with /proc, for hooks may lose records.
 const SWEEP: Duration = Duration::from_secs(30);
@@ -182,13 +182,13 @@ impl Worker {
                 if !self.table.knows(parent) {
                     self.wait_for(life.pid);
                 }
-                self.table.fork(life.pid, parent, ticks, comm, now_ns());
+                self.table.fork(life.pid, parent, ticks, comm, mono_ns());
             }
             LifeKind::Exec => {
                 self.table.exec(life.pid, ticks, comm);
                 self.wait_for(life.pid);
             }
-            LifeKind::Exit => self.table.end(life.pid, now_ns()),
+            LifeKind::Exit => self.table.end(life.pid, mono_ns()),
         }
     }
 
@@ -203,14 +203,14 @@ impl Worker {
             && let Ok(facts) = read::facts(&self.root, pid, None)
             && !facts.exiting
         {
-            self.table.learn(pid, facts, now_ns());
+            self.table.learn(pid, facts, mono_ns());
         }
     }
 
     fn answer(&mut self, pid: u32, start_ns: Option<u64>, always: bool) {
         let ticks = start_ns.map(start_ticks);
         let read = read::facts(&self.root, pid, Some(&mut self.build_ids));
-        let now = now_ns();
+        let now = mono_ns();
         if let Ok(facts) = read
             // Else the pid belongs to a newer process.
             && ticks.is_none_or(|thread| facts.start_ticks <= thread)
@@ -242,7 +242,7 @@ impl Worker {
     fn sweep(&mut self) {
         self.swept = Instant::now();
         let pids = self.pids();
-        self.table.sweep(now_ns(), pids.as_ref());
+        self.table.sweep(mono_ns(), pids.as_ref());
         // Born without a word: a fork record was lost.
         for pid in pids.unwrap_or_default() {
             if !self.table.knows(pid) {
@@ -278,11 +278,4 @@ fn fingerprint(identity: &Identity) -> u64 {
     } = identity;
     (ppid, comm, cmdline, exe, uid, cgroup, mappings).hash(&mut hasher);
     hasher.finish()
-}
-
-/// CLOCK_MONOTONIC.
-fn now_ns() -> Nanos {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    let (secs, nanos) = (u64::try_from(now.tv_sec), u64::try_from(now.tv_nsec));
-    secs.unwrap_or(0) * 1_000_000_000 + nanos.unwrap_or(0)
 }

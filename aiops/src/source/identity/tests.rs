@@ -35,7 +35,7 @@ fn next(items: &mut UnboundedReceiver<Item>) -> Option<Identity> {
 
 fn life(pid: u32, kind: LifeKind) -> Life {
     Life {
-        ts_ns: now_ns(),
+        ts_ns: mono_ns(),
         pid,
         start_ns: None,
         comm: RawText::from("child"),
