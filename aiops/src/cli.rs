@@ -131,6 +131,12 @@ impl Context {
     }
 }
 
+/// The whole definition, for completions and manual pages.
+#[must_use]
+pub fn definition() -> clap::Command {
+    Cli::command()
+}
+
 /// Runs the program: parse, run, print the error once.
 #[must_use]
 pub fn main() -> Exit {

@@ -24,6 +24,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("blazesym", &["source/symbols"]),
     ("bytes", &["record", "source/bpf"]),
     ("clap", &["cli", "commands"]),
+    ("clap_complete", &["commands"]),
+    ("clap_mangen", &["commands"]),
     ("crc32c", &["record"]),
     ("jiff", &["time"]),
     ("libc", &["commands", "diag", "record", "session", "source"]),

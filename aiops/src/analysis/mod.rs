@@ -1,3 +1,12 @@
 //! What the facts mean: pure functions over items; the time comes from the data.
 
+pub mod cache;
+pub mod collect;
+pub mod diff;
+pub mod grouping;
+pub mod health;
+pub mod inspect;
 pub mod oom;
+pub mod processes;
+pub mod readings;
+pub mod swap;

@@ -21,6 +21,7 @@ use crate::source::bpf::hooks::HOOKS;
 use crate::source::cgroup::Controller;
 use crate::source::host;
 use crate::source::kmsg::Kmsg;
+use crate::source::procfs::Scope;
 use crate::source::procfs::read_system;
 use crate::time;
 
@@ -195,7 +196,7 @@ fn memory_cgroup(root: &Path) -> Check {
 }
 
 fn swap(root: &Path) -> Check {
-    let total = read_system(root).swap_total_kb;
+    let total = read_system(root, Scope::Memory).swap_total_kb;
     let state = if total.unwrap_or(0) > 0 {
         CheckState::Ok
     } else {
@@ -210,7 +211,7 @@ fn swap(root: &Path) -> Check {
 }
 
 fn psi(root: &Path) -> Check {
-    let known = read_system(root).psi_some_total_us.is_some();
+    let known = read_system(root, Scope::Memory).psi_some_total_us.is_some();
     let state = if known {
         CheckState::Ok
     } else {

@@ -1,6 +1,17 @@
 //! One file per command: its options and its `run`. This file is only the list.
 
+mod analyze_cache;
+mod analyze_swap;
+mod collect_memory;
+mod completions;
+mod diff_memory;
 mod doctor;
+mod health_memory;
+mod inspect_cache;
+mod inspect_memory;
+mod inspect_processes;
+mod man;
+mod options;
 mod replay;
 pub mod symbolize;
 mod trace_oom;
@@ -22,10 +33,70 @@ pub enum Command {
     /// Watch live what the kernel does with memory.
     #[command(subcommand)]
     Trace(Trace),
+    /// Sample the system and its processes.
+    #[command(subcommand)]
+    Collect(Collect),
+    /// Look into one process, the processes, or the caches.
+    #[command(subcommand)]
+    Inspect(Inspect),
+    /// Say what swap or the caches do, and what to do about it.
+    #[command(subcommand)]
+    Analyze(Analyze),
+    /// Score the host.
+    #[command(subcommand)]
+    Health(Health),
+    /// Compare two moments.
+    #[command(subcommand)]
+    Diff(Diff),
     /// Make the same reports from a recording: no root, any host.
     Replay(replay::Args),
     /// Say what works on this host, with which privilege, and why not.
     Doctor(doctor::Args),
+    /// Print a completion script for a shell.
+    Completions(completions::Args),
+    /// Print or install manual pages.
+    Man(man::Args),
+}
+
+/// What to sample.
+#[derive(Debug, clap::Subcommand)]
+pub enum Collect {
+    /// The memory of the system and of its processes.
+    Memory(collect_memory::Args),
+}
+
+/// What to look into.
+#[derive(Debug, clap::Subcommand)]
+pub enum Inspect {
+    /// One process by region kind and mapping.
+    Memory(inspect_memory::Args),
+    /// Page cache and slab, and which files they hold.
+    Cache(inspect_cache::Args),
+    /// The largest processes and what their memory is made of.
+    Processes(inspect_processes::Args),
+}
+
+/// What to analyse.
+#[derive(Debug, clap::Subcommand)]
+pub enum Analyze {
+    /// Who is in swap, how fast pages go in and out.
+    Swap(analyze_swap::Args),
+    /// How well page cache and slab caches serve.
+    Cache(analyze_cache::Args),
+}
+
+/// What to score.
+#[derive(Debug, clap::Subcommand)]
+pub enum Health {
+    /// Memory: usage, pressure, swap, fragmentation, cache.
+    Memory(health_memory::Args),
+}
+
+/// What to compare.
+#[derive(Debug, clap::Subcommand)]
+pub enum Diff {
+    /// Two snapshots or recordings.
+    Memory(diff_memory::Args),
 }
 
 /// What to watch.
@@ -43,8 +114,18 @@ impl Command {
     pub fn run(&self, context: &Context) -> anyhow::Result<Exit> {
         match self {
             Self::Trace(Trace::Oom(args)) => trace_oom::run(args, context),
+            Self::Collect(Collect::Memory(args)) => collect_memory::run(args, context),
+            Self::Inspect(Inspect::Memory(args)) => inspect_memory::run(args, context),
+            Self::Inspect(Inspect::Cache(args)) => inspect_cache::run(args, context),
+            Self::Inspect(Inspect::Processes(args)) => inspect_processes::run(args, context),
+            Self::Analyze(Analyze::Swap(args)) => analyze_swap::run(args, context),
+            Self::Analyze(Analyze::Cache(args)) => analyze_cache::run(args, context),
+            Self::Health(Health::Memory(args)) => health_memory::run(args, context),
+            Self::Diff(Diff::Memory(args)) => diff_memory::run(args, context),
             Self::Replay(args) => replay::run(args, context),
             Self::Doctor(args) => doctor::run(args, context),
+            Self::Completions(args) => completions::run(args),
+            Self::Man(args) => man::run(args),
         }
     }
 }

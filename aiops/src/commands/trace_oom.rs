@@ -14,6 +14,9 @@ use crate::report::oom::Incident;
 use crate::session;
 use crate::session::Record;
 
+use super::options::kernel_name;
+use super::options::kernel_path;
+
 /// Options of `trace oom`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -64,6 +67,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
             pids: args.pid.clone(),
             comms: args.comm.iter().map(|name| kernel_name(name)).collect(),
             cgroups: args.cgroup.iter().map(|path| kernel_path(path)).collect(),
+            ..Filter::default()
         },
         count: args.count,
         duration: args.duration,
@@ -83,31 +87,4 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     };
     let report = session::trace_oom(&options, &mut show)?;
     super::print(&report, context, args.exit_code)
-}
-
-/// A name as the kernel keeps it: 15 bytes (`TASK_COMM_LEN` without its NUL).
-fn kernel_name(name: &str) -> String {
-    let mut end = name.len().min(15);
-    while !name.is_char_boundary(end) {
-        end -= 1;
-    }
-    name[..end].to_owned()
-}
-
-/// A path as the kernel prints it: from the root, without a slash at its end.
-fn kernel_path(path: &str) -> String {
-    format!("/{}", path.trim_matches('/'))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn filters_are_written_as_the_kernel_does() {
-        assert_eq!(kernel_name("a-name-that-is-too-long"), "a-name-that-is-");
-        assert_eq!(kernel_name("内存内存内存"), "内存内存内");
-        assert_eq!(kernel_path("a/b/"), "/a/b");
-        assert_eq!(kernel_path("/"), "/");
-    }
 }

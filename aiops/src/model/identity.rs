@@ -25,6 +25,12 @@ pub struct Identity {
     pub exe: Option<RawText>,
     /// Real user id.
     pub uid: Option<u32>,
+    /// Name of that user, where the host knows one.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// The systemd unit, as the cgroup's path tells: the deepest `.service`, `.scope` or `.slice`.
+    #[serde(default)]
+    pub unit: Option<String>,
     /// Path in the memory controller's hierarchy, as the kernel prints it.
     pub cgroup: Option<RawText>,
     /// The container that the cgroup's name tells.

@@ -7,12 +7,27 @@
 //!
 //! Recordings outlive versions: a new field is an `Option` or has `#[serde(default)]`.
 
+mod detail;
 mod event;
 mod identity;
+mod mapping;
 mod sample;
 mod session;
 mod text;
 
+pub use detail::Detail;
+pub use detail::Node;
+pub use detail::PageType;
+pub use detail::Setting;
+pub use detail::ShmSegment;
+pub use detail::Slab;
+pub use detail::SwapDevice;
+pub use detail::Tmpfs;
+pub use detail::Unread;
+pub use detail::UnreadReason;
+pub use detail::Zone;
+pub use detail::Zram;
+pub use detail::Zswap;
 pub use event::Delivery;
 pub use event::Event;
 pub use event::EventKind;
@@ -31,6 +46,12 @@ pub use identity::Mapping;
 pub use identity::SymbolSet;
 pub use identity::SymbolSpace;
 pub use identity::Symbolized;
+pub use mapping::MappingMetrics;
+pub use mapping::MappingSample;
+pub use mapping::ProcessMappings;
+pub use mapping::RegionKind;
+pub use mapping::RegionSum;
+pub use mapping::Regions;
 pub use sample::CgroupMetrics;
 pub use sample::CgroupSample;
 pub use sample::Metric;
@@ -76,6 +97,10 @@ pub enum Item {
     Event(Event),
     /// Figures of one moment.
     Sample(Sample),
+    /// The memory manager's inner state.
+    Detail(Box<Detail>),
+    /// The mappings of a process, summed.
+    Regions(Regions),
     /// Who a process is.
     Identity(Identity),
     /// A line of the kernel's log.
@@ -99,6 +124,8 @@ impl Item {
             Self::Clock(clock) => Some(clock.mono_ns),
             Self::Event(event) => Some(event.ts_ns),
             Self::Sample(sample) => Some(sample.ts_ns),
+            Self::Detail(detail) => Some(detail.ts_ns),
+            Self::Regions(regions) => Some(regions.ts_ns),
             Self::Identity(identity) => Some(identity.ts_ns),
             Self::Kmsg(line) => Some(line.ts_ns),
             Self::Symbols(_) => None,

@@ -61,7 +61,7 @@ pub struct Host {
     pub utc_offset_s: Option<i32>,
 }
 
-/// Which victims are wanted; an empty list wants all. Conditions of different kinds must all hold.
+/// Which victims or processes are wanted; an empty list wants all. Conditions of different kinds must all hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Filter {
     /// Process ids.
@@ -70,15 +70,68 @@ pub struct Filter {
     pub comms: Vec<String>,
     /// Cgroup paths: the cgroup itself and everything below it.
     pub cgroups: Vec<String>,
+    /// Containers: the whole id, its beginning (12 characters or more), or the pod's uid.
+    #[serde(default)]
+    pub containers: Vec<String>,
+    /// Names or ids of users.
+    #[serde(default)]
+    pub users: Vec<String>,
 }
 
 impl Filter {
     /// Whether everything is wanted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.pids.is_empty() && self.comms.is_empty() && self.cgroups.is_empty()
+        self.pids.is_empty()
+            && self.comms.is_empty()
+            && self.cgroups.is_empty()
+            && self.containers.is_empty()
+            && self.users.is_empty()
     }
 }
+
+impl Filter {
+    /// Whether a process is wanted; without its identity, only ids and names can be.
+    #[must_use]
+    pub fn wants(
+        &self,
+        process: &super::ProcessSample,
+        identity: Option<&super::Identity>,
+    ) -> bool {
+        let any = |list: &[String], is: &dyn Fn(&str) -> bool| {
+            list.is_empty() || list.iter().any(|one| is(one))
+        };
+        let cgroup = identity.and_then(|identity| identity.cgroup.as_ref());
+        let container = identity.and_then(|identity| identity.container.as_ref());
+        let user = identity.and_then(|identity| identity.user.as_deref());
+        let below = |path: &str| {
+            cgroup.is_some_and(|cgroup| {
+                let path = path.trim_end_matches('/');
+                let rest = cgroup.as_bytes().strip_prefix(path.as_bytes());
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+            })
+        };
+        let inside = |name: &str| {
+            container.is_some_and(|container| {
+                let begins = name.len() >= SHORT_ID && container.id.starts_with(name);
+                begins || container.id == name || container.pod.as_deref() == Some(name)
+            })
+        };
+        let owned = |name: &str| {
+            user == Some(name) || name.parse().is_ok_and(|uid: u32| process.uid == Some(uid))
+        };
+        (self.pids.is_empty() || self.pids.contains(&process.pid))
+            && any(&self.comms, &|comm| {
+                process.comm.as_bytes() == comm.as_bytes()
+            })
+            && any(&self.cgroups, &below)
+            && any(&self.containers, &inside)
+            && any(&self.users, &owned)
+    }
+}
+
+/// Characters of a container's id that tools show.
+const SHORT_ID: usize = 12;
 
 /// A kernel hook of this session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -294,6 +294,8 @@ impl Parts {
                 vanished: head.vanished,
                 denied: head.denied,
                 failed: head.failed,
+                kernel_threads: head.kernel_threads,
+                zombies: head.zombies,
             },
         }))
     }

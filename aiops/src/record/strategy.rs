@@ -194,11 +194,15 @@ fn sample() -> BoxedStrategy<Item> {
             oom_group,
             metrics,
         });
-    let skipped = any::<[u32; 3]>().prop_map(|[vanished, denied, failed]| Skipped {
-        vanished,
-        denied,
-        failed,
-    });
+    let skipped = any::<[u32; 5]>().prop_map(
+        |[vanished, denied, failed, kernel_threads, zombies]| Skipped {
+            vanished,
+            denied,
+            failed,
+            kernel_threads,
+            zombies,
+        },
+    );
     let system = option::of(metrics(SystemMetrics::METRICS));
     (
         number(),
@@ -253,6 +257,7 @@ fn session() -> BoxedStrategy<Item> {
             pids,
             comms,
             cgroups,
+            ..Filter::default()
         });
     let hook =
         (".{0,6}", any::<bool>(), option::of(".{0,4}")).prop_map(|(name, attached, error)| {
@@ -328,6 +333,8 @@ fn identity() -> BoxedStrategy<Item> {
                 cmdline,
                 exe,
                 uid,
+                user: ppid.map(|id| format!("user{id}")),
+                unit: None,
                 cgroup,
                 container,
                 mappings,
@@ -419,6 +426,38 @@ fn small() -> BoxedStrategy<Item> {
         (number(), vec(count(), 0..4), vec(count(), 0..4))
             .prop_map(|(ts_ns, seen, lost)| Item::Losses(Losses { ts_ns, seen, lost })),
         (number(), reason).prop_map(|(ts_ns, reason)| Item::End(End { ts_ns, reason })),
+        (number(), option::of(vec(text(), 0..3)), number()).prop_map(|(ts_ns, names, size)| {
+            let slab = |name| Slab {
+                name,
+                object_bytes: size,
+                ..Slab::default()
+            };
+            let slabs = names.map(|names| names.into_iter().map(slab).collect());
+            Item::Detail(Box::new(Detail {
+                ts_ns,
+                slabs,
+                ..Detail::default()
+            }))
+        }),
+        (number(), any::<u32>(), option::of(text()), maybe()).prop_map(
+            |(ts_ns, pid, path, rss_kb)| {
+                let metrics = MappingMetrics {
+                    rss_kb,
+                    ..MappingMetrics::default()
+                };
+                let sum = RegionSum {
+                    path,
+                    metrics,
+                    ..RegionSum::default()
+                };
+                Item::Regions(Regions {
+                    ts_ns,
+                    pid,
+                    start_ticks: ts_ns,
+                    regions: vec![sum],
+                })
+            }
+        ),
     ]
     .boxed()
 }

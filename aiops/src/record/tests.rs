@@ -72,7 +72,7 @@ fn many_blocks() -> (Vec<u8>, Vec<Block>) {
     let folder = Folder::new(&format!("blocks-{:?}", std::thread::current().id()));
     let path = folder.file("a.aiops");
     let mut runner = TestRunner::deterministic();
-    let items: Vec<Item> = (0..150)
+    let items: Vec<Item> = (0..200)
         .map(|_| strategy::item().new_tree(&mut runner).unwrap().current())
         .collect();
     let mut writer = Writer::create(&path, false).unwrap();

@@ -91,6 +91,7 @@ fn defects(accounting: &Accounting) -> Vec<Msg> {
         accounting.decode_errors,
     );
     let (vanished, denied, unread) = (skipped.vanished, skipped.denied, skipped.failed);
+    let (zombies, threads) = (skipped.zombies, skipped.kernel_threads);
     let counted = [
         (
             full,
@@ -146,6 +147,17 @@ fn defects(accounting: &Accounting) -> Vec<Msg> {
                 "{unread} 个进程无法解析"
             ),
         ),
+        (
+            zombies,
+            msg!("{zombies} zombies left out", "略过 {zombies} 个僵尸进程"),
+        ),
+        (
+            threads,
+            msg!(
+                "{threads} kernel threads left out",
+                "略过 {threads} 个内核线程"
+            ),
+        ),
     ];
     let mut parts: Vec<Msg> = counted
         .into_iter()
@@ -158,6 +170,10 @@ fn defects(accounting: &Accounting) -> Vec<Msg> {
             "hooks that did not run: {hooks}",
             "未运行的钩子：{hooks}"
         ));
+    }
+    if !accounting.unread.is_empty() {
+        let files = accounting.unread.join(", ");
+        parts.push(msg!("not readable: {files}", "无法读取：{files}"));
     }
     if let Some(damage) = &accounting.damage {
         let (blocks, places, bytes) = (damage.blocks_read, damage.places, damage.lost_bytes);
@@ -204,6 +220,7 @@ mod tests {
                 vanished: 1,
                 denied: 2,
                 failed: 1,
+                ..SkippedProcesses::default()
             },
             missing_hooks: vec!["oom/wake_reaper".to_owned()],
             damage: Some(Damage {

@@ -6,12 +6,19 @@
 //! program calls itself, no renderer has to think of it.
 
 mod account;
+mod cache;
+mod collect;
+mod diff;
 mod doctor;
 pub mod escape;
+mod health;
+mod inspect;
 mod json;
 pub mod lang;
 mod oom;
+mod processes;
 pub mod style;
+mod swap;
 pub mod text;
 pub mod units;
 pub mod width;

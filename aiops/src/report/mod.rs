@@ -4,8 +4,15 @@
 //! `data`, `findings`, `accounting`. Keys are English snake_case with the unit in the name; unknown is
 //! `null`. Texts for people are [`Msg`]s, which carry both languages until a renderer chooses.
 
+pub mod cache;
+pub mod collect;
+pub mod diff;
 pub mod doctor;
+pub mod health;
+pub mod inspect;
 pub mod oom;
+pub mod processes;
+pub mod swap;
 
 use serde::Serialize;
 
@@ -152,6 +159,9 @@ pub struct Accounting {
     pub skipped_processes: SkippedProcesses,
     /// Hooks that did not run, by name.
     pub missing_hooks: Vec<String>,
+    /// Files that could not be read for want of permission, or that were not understood.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unread: Vec<String>,
     /// Damage of the recording: lost bytes and blocks; absent for a whole file and for a live report.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub damage: Option<Damage>,
@@ -182,6 +192,20 @@ pub struct SkippedProcesses {
     pub denied: u64,
     /// Not understood.
     pub failed: u64,
+    /// Kernel threads, which have no memory of their own.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub kernel_threads: u64,
+    /// Ended, but not yet waited for.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub zombies: u64,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands a reference over"
+)]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// What a damaged recording lost.

@@ -5,6 +5,7 @@
 //! so the recording holds everything that the report was made from.
 
 mod desk;
+pub mod plane;
 mod sources;
 mod stacks;
 mod wait;
@@ -94,6 +95,18 @@ pub fn replay_oom(path: &Path, show: Show<'_>) -> anyhow::Result<Report<OomData>
             show(&incident).context("cannot write to stdout")?;
         }
     }
+    let damage = damage_of(path, &reader, begun, ended)?;
+    Ok(report(assembler.finish(), damage))
+}
+
+/// What was lost of a recording, and says it; `begun` and `ended` tell whether its first and last items
+/// were read.
+fn damage_of(
+    path: &Path,
+    reader: &Reader,
+    begun: bool,
+    ended: bool,
+) -> anyhow::Result<Option<report::Damage>> {
     let damage = reader.damage();
     if !begun && damage.blocks_read == 0 {
         let error = anyhow::anyhow!("{}: nothing in this recording can be read", path.display());
@@ -112,7 +125,7 @@ pub fn replay_oom(path: &Path, show: Show<'_>) -> anyhow::Result<Report<OomData>
     if let Some(damage) = &damage {
         diag::warn(&damage_text(path, damage));
     }
-    Ok(report(assembler.finish(), damage))
+    Ok(damage)
 }
 
 fn damage_text(path: &Path, damage: &report::Damage) -> String {

@@ -28,7 +28,7 @@ pub fn read(
         })
     };
     // The stamp is of the host's count, by which kills are told to be inside or outside of it.
-    let oom_kill = procfs::read_system(root).oom_kill;
+    let oom_kill = procfs::read_system(root, procfs::Scope::Memory).oom_kill;
     let ts_ns = clock::mono_ns();
     let cgroups = controller.map_or_else(Vec::new, |controller| {
         cgroups

@@ -25,7 +25,7 @@ pub fn read(root: &Path) -> Host {
         arch: std::env::consts::ARCH.to_owned(),
         boot_id: line(root, "proc/sys/kernel/random/boot_id")
             .and_then(|id| String::from_utf8(id).ok()),
-        mem_total_kb: procfs::read_system(root).mem_total_kb,
+        mem_total_kb: procfs::read_system(root, procfs::Scope::Memory).mem_total_kb,
         page_size: u64::try_from(rustix::param::page_size()).ok(),
         ticks_per_s: Some(rustix::param::clock_ticks_per_second()),
         cpus: cpus(root),

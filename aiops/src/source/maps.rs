@@ -58,7 +58,7 @@ fn number(text: &[u8], radix: u32) -> Option<u64> {
 }
 
 /// The kernel escapes nothing but the newline here, as `\012`.
-fn path_bytes(text: &[u8]) -> Vec<u8> {
+pub(super) fn path_bytes(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((first, tail)) = rest.split_first() {

@@ -15,10 +15,13 @@ pub mod host;
 pub mod identity;
 pub mod kmsg;
 pub mod maps;
+pub mod plane;
 pub mod procdir;
 pub mod procfs;
 pub mod sampler;
 pub mod symbols;
+
+use std::path::Path;
 
 use crate::model::Item;
 use crate::model::Nanos;
@@ -26,6 +29,14 @@ use crate::model::RawText;
 
 /// Where every source sends what it learns. A closed sink means that the session is over.
 pub type Sink = tokio::sync::mpsc::UnboundedSender<Item>;
+
+/// Whether `root` has a running kernel's /proc; a captured tree has plain files, which never change.
+#[must_use]
+pub fn live(root: &Path) -> bool {
+    /// Linux: include/uapi/linux/magic.h, `PROC_SUPER_MAGIC`.
+    const PROC: i128 = 0x9fa0;
+    rustix::fs::statfs(root.join("proc")).is_ok_and(|stat| i128::from(stat.f_type) == PROC)
+}
 
 /// A process is born, becomes another program, or ends: from the kernel hooks to the table of identities.
 #[derive(Clone, Debug, PartialEq, Eq)]

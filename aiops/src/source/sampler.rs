@@ -21,6 +21,7 @@ use super::Sink;
 use super::cgroup::Controller;
 use super::clock;
 use super::procfs::ProcessReader;
+use super::procfs::Scope;
 use super::procfs::Wanted;
 use super::procfs::read_system;
 
@@ -284,7 +285,7 @@ impl Rounds {
 
     fn sample(&mut self, full: bool) -> Sample {
         let ts_ns = clock::mono_ns();
-        let system = Some(read_system(&self.options.root));
+        let system = Some(read_system(&self.options.root, Scope::Memory));
         let cgroups = self.controller.as_deref().map(cgroups).unwrap_or_default();
         let (processes, skipped) = if full {
             self.reader.scan(Wanted::Sizes)

@@ -151,12 +151,14 @@ impl Assembler {
                     vanished,
                     denied,
                     failed,
+                    ..
                 } = sample.skipped;
                 for (sum, more) in self.skipped.iter_mut().zip([vanished, denied, failed]) {
                     *sum += u64::from(more);
                 }
                 self.window.push(sample);
             }
+            Item::Detail(_) | Item::Regions(_) => {}
             Item::Identity(identity) => self.people.identity(identity),
             Item::Kmsg(line) if line.priority >> 3 == 0 => self.kernel_line(line),
             Item::Kmsg(_) => {}

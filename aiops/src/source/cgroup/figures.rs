@@ -1,4 +1,4 @@
-//! The files of one memory cgroup.
+//! The files of one memory cgroup, read as the sources of [`CgroupMetrics::METRICS`] say.
 
 use std::path::Path;
 
@@ -9,48 +9,6 @@ use crate::source::procfs;
 /// Version 1 says "no limit" by a number near `PAGE_COUNTER_MAX` pages (include/linux/page_counter.h).
 const V1_NO_LIMIT: u64 = 0x7fff_ffff_0000_0000;
 
-/// A file with one number, bytes.
-fn bytes(folder: &Path, name: &str) -> Option<u64> {
-    let text = std::fs::read(folder.join(name)).ok()?;
-    std::str::from_utf8(text.trim_ascii()).ok()?.parse().ok()
-}
-
-/// A limit, KiB; `max` and version 1's huge number are none.
-fn limit(folder: &Path, name: &str) -> Option<u64> {
-    bytes(folder, name)
-        .filter(|bytes| *bytes < V1_NO_LIMIT)
-        .map(|bytes| bytes / 1024)
-}
-
-/// A number, KiB.
-fn kib(folder: &Path, name: &str) -> Option<u64> {
-    bytes(folder, name).map(|bytes| bytes / 1024)
-}
-
-/// `key number` lines of a file.
-struct Flat(String);
-
-impl Flat {
-    fn read(folder: &Path, name: &str) -> Self {
-        Self(std::fs::read_to_string(folder.join(name)).unwrap_or_default())
-    }
-
-    fn get(&self, key: &str) -> Option<u64> {
-        let mut lines = self.0.lines();
-        lines.find_map(|line| {
-            line.strip_prefix(key)?
-                .strip_prefix(' ')?
-                .trim()
-                .parse()
-                .ok()
-        })
-    }
-
-    fn kib(&self, key: &str) -> Option<u64> {
-        self.get(key).map(|bytes| bytes / 1024)
-    }
-}
-
 /// Whether it has a limit of memory.
 pub(super) fn has_limit(folder: &Path, hierarchy: u8) -> bool {
     let name = if hierarchy == 1 {
@@ -58,69 +16,105 @@ pub(super) fn has_limit(folder: &Path, hierarchy: u8) -> bool {
     } else {
         "memory.max"
     };
-    limit(folder, name).is_some()
-}
-
-/// Its figures, and version 2's `memory.oom.group`.
-pub(super) fn read(folder: &Path, hierarchy: u8) -> (CgroupMetrics, Option<bool>) {
-    if hierarchy == 1 {
-        (version1(folder), None)
-    } else {
-        version2(folder)
-    }
-}
-
-fn version1(folder: &Path) -> CgroupMetrics {
-    let stat = Flat::read(folder, "memory.stat");
-    let control = Flat::read(folder, "memory.oom_control");
-    let usage = bytes(folder, "memory.usage_in_bytes");
-    let with_swap = bytes(folder, "memory.memsw.usage_in_bytes");
-    CgroupMetrics {
-        usage_kb: usage.map(|bytes| bytes / 1024),
-        limit_kb: limit(folder, "memory.limit_in_bytes"),
-        high_kb: None,
-        peak_kb: kib(folder, "memory.max_usage_in_bytes"),
-        swap_kb: with_swap
-            .zip(usage)
-            .map(|(both, memory)| both.saturating_sub(memory) / 1024),
-        swap_limit_kb: limit(folder, "memory.memsw.limit_in_bytes"),
-        anon_kb: stat.kib("total_rss"),
-        file_kb: stat.kib("total_cache"),
-        shmem_kb: stat.kib("total_shmem"),
-        kernel_kb: kib(folder, "memory.kmem.usage_in_bytes"),
-        slab_unreclaimable_kb: None,
-        failcnt: bytes(folder, "memory.failcnt"),
-        oom_kill: control.get("oom_kill"),
-        psi_some_avg10: None,
-        psi_full_avg10: None,
-    }
-}
-
-fn version2(folder: &Path) -> (CgroupMetrics, Option<bool>) {
-    let stat = Flat::read(folder, "memory.stat");
-    let events = Flat::read(folder, "memory.events");
-    let pressure = std::fs::read(folder.join("memory.pressure")).unwrap_or_default();
-    let metrics = CgroupMetrics {
-        usage_kb: kib(folder, "memory.current"),
-        limit_kb: limit(folder, "memory.max"),
-        high_kb: limit(folder, "memory.high"),
-        peak_kb: kib(folder, "memory.peak"),
-        swap_kb: kib(folder, "memory.swap.current"),
-        swap_limit_kb: limit(folder, "memory.swap.max"),
-        anon_kb: stat.kib("anon"),
-        file_kb: stat.kib("file"),
-        shmem_kb: stat.kib("shmem"),
-        kernel_kb: stat.kib("kernel"),
-        slab_unreclaimable_kb: stat.kib("slab_unreclaimable"),
-        failcnt: events.get("max"),
-        oom_kill: events.get("oom_kill"),
-        psi_some_avg10: procfs::pressure(&pressure, "some avg10"),
-        psi_full_avg10: procfs::pressure(&pressure, "full avg10"),
+    let mut files = Files {
+        folder,
+        hierarchy,
+        read: Vec::new(),
     };
-    (
-        metrics,
-        bytes(folder, "memory.oom.group").map(|flag| flag == 1),
-    )
+    files.number(name).is_some()
+}
+
+/// The files of one folder, each read once.
+struct Files<'a> {
+    folder: &'a Path,
+    hierarchy: u8,
+    read: Vec<(String, Vec<u8>)>,
+}
+
+/// Files of `key number` lines; a source names such a key behind a dot.
+const FLAT: [&str; 4] = [
+    "memory.events",
+    "memory.swap.events",
+    "memory.oom_control",
+    "memory.stat",
+];
+
+impl Files<'_> {
+    fn text(&mut self, name: &str) -> &[u8] {
+        let known = self.read.iter().position(|(known, _)| known == name);
+        let at = known.unwrap_or_else(|| {
+            let bytes = std::fs::read(self.folder.join(name)).unwrap_or_default();
+            self.read.push((name.to_owned(), bytes));
+            self.read.len() - 1
+        });
+        &self.read[at].1
+    }
+
+    /// `key number` in a file.
+    fn flat(&mut self, name: &str, key: &str) -> Option<u64> {
+        let mut lines = self.text(name).split(|byte| *byte == b'\n');
+        lines.find_map(|line| {
+            let rest = line.strip_prefix(key.as_bytes())?.strip_prefix(b" ")?;
+            procfs::number(rest.trim_ascii())
+        })
+    }
+
+    /// A file with one number; `max` and version 1's huge number are none.
+    fn number(&mut self, name: &str) -> Option<u64> {
+        procfs::number(self.text(name).trim_ascii()).filter(|value| *value < V1_NO_LIMIT)
+    }
+
+    /// The value of the first source that is there.
+    fn value(&mut self, sources: &str) -> Option<u64> {
+        if let Some(key) = sources.strip_prefix("v2:memory.pressure ") {
+            return procfs::pressure(self.text("memory.pressure"), key);
+        }
+        sources.split(' ').find_map(|source| self.one(source))
+    }
+
+    fn one(&mut self, source: &str) -> Option<u64> {
+        let (prefix, name) = source.split_once(':')?;
+        match (prefix, self.hierarchy) {
+            // Version 1 has each figure twice: of the cgroup alone, and with everything below it.
+            ("stat", 1) if name.starts_with("total_") => self.flat("memory.stat", name),
+            ("stat", 1) => self.flat("memory.stat", &format!("total_{name}")),
+            ("stat", _) if name.starts_with("total_") => None,
+            ("stat", _) => self.flat("memory.stat", name),
+            ("v1", 1) | ("v2", 2) => {
+                if let Some((both, part)) = name.split_once('-') {
+                    return Some(self.number(both)?.saturating_sub(self.number(part)?));
+                }
+                let (file, key) = name.rsplit_once('.')?;
+                if FLAT.contains(&file) {
+                    return self.flat(file, key);
+                }
+                self.number(name)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Its figures, by the sources of [`CgroupMetrics::METRICS`], and version 2's `memory.oom.group`.
+pub(super) fn read(folder: &Path, hierarchy: u8) -> (CgroupMetrics, Option<bool>) {
+    let mut files = Files {
+        folder,
+        hierarchy,
+        read: Vec::new(),
+    };
+    let mut metrics = CgroupMetrics::default();
+    for metric in CgroupMetrics::METRICS {
+        let value = files.value(metric.source);
+        let in_kb = metric.name.ends_with("_kb");
+        (metric.set)(
+            &mut metrics,
+            value.map(|value| if in_kb { value / 1024 } else { value }),
+        );
+    }
+    let group = (hierarchy == 2)
+        .then(|| files.number("memory.oom.group"))
+        .flatten();
+    (metrics, group.map(|flag| flag == 1))
 }
 
 #[cfg(test)]

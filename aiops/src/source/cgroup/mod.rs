@@ -96,6 +96,15 @@ impl Controller {
         self.walked(|walked| walked.limited.clone())
     }
 
+    /// Every cgroup, as of the last walk, by path.
+    #[must_use]
+    pub fn all(&self) -> Vec<RawText> {
+        let mut paths: Vec<RawText> =
+            self.walked(|walked| walked.by_id.values().cloned().collect());
+        paths.sort();
+        paths
+    }
+
     /// The path of the cgroup with this inode, as of the last walk.
     #[must_use]
     pub fn by_id(&self, id: u64) -> Option<RawText> {

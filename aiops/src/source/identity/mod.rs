@@ -9,6 +9,7 @@ mod read;
 mod table;
 #[cfg(test)]
 mod tests;
+mod users;
 
 use std::collections::HashMap;
 use std::collections::HashSet;
@@ -26,6 +27,8 @@ use std::time::Duration;
 use std::time::Instant;
 
 use self::table::Table;
+pub use self::users::Users;
+pub use self::users::identify;
 use super::Life;
 use super::LifeKind;
 use super::Sink;

@@ -26,6 +26,7 @@ pub(super) struct Facts {
     pub(super) exe: Option<Vec<u8>>,
     pub(super) uid: Option<u32>,
     pub(super) cgroup: Option<Vec<u8>>,
+    pub(super) unit: Option<String>,
     pub(super) mappings: Option<Vec<Mapping>>,
 }
 
@@ -51,6 +52,7 @@ pub(super) fn facts(
         cmdline: cmdline.ok().filter(|bytes| !bytes.is_empty()),
         exe: exe.ok(),
         uid: real_uid(&status),
+        unit: cgroup.as_deref().ok().and_then(systemd_unit),
         cgroup: cgroup.ok().and_then(|text| memory_cgroup(&text)),
         mappings,
     })
@@ -80,6 +82,34 @@ fn memory_cgroup(text: &[u8]) -> Option<Vec<u8>> {
         }
         if names.is_empty() {
             unified = Some(path.to_vec());
+        }
+    }
+    unified
+}
+
+/// The systemd unit that a cgroup path names: its deepest `.service` or `.scope`, else `.slice`.
+pub(super) fn unit_of(path: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(path).ok()?;
+    let parts = || text.split('/').rev();
+    let deepest = |ends: &[&str]| parts().find(|part| ends.iter().any(|end| part.ends_with(end)));
+    deepest(&[".service", ".scope"])
+        .or_else(|| deepest(&[".slice"]))
+        .map(str::to_owned)
+}
+
+/// The unit by systemd's own hierarchy (`N:name=systemd:PATH`), else by the unified one.
+fn systemd_unit(text: &[u8]) -> Option<String> {
+    let mut unified = None;
+    for line in text.split(|byte| *byte == b'\n') {
+        let mut parts = line.splitn(3, |byte| *byte == b':');
+        let (Some(_), Some(names), Some(path)) = (parts.next(), parts.next(), parts.next()) else {
+            continue;
+        };
+        if names == b"name=systemd" {
+            return unit_of(path);
+        }
+        if names.is_empty() {
+            unified = unit_of(path);
         }
     }
     unified
@@ -129,6 +159,20 @@ mod tests {
         assert_eq!(memory_cgroup(b"4:pids:/p\n0::/u\n").unwrap(), b"/u");
         assert_eq!(memory_cgroup(b"garbage"), None);
         assert_eq!(real_uid(b"Name:\tx\nUid:\t1000\t0\t0\t0\n"), Some(1000));
+    }
+
+    #[test]
+    fn units_are_the_deepest_names() {
+        let unit = |path: &str| unit_of(path.as_bytes());
+        assert_eq!(
+            unit("/system.slice/mysql.service").unwrap(),
+            "mysql.service"
+        );
+        assert_eq!(unit("/user.slice/user-0.slice").unwrap(), "user-0.slice");
+        assert_eq!(unit("/docker/3f2a"), None);
+        let hybrid = b"1:name=systemd:/system.slice/ssh.service\n0::/other.scope\n";
+        assert_eq!(systemd_unit(hybrid).unwrap(), "ssh.service");
+        assert_eq!(systemd_unit(b"0::/other.scope\n").unwrap(), "other.scope");
     }
 
     #[test]

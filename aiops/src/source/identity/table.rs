@@ -72,6 +72,8 @@ impl Entry {
             cmdline: arguments.filter(|_| !cmdline.is_empty()).collect(),
             exe: text(&self.exe),
             uid: self.uid,
+            user: None,
+            unit: self.cgroup.as_deref().and_then(super::read::unit_of),
             cgroup: text(&self.cgroup),
             container: self.cgroup.as_deref().and_then(container::from_cgroup),
             mappings: self.mappings.as_deref().unwrap_or_default().to_vec(),

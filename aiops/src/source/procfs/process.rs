@@ -18,6 +18,7 @@ use crate::model::ProcessSample;
 use crate::model::RawText;
 use crate::model::Skipped;
 
+use super::smaps::rollup_figures;
 use super::system::number;
 
 /// Kernel: include/linux/sched.h, `PF_KTHREAD`.
@@ -28,8 +29,15 @@ const PF_KTHREAD: u64 = 0x0020_0000;
 pub enum Wanted {
     /// Sizes, faults, CPU time.
     Sizes,
-    /// The kernel's own oom_score as well: it takes a lock on every thread's memory.
+    /// The kernel's own oom_score as well: it takes a lock on every thread's memory; and disk transfers.
     All,
+}
+
+/// A process in the middle of being read.
+enum One {
+    Process(Box<ProcessSample>),
+    KernelThread,
+    Zombie,
 }
 
 /// Reads processes below one root.
@@ -78,13 +86,15 @@ impl ProcessReader {
         self.read(&pids, wanted)
     }
 
-    /// These processes. Kernel threads and zombies without memory are left out, not skipped.
+    /// These processes. Kernel threads and zombies have no memory: they are only counted.
     pub fn read(&mut self, pids: &[u32], wanted: Wanted) -> (Vec<ProcessSample>, Skipped) {
         let mut skipped = Skipped::default();
         let mut samples = Vec::with_capacity(pids.len());
         for pid in pids {
             match self.one(*pid, wanted) {
-                Ok(sample) => samples.extend(sample),
+                Ok(One::Process(sample)) => samples.push(*sample),
+                Ok(One::KernelThread) => skipped.kernel_threads += 1,
+                Ok(One::Zombie) => skipped.zombies += 1,
                 Err(Failure::Vanished) => skipped.vanished += 1,
                 Err(Failure::Denied) => skipped.denied += 1,
                 Err(Failure::Failed) => skipped.failed += 1,
@@ -105,29 +115,61 @@ impl ProcessReader {
         pids
     }
 
-    fn one(&mut self, pid: u32, wanted: Wanted) -> Result<Option<ProcessSample>, Failure> {
+    fn one(&mut self, pid: u32, wanted: Wanted) -> Result<One, Failure> {
         self.load(pid, "stat")?;
         let Some((mut sample, flags)) = parse_stat(&self.buffer, self.page_kb) else {
             return Err(Failure::Failed);
         };
         if flags & PF_KTHREAD != 0 {
-            return Ok(None);
+            return Ok(One::KernelThread);
+        }
+        if matches!(sample.state, Some('Z' | 'X')) {
+            return Ok(One::Zombie);
         }
         self.load(pid, "status")?;
         parse_status(&self.buffer, &mut sample);
-        // A process in its last moments has no memory any more and no Vm lines; it is no longer there for us.
-        if sample.state == Some('Z') {
-            return Ok(None);
+        // Before 4.5 only statm tells resident file memory apart, with shared memory in it.
+        if sample.metrics.file_kb.is_none() && self.load(pid, "statm").is_ok() {
+            let mut pages = self.buffer.split(u8::is_ascii_whitespace);
+            let pages = pages.nth(2).and_then(number);
+            sample.metrics.shared_kb = pages.map(|pages| pages * self.page_kb);
         }
         if self.load(pid, "oom_score_adj").is_ok() {
             sample.oom_score_adj = std::str::from_utf8(self.buffer.trim_ascii())
                 .ok()
                 .and_then(|text| text.parse().ok());
         }
-        if wanted == Wanted::All && self.load(pid, "oom_score").is_ok() {
-            sample.metrics.oom_score = number(self.buffer.trim_ascii());
+        if wanted == Wanted::All {
+            if self.load(pid, "oom_score").is_ok() {
+                sample.metrics.oom_score = number(self.buffer.trim_ascii());
+            }
+            if self.load(pid, "io").is_ok() {
+                sample.metrics.read_bytes = keyed(&self.buffer, b"read_bytes: ");
+                sample.metrics.write_bytes = keyed(&self.buffer, b"write_bytes: ");
+            }
         }
-        Ok(Some(sample))
+        Ok(One::Process(Box::new(sample)))
+    }
+
+    /// Reads smaps_rollup of a process into its sample; false when it cannot be had.
+    pub fn rollup(&mut self, sample: &mut ProcessSample) -> bool {
+        if self.load(sample.pid, "smaps_rollup").is_err() {
+            return false;
+        }
+        let Some(rollup) = rollup_figures(&self.buffer) else {
+            return false;
+        };
+        let metrics = &mut sample.metrics;
+        metrics.uss_kb = rollup.private_kb();
+        metrics.pss_kb = rollup.pss_kb;
+        metrics.rollup_rss_kb = rollup.rss_kb;
+        metrics.swap_pss_kb = rollup.swap_pss_kb;
+        metrics.anon_huge_kb = rollup.anon_huge_kb;
+        metrics.pss_anon_kb = keyed_kb(&self.buffer, b"Pss_Anon:");
+        metrics.pss_file_kb = keyed_kb(&self.buffer, b"Pss_File:");
+        metrics.pss_shmem_kb = keyed_kb(&self.buffer, b"Pss_Shmem:");
+        metrics.rollup_age_ms = Some(0);
+        true
     }
 
     /// Reads a whole file into the buffer.
@@ -184,6 +226,20 @@ fn parse_stat(text: &[u8], page_kb: u64) -> Option<(ProcessSample, u64)> {
     Some((sample, field(9).unwrap_or(0)))
 }
 
+/// The number behind `head` at the beginning of a line.
+fn keyed(text: &[u8], head: &[u8]) -> Option<u64> {
+    let mut lines = text.split(|byte| *byte == b'\n');
+    lines.find_map(|line| number(line.strip_prefix(head)?))
+}
+
+/// The KiB behind `head`.
+fn keyed_kb(text: &[u8], head: &[u8]) -> Option<u64> {
+    let mut lines = text.split(|byte| *byte == b'\n');
+    let rest = lines.find_map(|line| line.strip_prefix(head))?;
+    let mut words = rest.split(u8::is_ascii_whitespace);
+    number(words.find(|word| !word.is_empty())?)
+}
+
 /// `Key:\t  123 kB` lines, by the `status:` keys of [`ProcessMetrics::METRICS`], and the real uid.
 fn parse_status(text: &[u8], sample: &mut ProcessSample) {
     for line in text.split(|byte| *byte == b'\n') {
@@ -200,8 +256,8 @@ fn parse_status(text: &[u8], sample: &mut ProcessSample) {
             sample.uid = value.and_then(|uid| uid.try_into().ok());
             continue;
         }
-        // The keys of memory begin with V, R or T: most lines need no search.
-        if value.is_none() || !matches!(key.first(), Some(b'V' | b'R' | b'T')) {
+        // The keys of memory begin with V, R, T or H: most lines need no search.
+        if value.is_none() || !matches!(key.first(), Some(b'V' | b'R' | b'T' | b'H')) {
             continue;
         }
         let wanted = |source: &str| {

@@ -4,22 +4,54 @@ use std::path::Path;
 
 use crate::model::SystemMetrics;
 
-/// Reads the host's figures. A file or key that is not there leaves its metric unknown.
-#[must_use]
-pub fn read_system(root: &Path) -> SystemMetrics {
-    let proc = root.join("proc");
-    let read = |name: &str| std::fs::read(proc.join(name)).unwrap_or_default();
-    parse(
-        &read("meminfo"),
-        &read("vmstat"),
-        &read("pressure/memory"),
-        &read("loadavg"),
-    )
+use super::load;
+
+/// How much of the host is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Memory alone: what is read ten times a second under pressure.
+    Memory,
+    /// CPU, disks and network as well.
+    All,
 }
 
-fn parse(meminfo: &[u8], vmstat: &[u8], psi: &[u8], loadavg: &[u8]) -> SystemMetrics {
-    let meminfo = pairs(meminfo);
-    let vmstat = pairs(vmstat);
+/// Reads the host's figures. A file or key that is not there leaves its metric unknown.
+#[must_use]
+pub fn read_system(root: &Path, scope: Scope) -> SystemMetrics {
+    let proc = root.join("proc");
+    let read = |name: &str| std::fs::read(proc.join(name)).unwrap_or_default();
+    let more = |name: &str| match scope {
+        Scope::Memory => Vec::new(),
+        Scope::All => read(name),
+    };
+    let mut set = parse(&Texts {
+        meminfo: &read("meminfo"),
+        vmstat: &read("vmstat"),
+        psi: &read("pressure/memory"),
+        psi_io: &more("pressure/io"),
+        psi_cpu: &more("pressure/cpu"),
+        loadavg: &read("loadavg"),
+    });
+    if scope == Scope::All {
+        load::read(&proc, root, &mut set);
+    }
+    set
+}
+
+/// The files as they are.
+#[derive(Default)]
+struct Texts<'a> {
+    meminfo: &'a [u8],
+    vmstat: &'a [u8],
+    psi: &'a [u8],
+    psi_io: &'a [u8],
+    psi_cpu: &'a [u8],
+    loadavg: &'a [u8],
+}
+
+fn parse(texts: &Texts<'_>) -> SystemMetrics {
+    let meminfo = pairs(texts.meminfo);
+    let vmstat = pairs(texts.vmstat);
     let mut set = SystemMetrics::default();
     for metric in SystemMetrics::METRICS {
         let value = match metric.source.split_once(':') {
@@ -27,9 +59,12 @@ fn parse(meminfo: &[u8], vmstat: &[u8], psi: &[u8], loadavg: &[u8]) -> SystemMet
             Some(("vmstat", key)) => key
                 .strip_suffix('*')
                 .map_or_else(|| find(&vmstat, key), |head| sum(&vmstat, head)),
-            Some(("psi", key)) => pressure(psi, key),
+            Some(("psi", key)) => pressure(texts.psi, key),
+            Some(("psi_io", key)) => pressure(texts.psi_io, key),
+            Some(("psi_cpu", key)) => pressure(texts.psi_cpu, key),
             Some(("loadavg", _)) => hundredths(
-                loadavg
+                texts
+                    .loadavg
                     .split(|byte| *byte == b' ')
                     .next()
                     .unwrap_or_default(),
@@ -117,12 +152,13 @@ mod tests {
 
     #[test]
     fn a_modern_kernel() {
-        let set = parse(
-            b"MemTotal:       16330000 kB\nMemAvailable:   123 kB\nActive(anon):   7 kB\nHugePages_Total:       0\n",
-            b"pswpin 5\noom_kill 3\npgscan_direct 10\npgscan_direct_throttle 99\nworkingset_refault_anon 1\nworkingset_refault_file 2\n",
-            b"some avg10=1.25 avg60=0.00 avg300=0.00 total=77\nfull avg10=0.50 avg60=0.00 avg300=0.00 total=33\n",
-            b"0.42 0.30 0.20 1/234 567\n",
-        );
+        let set = parse(&Texts {
+            meminfo: b"MemTotal:       16330000 kB\nMemAvailable:   123 kB\nActive(anon):   7 kB\nHugePages_Total:       0\n",
+            vmstat: b"pswpin 5\noom_kill 3\npgscan_direct 10\npgscan_direct_throttle 99\nworkingset_refault_anon 1\nworkingset_refault_file 2\n",
+            psi: b"some avg10=1.25 avg60=0.00 avg300=0.00 total=77\nfull avg10=0.50 avg60=0.00 avg300=0.00 total=33\n",
+            loadavg: b"0.42 0.30 0.20 1/234 567\n",
+            ..Texts::default()
+        });
         assert_eq!(
             (set.mem_total_kb, set.mem_available_kb, set.active_anon_kb),
             (Some(16_330_000), Some(123), Some(7))
@@ -149,12 +185,11 @@ mod tests {
 
     #[test]
     fn an_old_kernel_leaves_gaps_not_zeros() {
-        let set = parse(
-            b"MemTotal: 100 kB\nMemFree: 50 kB\n",
-            b"pgscan_direct_dma 1\npgscan_direct_normal 2\n",
-            b"",
-            b"",
-        );
+        let set = parse(&Texts {
+            meminfo: b"MemTotal: 100 kB\nMemFree: 50 kB\n",
+            vmstat: b"pgscan_direct_dma 1\npgscan_direct_normal 2\n",
+            ..Texts::default()
+        });
         assert_eq!((set.mem_free_kb, set.pgscan_direct), (Some(50), Some(3)));
         assert_eq!(
             (
@@ -169,14 +204,21 @@ mod tests {
 
     #[test]
     fn this_host() {
-        let set = read_system(Path::new("/"));
+        let set = read_system(Path::new("/"), Scope::All);
         assert!(set.mem_total_kb > set.mem_free_kb && set.mem_free_kb > Some(0));
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_read_without_panic(text in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = parse(&text, &text, &text, &text);
+            let _ = parse(&Texts {
+                meminfo: &text,
+                vmstat: &text,
+                psi: &text,
+                psi_io: &text,
+                psi_cpu: &text,
+                loadavg: &text,
+            });
         }
     }
 }

@@ -1,0 +1,126 @@
+//! Options that several commands share: the same name means the same everywhere.
+
+use crate::analysis::grouping::By;
+use crate::model::Filter;
+
+/// Which processes.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Which processes")]
+pub(super) struct FilterArgs {
+    /// Only these process ids.
+    #[arg(long, value_name = "PID,PID", value_delimiter = ',')]
+    pub(super) pid: Vec<u32>,
+    /// Only processes with this name.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(super) comm: Vec<String>,
+    /// Only processes in this memory cgroup or below it, as the kernel prints its path.
+    #[arg(long, value_name = "PATH", value_delimiter = ',')]
+    pub(super) cgroup: Vec<String>,
+    /// Only processes of this container: its id (12 characters are enough) or its pod's uid.
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    pub(super) container: Vec<String>,
+    /// Only processes of this user, by name or id.
+    #[arg(long, value_name = "USER", value_delimiter = ',')]
+    pub(super) user: Vec<String>,
+}
+
+impl FilterArgs {
+    /// As the sources take it.
+    pub(super) fn filter(&self) -> Filter {
+        Filter {
+            pids: self.pid.clone(),
+            comms: self.comm.iter().map(|name| kernel_name(name)).collect(),
+            cgroups: self.cgroup.iter().map(|path| kernel_path(path)).collect(),
+            containers: self.container.clone(),
+            users: self.user.clone(),
+        }
+    }
+}
+
+/// What processes are put together by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum ByArg {
+    /// Each alone.
+    #[default]
+    Process,
+    /// Name.
+    Comm,
+    /// Memory cgroup.
+    Cgroup,
+    /// Container.
+    Container,
+    /// Real user.
+    User,
+    /// Systemd unit.
+    Unit,
+}
+
+impl From<ByArg> for By {
+    fn from(by: ByArg) -> Self {
+        match by {
+            ByArg::Process => Self::Process,
+            ByArg::Comm => Self::Comm,
+            ByArg::Cgroup => Self::Cgroup,
+            ByArg::Container => Self::Container,
+            ByArg::User => Self::User,
+            ByArg::Unit => Self::Unit,
+        }
+    }
+}
+
+/// Reads a share of the contract: `10%` or `0.1`, as a fraction.
+///
+/// # Errors
+/// Says what is wrong with the text.
+pub(super) fn share(text: &str) -> Result<f64, String> {
+    let (number, scale) = match text.strip_suffix('%') {
+        Some(number) => (number, 0.01),
+        None => (text, 1.0),
+    };
+    let value: f64 = number
+        .trim()
+        .parse()
+        .map_err(|_| format!("'{text}' is no share: 10% or 0.1"))?;
+    let share = value * scale;
+    if (0.0..=1.0).contains(&share) {
+        Ok(share)
+    } else {
+        Err(format!("'{text}' is not between 0% and 100%"))
+    }
+}
+
+/// A name as the kernel keeps it: 15 bytes (`TASK_COMM_LEN` without its NUL).
+pub(super) fn kernel_name(name: &str) -> String {
+    let mut end = name.len().min(15);
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    name[..end].to_owned()
+}
+
+/// A path as the kernel prints it: from the root, without a slash at its end.
+pub(super) fn kernel_path(path: &str) -> String {
+    format!("/{}", path.trim_matches('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_are_written_as_the_kernel_does() {
+        assert_eq!(kernel_name("a-name-that-is-too-long"), "a-name-that-is-");
+        assert_eq!(kernel_name("内存内存内存"), "内存内存内");
+        assert_eq!(kernel_path("a/b/"), "/a/b");
+        assert_eq!(kernel_path("/"), "/");
+    }
+
+    #[test]
+    fn shares_of_the_contract() {
+        assert_eq!(share("10%"), Ok(0.1));
+        assert_eq!(share("0.25"), Ok(0.25));
+        for bad in ["", "x", "101%", "-1%", "2", "NaN"] {
+            assert!(share(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! A session on the /proc plane: samples at an interval, to the analysis and beside it to a recording.
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::analysis::readings::Readings;
+use crate::diag;
+use crate::model::End;
+use crate::model::EndReason;
+use crate::model::Filter;
+use crate::model::Item;
+use crate::model::Nanos;
+use crate::model::ProcessSample;
+use crate::model::Regions;
+use crate::model::Sample;
+use crate::record::Reader;
+use crate::record::RecordError;
+use crate::record::Writer;
+use crate::report;
+use crate::report::Finding;
+use crate::report::HostInfo;
+use crate::report::Report;
+use crate::source::plane::Plane;
+use crate::source::plane::Wants;
+use crate::time;
+
+use super::Record;
+use super::record_error;
+use super::wait;
+use super::wait::Signals;
+
+/// What to read, and how often.
+#[derive(Clone, Debug, Default)]
+pub struct Observe {
+    /// The command, for the recording: `collect memory`.
+    pub command: String,
+    /// Where `proc` and `sys` stand.
+    pub root: PathBuf,
+    /// Which processes are kept.
+    pub filter: Filter,
+    /// What a sample holds.
+    pub wants: Wants,
+    /// Slab, zones, swap devices and settings at the beginning and at the end.
+    pub detail: bool,
+    /// The mappings of every kept process, summed, with the last sample.
+    pub regions: bool,
+    /// Between samples.
+    pub interval: Duration,
+    /// How long; zero takes one sample.
+    pub duration: Duration,
+    /// Where to record.
+    pub record: Option<Record>,
+}
+
+/// Takes every item; an error (a closed pipe) ends the session in good order.
+pub type Take<'a> = &'a mut dyn FnMut(&Item) -> std::io::Result<()>;
+
+/// Opens the plane below `root`.
+///
+/// # Errors
+/// There is no /proc, with what to do about it.
+pub fn open(root: &Path) -> anyhow::Result<Plane> {
+    Plane::open(root).map_err(|error| {
+        let proc = root.join("proc");
+        let error = anyhow::Error::new(error).context(format!("cannot read {}", proc.display()));
+        let remedy = if root == Path::new("/") {
+            "mount it: mount -t proc proc /proc"
+        } else {
+            "--root wants a directory that holds `proc` and `sys`: a host's root as mounted in a container, or a captured tree"
+        };
+        diag::hint(error, remedy)
+    })
+}
+
+/// Observes until the duration or a signal ends it. A signal is a normal end.
+///
+/// # Errors
+/// There is no /proc, the recording cannot be made, or the reader of the items has gone away.
+pub fn observe(options: &Observe, take: Take<'_>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(run(options, take))
+}
+
+/// The readings of an observation: for analyses that need no more than its first and last figures.
+///
+/// # Errors
+/// As [`observe`].
+pub fn readings(options: &Observe) -> anyhow::Result<Readings> {
+    let mut readings = Readings::default();
+    observe(options, &mut |item| {
+        readings.push(item.clone());
+        Ok(())
+    })?;
+    Ok(readings)
+}
+
+async fn run(options: &Observe, take: Take<'_>) -> anyhow::Result<()> {
+    let mut signals = Signals::listen()?;
+    let plane = open(&options.root)?;
+    let writer = options
+        .record
+        .as_ref()
+        .map(|record| Writer::create(&record.path, record.force));
+    let mut rounds = Rounds {
+        options,
+        plane,
+        writer: writer.transpose().map_err(record_error)?,
+        failed: false,
+        take,
+    };
+    let session = rounds
+        .plane
+        .session(&options.command, options.filter.clone());
+    rounds.keep(&Item::Session(session))?;
+    let reason = rounds.watch(&mut signals).await?;
+    rounds.close(reason)
+}
+
+struct Rounds<'a> {
+    options: &'a Observe,
+    plane: Plane,
+    writer: Option<Writer>,
+    /// The recording misses something; that was said.
+    failed: bool,
+    take: Take<'a>,
+}
+
+impl Rounds<'_> {
+    async fn watch(&mut self, signals: &mut Signals) -> anyhow::Result<EndReason> {
+        let begin = Instant::now();
+        let mut next = begin;
+        let end = begin.checked_add(self.options.duration);
+        let alone = self.options.duration.is_zero() || !self.plane.live();
+        loop {
+            // The last sample is taken at the end of the duration, not an interval before it.
+            let last = alone || end.is_some_and(|end| next >= end);
+            self.round(next == begin, last)?;
+            if last {
+                return Ok(EndReason::Duration);
+            }
+            next = next
+                .checked_add(self.options.interval)
+                .map_or(next, |next| end.map_or(next, |end| next.min(end)));
+            // A sample that took longer than the interval is not made up for.
+            next = next.max(Instant::now());
+            tokio::select! {
+                biased;
+                () = signals.next() => {
+                    self.round(false, true)?;
+                    return Ok(EndReason::Signal);
+                }
+                () = wait::until(Some(next)) => {}
+            }
+        }
+    }
+
+    /// One sample, and what belongs to the first and the last one.
+    fn round(&mut self, first: bool, last: bool) -> anyhow::Result<()> {
+        let clock = self.plane.clock();
+        self.keep(&Item::Clock(clock))?;
+        let mut sample = self.plane.sample(&self.options.wants);
+        let identities = self.plane.identities(&sample.processes);
+        self.filter(&mut sample);
+        for identity in identities {
+            let kept = |process: &ProcessSample| process.pid == identity.pid;
+            if sample.processes.iter().any(kept) {
+                self.keep(&Item::Identity(identity))?;
+            }
+        }
+        if last && self.options.regions {
+            self.regions(&sample)?;
+        }
+        self.keep(&Item::Sample(sample))?;
+        if self.options.detail && (first || last) {
+            let detail = self.plane.detail();
+            self.keep(&Item::Detail(Box::new(detail)))?;
+        }
+        if let Some(writer) = &mut self.writer
+            && let Err(error) = writer.tick()
+        {
+            self.incomplete(error);
+        }
+        Ok(())
+    }
+
+    fn filter(&self, sample: &mut Sample) {
+        let filter = &self.options.filter;
+        if !filter.is_empty() {
+            let plane = &self.plane;
+            sample.processes.retain(|process| {
+                let key = (process.pid, process.start_ticks);
+                filter.wants(process, plane.identity(key))
+            });
+        }
+    }
+
+    fn regions(&mut self, sample: &Sample) -> anyhow::Result<()> {
+        for process in &sample.processes {
+            // One that is gone, or that may not be read, has no regions.
+            if let Ok(mappings) = self.plane.mappings(process.pid)
+                && mappings.process.start_ticks == process.start_ticks
+                && !mappings.maps_only
+            {
+                self.keep(&Item::Regions(Regions::of(&mappings)))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, item: &Item) -> anyhow::Result<()> {
+        if let Some(writer) = &mut self.writer
+            && let Err(error) = writer.push(item)
+        {
+            self.incomplete(error);
+        }
+        (self.take)(item)?;
+        Ok(())
+    }
+
+    fn incomplete(&mut self, error: RecordError) {
+        if !std::mem::replace(&mut self.failed, true) {
+            let error = anyhow::Error::new(error);
+            diag::warn(&format!(
+                "{error:#}; what was written before is valid, the rest is not recorded"
+            ));
+        }
+    }
+
+    fn close(mut self, reason: EndReason) -> anyhow::Result<()> {
+        let ts_ns: Nanos = self.plane.clock().mono_ns;
+        self.keep(&Item::End(End { ts_ns, reason }))?;
+        if let Some(writer) = self.writer.take()
+            && let Err(error) = writer.finish()
+        {
+            self.incomplete(error);
+        }
+        Ok(())
+    }
+}
+
+/// Every item of a recording, in order; says what was damaged.
+///
+/// # Errors
+/// The file is no recording, or nothing in it can be read.
+pub fn read(path: &Path, take: Take<'_>) -> anyhow::Result<Option<report::Damage>> {
+    let mut reader = Reader::open(path).map_err(record_error)?;
+    let (mut begun, mut ended) = (false, false);
+    for item in &mut reader {
+        begun |= matches!(item, Item::Session(_));
+        ended |= matches!(item, Item::End(_));
+        take(&item)?;
+    }
+    super::damage_of(path, &reader, begun, ended)
+}
+
+/// A report on readings: host, accounting and findings as every report has them.
+#[must_use]
+pub fn report<D>(
+    schema: &str,
+    readings: &Readings,
+    data: D,
+    findings: Vec<Finding>,
+    damage: Option<report::Damage>,
+) -> Report<D> {
+    let mut accounting = readings.accounting();
+    accounting.complete &= damage.is_none();
+    accounting.damage = damage;
+    let host = readings.session.as_ref().map(|session| &session.host);
+    let now = time::now_ns();
+    Report {
+        schema: schema.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        generated_at: time::rfc3339(now, time::local_offset_s(now)).unwrap_or_default(),
+        host: host.map(HostInfo::from).unwrap_or_default(),
+        data,
+        findings,
+        accounting,
+    }
+}

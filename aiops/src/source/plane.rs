@@ -1,0 +1,357 @@
+//! The /proc plane: everything that /proc and /sys tell, read when it is asked for.
+//!
+//! What the commands without hooks stand on. A [`Plane`] reads below one root; on a captured tree (plain
+//! files, [`super::live`]) the clocks are those of the moment of capture, so that ages come out right.
+
+use std::collections::HashMap;
+use std::collections::HashSet;
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::model::CgroupSample;
+use crate::model::ClockPair;
+use crate::model::Detail;
+use crate::model::Filter;
+use crate::model::Identity;
+use crate::model::Nanos;
+use crate::model::ProcessMappings;
+use crate::model::ProcessMetrics;
+use crate::model::ProcessSample;
+use crate::model::Sample;
+use crate::model::Session;
+
+use super::cgroup::Controller;
+use super::clock;
+use super::host;
+use super::identity::Users;
+use super::identity::identify;
+use super::procfs;
+use super::procfs::ProcessReader;
+use super::procfs::Scope;
+use super::procfs::Wanted;
+
+/// How much of smaps_rollup is read: the kernel walks the page tables of a process for each.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Rollup {
+    /// None: no PSS and no USS.
+    #[default]
+    None,
+    /// Every process in every sample.
+    All,
+    /// As many as fit into this share of one CPU since the last sample, the stalest first; the others keep
+    /// their last figures with their age.
+    Budget(f64),
+}
+
+/// What a sample of the plane holds.
+#[derive(Clone, Debug, Default)]
+pub struct Wants {
+    /// Only these processes; `None`: all.
+    pub pids: Option<Vec<u32>>,
+    /// smaps_rollup.
+    pub rollup: Rollup,
+    /// Every memory cgroup, not only those with a limit.
+    pub cgroups: bool,
+    /// oom_score and disk transfers of each process as well.
+    pub all: bool,
+}
+
+/// Metrics that come from smaps_rollup, by the prefix of their source.
+const ROLLUP: &str = "smaps_rollup:";
+
+/// A process' last smaps_rollup.
+#[derive(Debug)]
+struct Last {
+    at: Instant,
+    metrics: ProcessMetrics,
+}
+
+/// Reads /proc and /sys below one root.
+#[derive(Debug)]
+pub struct Plane {
+    root: PathBuf,
+    reader: ProcessReader,
+    controller: Option<Controller>,
+    users: Users,
+    live: bool,
+    captured: Option<ClockPair>,
+    told: HashMap<(u32, u64), Identity>,
+    rollups: HashMap<(u32, u64), Last>,
+    sampled: Option<Instant>,
+}
+
+impl Plane {
+    /// Opens the plane below `root`.
+    ///
+    /// # Errors
+    /// `root`/proc cannot be opened.
+    pub fn open(root: &Path) -> io::Result<Self> {
+        let live = super::live(root);
+        Ok(Self {
+            reader: ProcessReader::open(root)?,
+            controller: Controller::detect(root),
+            users: Users::read(root),
+            captured: (!live).then(|| captured(root)),
+            live,
+            root: root.to_path_buf(),
+            told: HashMap::new(),
+            rollups: HashMap::new(),
+            sampled: None,
+        })
+    }
+
+    /// Whether a kernel runs behind it: rates need two readings of one.
+    #[must_use]
+    pub fn live(&self) -> bool {
+        self.live
+    }
+
+    /// The first item of an observation by `command`.
+    #[must_use]
+    pub fn session(&self, command: &str, filter: Filter) -> Session {
+        let mut notes = Vec::new();
+        if !self.live {
+            notes.push(format!(
+                "{} is a captured tree: figures are those of its moment, and rates are unknown",
+                self.root.display()
+            ));
+        }
+        Session {
+            command: command.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_ns: self.clock().mono_ns,
+            host: host::read(&self.root),
+            filter,
+            notes,
+            ..Session::default()
+        }
+    }
+
+    /// Now, or the moment of the capture.
+    #[must_use]
+    pub fn clock(&self) -> ClockPair {
+        self.captured.unwrap_or_else(clock::now)
+    }
+
+    fn now_ns(&self) -> Nanos {
+        self.captured
+            .map_or_else(clock::mono_ns, |captured| captured.mono_ns)
+    }
+
+    /// Figures of this moment.
+    pub fn sample(&mut self, wants: &Wants) -> Sample {
+        let ts_ns = self.now_ns();
+        let system = Some(procfs::read_system(&self.root, Scope::All));
+        let wanted = if wants.all {
+            Wanted::All
+        } else {
+            Wanted::Sizes
+        };
+        let (mut processes, skipped) = match &wants.pids {
+            Some(pids) => self.reader.read(pids, wanted),
+            None => self.reader.scan(wanted),
+        };
+        self.rollup(&mut processes, wants.rollup);
+        Sample {
+            ts_ns,
+            system,
+            cgroups: self.cgroups(wants.cgroups),
+            processes,
+            all_processes: wants.pids.is_none(),
+            skipped,
+        }
+    }
+
+    fn cgroups(&self, all: bool) -> Vec<CgroupSample> {
+        let Some(controller) = &self.controller else {
+            return Vec::new();
+        };
+        controller.forget();
+        let paths = if all {
+            controller.all()
+        } else {
+            controller.limited()
+        };
+        let samples = paths.iter().filter_map(|path| controller.sample(path));
+        samples.collect()
+    }
+
+    /// Reads smaps_rollup of as many processes as may be, the stalest and then the largest first.
+    fn rollup(&mut self, processes: &mut [ProcessSample], rollup: Rollup) {
+        let now = Instant::now();
+        let budget = match rollup {
+            Rollup::None => return,
+            Rollup::All => None,
+            Rollup::Budget(share) => {
+                let since = self
+                    .sampled
+                    .map_or(Duration::from_secs(1), |last| now - last);
+                Some(since.mul_f64(share.clamp(0.0, 1.0)))
+            }
+        };
+        self.sampled = Some(now);
+        let key = |process: &ProcessSample| (process.pid, process.start_ticks);
+        let mut order: Vec<usize> = (0..processes.len()).collect();
+        order.sort_by_key(|index| {
+            let process = &processes[*index];
+            let last = self.rollups.get(&key(process)).map(|last| last.at);
+            (last, std::cmp::Reverse(process.metrics.rss_kb))
+        });
+        let mut spent = Duration::ZERO;
+        for index in order {
+            let process = &mut processes[index];
+            if budget.is_some_and(|budget| spent >= budget) {
+                if let Some(last) = self.rollups.get(&key(process)) {
+                    keep(&mut process.metrics, last, now);
+                }
+                continue;
+            }
+            let begin = Instant::now();
+            if self.reader.rollup(process) {
+                let last = Last {
+                    at: begin,
+                    metrics: process.metrics.clone(),
+                };
+                self.rollups.insert(key(process), last);
+            }
+            spent += begin.elapsed();
+        }
+        let alive: HashSet<(u32, u64)> = processes.iter().map(key).collect();
+        self.rollups.retain(|known, _| alive.contains(known));
+    }
+
+    /// Slab, zones, nodes, swap devices, settings.
+    #[must_use]
+    pub fn detail(&self) -> Detail {
+        let mut detail = procfs::read_detail(&self.root);
+        detail.ts_ns = self.now_ns();
+        detail
+    }
+
+    /// Who these processes are: each told once, and again when it runs another program.
+    pub fn identities(&mut self, processes: &[ProcessSample]) -> Vec<Identity> {
+        let alive: HashMap<(u32, u64), &ProcessSample> = processes
+            .iter()
+            .map(|process| ((process.pid, process.start_ticks), process))
+            .collect();
+        self.told.retain(|known, _| alive.contains_key(known));
+        let mut found = Vec::new();
+        for ((pid, start), process) in alive {
+            let known = self.told.get(&(pid, start));
+            if known.is_some_and(|known| known.comm == process.comm) {
+                continue;
+            }
+            // Gone or another process by now: nothing to tell.
+            if let Ok(mut identity) = identify(&self.root, pid, &self.users)
+                && identity.start_ticks == Some(start)
+            {
+                identity.ts_ns = self.now_ns();
+                self.told.insert((pid, start), identity.clone());
+                found.push(identity);
+            }
+        }
+        found.sort_by_key(|identity| identity.pid);
+        found
+    }
+
+    /// Who a process is, when that was told.
+    #[must_use]
+    pub fn identity(&self, key: (u32, u64)) -> Option<&Identity> {
+        self.told.get(&key)
+    }
+
+    /// Every mapping of a process.
+    ///
+    /// # Errors
+    /// It is gone, or its mappings may not be read.
+    pub fn mappings(&self, pid: u32) -> io::Result<ProcessMappings> {
+        let mut mappings = procfs::read_mappings(&self.root, pid)?;
+        mappings.ts_ns = self.now_ns();
+        Ok(mappings)
+    }
+}
+
+/// Copies what the last smaps_rollup told, with its age.
+fn keep(metrics: &mut ProcessMetrics, last: &Last, now: Instant) {
+    for metric in ProcessMetrics::METRICS {
+        if metric.source.starts_with(ROLLUP) {
+            (metric.set)(metrics, (metric.get)(&last.metrics));
+        }
+    }
+    let age = now.saturating_duration_since(last.at).as_millis();
+    metrics.rollup_age_ms = u64::try_from(age).ok();
+}
+
+/// When a tree was captured: its uptime, and the time at which its meminfo was written.
+fn captured(root: &Path) -> ClockPair {
+    let uptime = std::fs::read_to_string(root.join("proc/uptime")).unwrap_or_default();
+    let seconds: Option<f64> = uptime
+        .split_whitespace()
+        .next()
+        .and_then(|word| word.parse().ok());
+    let boot_ns = seconds
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .and_then(|uptime| u64::try_from(uptime.as_nanos()).ok())
+        .unwrap_or(0);
+    let written = std::fs::metadata(root.join("proc/meminfo")).and_then(|meta| meta.modified());
+    let real_ns = written
+        .ok()
+        .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
+        .and_then(|since| i64::try_from(since.as_nanos()).ok());
+    ClockPair {
+        mono_ns: boot_ns,
+        boot_ns,
+        real_ns: real_ns.unwrap_or_else(|| clock::now().real_ns),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_host_has_a_plane() {
+        let mut plane = Plane::open(Path::new("/")).unwrap();
+        assert!(plane.live());
+        let wants = Wants {
+            rollup: Rollup::All,
+            cgroups: true,
+            ..Wants::default()
+        };
+        let sample = plane.sample(&wants);
+        let own = sample
+            .processes
+            .iter()
+            .find(|process| process.pid == std::process::id())
+            .unwrap();
+        assert!(own.metrics.pss_kb > Some(0) && own.metrics.uss_kb <= own.metrics.pss_kb);
+        assert_eq!(own.metrics.rollup_age_ms, Some(0));
+        let first = plane.identities(&sample.processes);
+        assert!(!first.is_empty());
+        let again = plane.identities(&sample.processes);
+        assert!(again.len() < first.len(), "each is told once");
+    }
+
+    #[test]
+    fn a_budget_of_nothing_reads_nothing_and_keeps_nothing() {
+        let mut plane = Plane::open(Path::new("/")).unwrap();
+        let wants = Wants {
+            pids: Some(vec![std::process::id()]),
+            rollup: Rollup::Budget(0.0),
+            ..Wants::default()
+        };
+        let sample = plane.sample(&wants);
+        assert_eq!(sample.processes[0].metrics.pss_kb, None);
+        let all = Wants {
+            rollup: Rollup::All,
+            ..wants.clone()
+        };
+        assert!(plane.sample(&all).processes[0].metrics.pss_kb.is_some());
+        let kept = plane.sample(&wants);
+        assert!(kept.processes[0].metrics.pss_kb.is_some());
+        assert!(kept.processes[0].metrics.rollup_age_ms.is_some());
+    }
+}

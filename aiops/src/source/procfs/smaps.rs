@@ -1,0 +1,256 @@
+//! /proc/PID/smaps and smaps_rollup (fs/proc/task_mmu.c, `show_smap`), and maps where smaps is refused.
+//!
+//! Own parser: names hold any bytes, 65,530 mappings are 50 MB of text that is read line by line, and a
+//! key of a later kernel must not end the reading, as it does in the `procfs` crate.
+
+use std::io;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::path::Path;
+
+use crate::model::MappingMetrics;
+use crate::model::MappingSample;
+use crate::model::ProcessMappings;
+use crate::model::RawText;
+use crate::source::clock;
+use crate::source::maps::path_bytes;
+use crate::source::procdir::ProcDir;
+
+use super::kinds;
+use super::process::ProcessReader;
+use super::process::Wanted;
+use super::system::number;
+
+/// Reads every mapping of a process.
+///
+/// # Errors
+/// `NotFound` when it is gone, `PermissionDenied` when not even maps can be read.
+pub fn read_mappings(root: &Path, pid: u32) -> io::Result<ProcessMappings> {
+    let ts_ns = clock::mono_ns();
+    let dir = ProcDir::open(root, pid)?;
+    let process = one(root, pid)?;
+    let exe = dir.link("exe").ok();
+    let (mut mappings, maps_only) = match dir
+        .file(b"smaps")
+        .and_then(|file| parse(&mut BufReader::new(file)))
+    {
+        Ok(mappings) => (mappings, false),
+        Err(error) if gone(&error) => return Err(error),
+        Err(_) => (parse(&mut BufReader::new(dir.file(b"maps")?))?, true),
+    };
+    kinds::classify(&mut mappings, exe.as_deref());
+    let rollup = dir.read("smaps_rollup", 64 << 10).ok();
+    Ok(ProcessMappings {
+        ts_ns,
+        process,
+        rollup: rollup.as_deref().and_then(rollup_figures),
+        maps_only,
+        node_kb: dir
+            .file(b"numa_maps")
+            .ok()
+            .and_then(|file| numa(&mut BufReader::new(file)).ok()),
+        mappings,
+    })
+}
+
+/// Whether the process ended while it was read.
+fn gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
+}
+
+/// The process' sample; kernel threads and zombies have nothing to map.
+fn one(root: &Path, pid: u32) -> io::Result<crate::model::ProcessSample> {
+    let (mut samples, skipped) = ProcessReader::open(root)?.read(&[pid], Wanted::All);
+    match samples.pop() {
+        Some(sample) => Ok(sample),
+        None if skipped.denied > 0 => Err(io::ErrorKind::PermissionDenied.into()),
+        None if skipped.kernel_threads + skipped.zombies > 0 => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "a kernel thread or zombie has no memory of its own",
+        )),
+        None => Err(io::ErrorKind::NotFound.into()),
+    }
+}
+
+/// The mappings in smaps or maps, in their order; what is damaged is left out.
+pub(super) fn parse(text: &mut dyn BufRead) -> io::Result<Vec<MappingSample>> {
+    let mut mappings: Vec<MappingSample> = Vec::new();
+    let mut line = Vec::with_capacity(256);
+    loop {
+        line.clear();
+        if text.read_until(b'\n', &mut line)? == 0 {
+            return Ok(mappings);
+        }
+        let content = line.strip_suffix(b"\n").unwrap_or(&line);
+        // A heading begins with an address, whose digits are lower case; keys begin with a capital.
+        if content.first().is_some_and(u8::is_ascii_uppercase) {
+            if let Some(mapping) = mappings.last_mut() {
+                figure(content, mapping);
+            }
+        } else {
+            mappings.extend(heading(content));
+        }
+    }
+}
+
+/// `7f2c8a400000-7f2c8a588000 r-xp 00028000 fe:00 1835   /usr/lib/libc.so.6`.
+fn heading(line: &[u8]) -> Option<MappingSample> {
+    let mut fields = line.splitn(6, |byte| *byte == b' ');
+    let mut field = || fields.next();
+    let (range, perms, offset) = (field()?, field()?, field()?);
+    let (device, inode) = (field()?, field()?);
+    let path = field().unwrap_or_default();
+    let dash = range.iter().position(|byte| *byte == b'-')?;
+    let hex = |text: &[u8]| u64::from_str_radix(std::str::from_utf8(text).ok()?, 16).ok();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (start, end) = (hex(&range[..dash])?, hex(&range[dash + 1..])?);
+    (start < end).then_some(MappingSample {
+        start,
+        end,
+        perms: text(perms),
+        offset: hex(offset)?,
+        device: text(device),
+        inode: number(inode)?,
+        path: RawText::new(path_bytes(path.trim_ascii_start())),
+        // maps tells the size as well.
+        metrics: MappingMetrics {
+            size_kb: Some((end - start) / 1024),
+            ..MappingMetrics::default()
+        },
+        ..MappingSample::default()
+    })
+}
+
+/// `Rss:   123 kB`, `VmFlags: rd ex mr`.
+fn figure(line: &[u8], mapping: &mut MappingSample) {
+    let Some(colon) = line.iter().position(|byte| *byte == b':') else {
+        return;
+    };
+    let (key, rest) = (&line[..colon], &line[colon + 1..]);
+    match key {
+        b"VmFlags" => {
+            let words = rest.split(u8::is_ascii_whitespace);
+            let words = words.filter(|word| !word.is_empty());
+            mapping.vm_flags = words
+                .map(|word| String::from_utf8_lossy(word).into_owned())
+                .collect();
+        }
+        b"KernelPageSize" => mapping.page_kb = kb(rest),
+        _ => set(&mut mapping.metrics, key, rest),
+    }
+}
+
+fn kb(rest: &[u8]) -> Option<u64> {
+    let mut words = rest.split(u8::is_ascii_whitespace);
+    number(words.find(|word| !word.is_empty())?)
+}
+
+fn set(metrics: &mut MappingMetrics, key: &[u8], rest: &[u8]) {
+    let wanted = |source: &str| {
+        let name = source.strip_prefix("smaps:");
+        name.is_some_and(|name| name.as_bytes() == key)
+    };
+    let found = MappingMetrics::METRICS
+        .iter()
+        .find(|metric| wanted(metric.source));
+    if let (Some(metric), Some(value)) = (found, kb(rest)) {
+        (metric.set)(metrics, Some(value));
+    }
+}
+
+/// The figures of smaps_rollup; `None` without any, as of a process without memory.
+pub(super) fn rollup_figures(text: &[u8]) -> Option<MappingMetrics> {
+    let mut metrics = MappingMetrics::default();
+    for line in text.split(|byte| *byte == b'\n') {
+        if let Some(colon) = line.iter().position(|byte| *byte == b':') {
+            set(&mut metrics, &line[..colon], &line[colon + 1..]);
+        }
+    }
+    // The heading has a colon too; its size is no key.
+    metrics.size_kb = None;
+    metrics.rss_kb.is_some().then_some(metrics)
+}
+
+/// Memory by node, KiB: `… N0=12 N1=3 kernelpagesize_kB=4` of /proc/PID/numa_maps (`show_numa_map`).
+fn numa(text: &mut dyn BufRead) -> io::Result<Vec<u64>> {
+    let mut nodes: Vec<u64> = Vec::new();
+    let mut line = Vec::with_capacity(256);
+    loop {
+        line.clear();
+        if text.read_until(b'\n', &mut line)? == 0 {
+            return Ok(nodes);
+        }
+        let words = || line.split(u8::is_ascii_whitespace);
+        let page_kb = words()
+            .find_map(|word| number(word.strip_prefix(b"kernelpagesize_kB=")?))
+            .unwrap_or(4);
+        for word in words() {
+            let Some((node, pages)) = word.strip_prefix(b"N").and_then(|word| {
+                let equals = word.iter().position(|byte| *byte == b'=')?;
+                Some((number(&word[..equals])?, number(&word[equals + 1..])?))
+            }) else {
+                continue;
+            };
+            // A kernel has at most 1,024 nodes (MAX_NUMNODES).
+            if let Some(node) = usize::try_from(node).ok().filter(|node| *node < 1024) {
+                if nodes.len() <= node {
+                    nodes.resize(node + 1, 0);
+                }
+                nodes[node] = nodes[node].saturating_add(pages.saturating_mul(page_kb));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn this_process_adds_up() {
+        let own = read_mappings(Path::new("/"), std::process::id()).unwrap();
+        assert!(!own.maps_only && own.mappings.len() > 5);
+        let mut sum = MappingMetrics::default();
+        for mapping in &own.mappings {
+            sum.add(&mapping.metrics);
+        }
+        let rollup = own.rollup.unwrap();
+        let difference = sum.rss_kb.unwrap().abs_diff(rollup.rss_kb.unwrap());
+        assert!(difference < 4096, "{difference} KiB apart");
+        assert!(own.mappings.iter().any(|one| !one.vm_flags.is_empty()));
+    }
+
+    #[test]
+    fn names_with_blanks_newlines_and_other_bytes() {
+        let text = b"00400000-00452000 r-xp 00000000 08:02 173521      /a b\\012c\xff (deleted)\nSize: 328 kB\nRss: 4 kB\nNewKey: 9 kB\nVmFlags: rd ex \n";
+        let found = parse(&mut &text[..]).unwrap();
+        assert_eq!(found[0].path.as_bytes(), b"/a b\nc\xff (deleted)");
+        assert_eq!(found[0].metrics.rss_kb, Some(4));
+        assert_eq!(found[0].metrics.pss_kb, None);
+        assert_eq!(found[0].vm_flags, ["rd", "ex"]);
+    }
+
+    #[test]
+    fn memory_by_node() {
+        let text = b"7f00 default anon=5 dirty=5 N0=2 N2=3 kernelpagesize_kB=4\n7f01 default file=/a N0=1 kernelpagesize_kB=2048\n";
+        assert_eq!(numa(&mut &text[..]).unwrap(), [8 + 2048, 0, 12]);
+    }
+
+    #[test]
+    fn who_is_gone_and_who_has_nothing() {
+        let error = read_mappings(Path::new("/"), u32::MAX - 1).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_panic(text in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse(&mut &text[..]);
+            let _ = heading(&text);
+            let _ = rollup_figures(&text);
+            let _ = numa(&mut &text[..]);
+        }
+    }
+}
