@@ -27,7 +27,7 @@ use super::cgroup::Controller;
 use super::clock;
 use super::host;
 use super::identity::Users;
-use super::identity::identify;
+use super::identity::identify_sampled;
 use super::procfs;
 use super::procfs::ProcessReader;
 use super::procfs::Scope;
@@ -119,6 +119,12 @@ impl Plane {
                 self.root.display()
             ));
         }
+        if self.live && procfs::hides(&self.root) {
+            notes.push(
+                "/proc is mounted with hidepid: processes of other users are not seen, and not counted; run as root or in the group of its gid= option"
+                    .to_owned(),
+            );
+        }
         Session {
             command: command.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -169,7 +175,7 @@ impl Plane {
         let Some(controller) = &self.controller else {
             return Vec::new();
         };
-        controller.forget();
+        controller.refresh();
         let paths = if all {
             controller.all()
         } else {
@@ -245,9 +251,7 @@ impl Plane {
                 continue;
             }
             // Gone or another process by now: nothing to tell.
-            if let Ok(mut identity) = identify(&self.root, pid, &self.users)
-                && identity.start_ticks == Some(start)
-            {
+            if let Ok(mut identity) = identify_sampled(&self.root, process, &self.users) {
                 identity.ts_ns = self.now_ns();
                 self.told.insert((pid, start), identity.clone());
                 found.push(identity);

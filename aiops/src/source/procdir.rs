@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io;
 use std::io::Read as _;
+use std::os::fd::AsFd as _;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -32,6 +33,13 @@ impl ProcDir {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = rustix::fs::open(path, flags, Mode::empty())?;
         Ok(Self { dir })
+    }
+
+    /// The folder of another thread than the first, when there is one.
+    #[must_use]
+    pub fn thread(&self, pid: u32) -> Option<Self> {
+        let dir = super::procfs::live_thread(self.dir.as_fd(), pid)?;
+        Some(Self { dir })
     }
 
     /// The first `limit` bytes of a file of the process.

@@ -36,6 +36,16 @@ pub(super) fn facts(
     pid: u32,
     build_ids: Option<&mut buildid::Cache>,
 ) -> io::Result<Facts> {
+    facts_beside(root, pid, None, build_ids)
+}
+
+/// As [`facts`]; with a uid that is known already, one file less is read.
+pub(super) fn facts_beside(
+    root: &Path,
+    pid: u32,
+    uid: Option<u32>,
+    build_ids: Option<&mut buildid::Cache>,
+) -> io::Result<Facts> {
     let dir = ProcDir::open(root, pid)?;
     // What vanishes first is read first: an exiting process loses its mm before its other parts.
     let cmdline = dir.read("cmdline", MAX_CMDLINE);
@@ -43,7 +53,7 @@ pub(super) fn facts(
     let cgroup = dir.read("cgroup", 64 << 10);
     let mappings = build_ids.and_then(|cache| mappings(&dir, cache));
     let stat = dir.stat()?;
-    let status = dir.read("status", 16 << 10).unwrap_or_default();
+    let uid = uid.or_else(|| real_uid(&dir.read("status", 16 << 10).ok()?));
     Ok(Facts {
         start_ticks: stat.start_ticks,
         ppid: stat.ppid,
@@ -51,7 +61,7 @@ pub(super) fn facts(
         comm: stat.comm,
         cmdline: cmdline.ok().filter(|bytes| !bytes.is_empty()),
         exe: exe.ok(),
-        uid: real_uid(&status),
+        uid,
         unit: cgroup.as_deref().ok().and_then(systemd_unit),
         cgroup: cgroup.ok().and_then(|text| memory_cgroup(&text)),
         mappings,

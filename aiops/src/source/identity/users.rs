@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::read;
 use crate::model::Identity;
+use crate::model::ProcessSample;
 use crate::model::RawText;
 use crate::source::clock;
 use crate::source::container;
@@ -49,11 +50,30 @@ impl Users {
 /// # Errors
 /// As reading ROOT/proc/PID/stat: `NotFound` when it is gone.
 pub fn identify(root: &Path, pid: u32, users: &Users) -> io::Result<Identity> {
-    let facts = read::facts(root, pid, None)?;
+    Ok(told(read::facts(root, pid, None)?, pid, users))
+}
+
+/// Who a process of a sample is.
+///
+/// # Errors
+/// As [`identify`]; `NotFound` also when another process has its pid by now.
+pub fn identify_sampled(
+    root: &Path,
+    process: &ProcessSample,
+    users: &Users,
+) -> io::Result<Identity> {
+    let facts = read::facts_beside(root, process.pid, process.uid, None)?;
+    if facts.start_ticks != process.start_ticks {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    Ok(told(facts, process.pid, users))
+}
+
+fn told(facts: read::Facts, pid: u32, users: &Users) -> Identity {
     let cmdline = facts.cmdline.unwrap_or_default();
     let cmdline = cmdline.strip_suffix(b"\0").unwrap_or(&cmdline);
     let arguments = cmdline.split(|byte| *byte == 0).map(RawText::new);
-    Ok(Identity {
+    Identity {
         ts_ns: clock::mono_ns(),
         pid,
         start_ticks: Some(facts.start_ticks),
@@ -67,7 +87,7 @@ pub fn identify(root: &Path, pid: u32, users: &Users) -> io::Result<Identity> {
         container: facts.cgroup.as_deref().and_then(container::from_cgroup),
         cgroup: facts.cgroup.map(RawText::new),
         mappings: Vec::new(),
-    })
+    }
 }
 
 #[cfg(test)]

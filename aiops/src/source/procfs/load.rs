@@ -7,17 +7,18 @@ use ::procfs::FromReadSI as _;
 
 use crate::model::SystemMetrics;
 
-/// Bytes of a sector in /proc/diskstats, whatever the disk's own is (Documentation/admin-guide/iostats.rst).
-const SECTOR_BYTES: u64 = 512;
+/// A sector in /proc/diskstats has 512 bytes, whatever the disk's own has
+/// (Documentation/admin-guide/iostats.rst).
+const SECTORS_PER_KB: u64 = 2;
 
 /// Fills the figures of CPU, disks and network; what cannot be read stays unknown.
 pub(super) fn read(proc: &Path, root: &Path, set: &mut SystemMetrics) {
     let system = ::procfs::LocalSystemInfo;
     if let Ok(stat) = ::procfs::KernelStats::from_file(proc.join("stat"), &system) {
         let cpu = &stat.total;
-        set.cpu_user_ticks = Some(cpu.user + cpu.nice);
-        let kernel = cpu.system + cpu.irq.unwrap_or(0) + cpu.softirq.unwrap_or(0);
-        set.cpu_system_ticks = Some(kernel);
+        set.cpu_user_ticks = Some(cpu.user.saturating_add(cpu.nice));
+        let interrupts = [cpu.irq, cpu.softirq].into_iter().flatten();
+        set.cpu_system_ticks = Some(interrupts.fold(cpu.system, u64::saturating_add));
         set.cpu_idle_ticks = Some(cpu.idle);
         set.cpu_iowait_ticks = cpu.iowait;
         set.cpu_steal_ticks = cpu.steal;
@@ -34,8 +35,8 @@ pub(super) fn read(proc: &Path, root: &Path, set: &mut SystemMetrics) {
         let sum = |get: fn(&::procfs::DiskStat) -> u64| {
             whole.iter().map(get).fold(0, u64::saturating_add)
         };
-        set.disk_read_kb = Some(sum(|disk| disk.sectors_read) * SECTOR_BYTES / 1024);
-        set.disk_written_kb = Some(sum(|disk| disk.sectors_written) * SECTOR_BYTES / 1024);
+        set.disk_read_kb = Some(sum(|disk| disk.sectors_read) / SECTORS_PER_KB);
+        set.disk_written_kb = Some(sum(|disk| disk.sectors_written) / SECTORS_PER_KB);
         set.disk_busy_ms = Some(sum(|disk| disk.time_in_progress));
     }
     if let Ok(net) = ::procfs::net::InterfaceDeviceStatus::from_file(proc.join("net/dev")) {
@@ -53,9 +54,11 @@ pub(super) fn read(proc: &Path, root: &Path, set: &mut SystemMetrics) {
 /// Whether a name is a disk of its own: no partition of one, no memory disguised as one, and nothing
 /// that is stacked on others, whose transfers would count twice.
 fn is_whole(root: &Path, name: &str) -> bool {
-    if ["loop", "ram", "zram", "dm-", "md", "sr", "fd", "drbd"]
-        .iter()
-        .any(|virtual_disk| name.starts_with(virtual_disk))
+    if [
+        "loop", "ram", "zram", "dm-", "md", "sr", "fd", "drbd", "bcache", "zd",
+    ]
+    .iter()
+    .any(|virtual_disk| name.starts_with(virtual_disk))
     {
         return false;
     }

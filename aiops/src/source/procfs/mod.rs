@@ -1,7 +1,8 @@
 //! /proc: the host's figures and every process'.
 //!
-//! Own parsers, for two reasons: the sampler reads hundreds of files a second within half a percent of a
-//! core, and what is missing on an old kernel must be `None`, one figure at a time.
+//! Own parsers for what is read often or may be damaged, for two reasons: the sampler reads thousands of
+//! files a second within half a percent of a core, and what is missing on an old kernel must be `None`, one
+//! figure at a time. CPU, disks, network and mounts come through the `procfs` crate.
 
 mod detail;
 mod kinds;
@@ -16,10 +17,17 @@ mod swaps;
 mod system;
 mod zones;
 
+#[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
+mod live_tests;
+
 pub use detail::read_detail;
 
 pub use process::ProcessReader;
 pub use process::Wanted;
+pub use process::hides;
+pub(super) use process::live_thread;
 pub use smaps::read_mappings;
 pub use system::Scope;
 pub(crate) use system::number;

@@ -1,18 +1,28 @@
-//! /proc/PID/{stat,status,oom_score,oom_score_adj} of many processes, cheaply.
+//! /proc/PID/{stat,status,oom_score,oom_score_adj,io,smaps_rollup} of many processes, cheaply.
 //!
-//! One buffer, and file names relative to an open /proc: a full scan of 300 processes costs some
-//! milliseconds. `stat` names pid, state and start in one read and tells kernel threads apart, which have
-//! no memory of their own and are left out.
+//! Own parsers: the `procfs` crate allocates every field of a file, and has no figure at all of a file with
+//! one line that it does not know. Here one buffer serves all files, and a file is one read. Every file of a
+//! process is opened below its open folder, so that none of them can belong to a later process of the same
+//! pid. `stat` names pid, state and start in one read and tells kernel threads apart, which have no memory
+//! of their own and are left out.
 
-use std::ffi::CString;
+use std::ffi::CStr;
 use std::io;
+use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::LazyLock;
 
+use ::procfs::FromRead as _;
+use ::procfs::process::MountInfo;
+use ::procfs::process::MountInfos;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
+use rustix::path::DecInt;
 
+use crate::model::Metric;
 use crate::model::ProcessMetrics;
 use crate::model::ProcessSample;
 use crate::model::RawText;
@@ -23,6 +33,8 @@ use super::system::number;
 
 /// Kernel: include/linux/sched.h, `PF_KTHREAD`.
 const PF_KTHREAD: u64 = 0x0020_0000;
+/// Most that is read of a file: the kernel's have some KiB, a damaged tree may hold anything.
+const MOST_BYTES: usize = 1 << 20;
 
 /// How much is read of each process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,14 +87,14 @@ impl ProcessReader {
         let page_kb = (rustix::param::page_size() / 1024) as u64;
         Ok(Self {
             proc,
-            buffer: Vec::with_capacity(8192),
+            buffer: Vec::with_capacity(16 << 10),
             page_kb,
         })
     }
 
     /// Every process that has memory, in the order of pids, and what could not be read.
     pub fn scan(&mut self, wanted: Wanted) -> (Vec<ProcessSample>, Skipped) {
-        let pids = self.pids();
+        let pids = pids(&self.proc);
         self.read(&pids, wanted)
     }
 
@@ -103,47 +115,48 @@ impl ProcessReader {
         (samples, skipped)
     }
 
-    fn pids(&self) -> Vec<u32> {
-        let Ok(entries) = rustix::fs::Dir::read_from(&self.proc) else {
-            return Vec::new();
-        };
-        let names = entries.filter_map(Result::ok);
-        let mut pids: Vec<u32> = names
-            .filter_map(|entry| number(entry.file_name().to_bytes())?.try_into().ok())
-            .collect();
-        pids.sort_unstable();
-        pids
-    }
-
     fn one(&mut self, pid: u32, wanted: Wanted) -> Result<One, Failure> {
-        self.load(pid, "stat")?;
+        let mut dir = folder(&self.proc, DecInt::new(pid))?;
+        self.load(&dir, c"stat")?;
         let Some((mut sample, flags)) = parse_stat(&self.buffer, self.page_kb) else {
             return Err(Failure::Failed);
         };
+        // The folder says which process this is; a damaged stat may say anything.
+        sample.pid = pid;
         if flags & PF_KTHREAD != 0 {
             return Ok(One::KernelThread);
         }
-        if matches!(sample.state, Some('Z' | 'X')) {
-            return Ok(One::Zombie);
+        if ended(&sample) {
+            // The first thread of a process may have ended before the others: the memory is still there,
+            // but only they can tell.
+            let Some(thread) = other_thread(&dir, &sample) else {
+                return Ok(One::Zombie);
+            };
+            dir = thread;
+            (sample.metrics.rss_kb, sample.metrics.vm_size_kb) = (None, None);
         }
-        self.load(pid, "status")?;
-        parse_status(&self.buffer, &mut sample);
+        self.load(&dir, c"status")?;
+        let sizes = parse_status(&self.buffer, &mut sample);
+        if !sizes && sample.metrics.vm_size_kb.is_none_or(|kb| kb == 0) {
+            // It is ending, and has given its memory back already.
+            return Err(Failure::Vanished);
+        }
         // Before 4.5 only statm tells resident file memory apart, with shared memory in it.
-        if sample.metrics.file_kb.is_none() && self.load(pid, "statm").is_ok() {
+        if sample.metrics.file_kb.is_none() && self.load(&dir, c"statm").is_ok() {
             let mut pages = self.buffer.split(u8::is_ascii_whitespace);
             let pages = pages.nth(2).and_then(number);
-            sample.metrics.shared_kb = pages.map(|pages| pages * self.page_kb);
+            sample.metrics.shared_kb = pages.map(|pages| pages.saturating_mul(self.page_kb));
         }
-        if self.load(pid, "oom_score_adj").is_ok() {
+        if self.load(&dir, c"oom_score_adj").is_ok() {
             sample.oom_score_adj = std::str::from_utf8(self.buffer.trim_ascii())
                 .ok()
                 .and_then(|text| text.parse().ok());
         }
         if wanted == Wanted::All {
-            if self.load(pid, "oom_score").is_ok() {
+            if self.load(&dir, c"oom_score").is_ok() {
                 sample.metrics.oom_score = number(self.buffer.trim_ascii());
             }
-            if self.load(pid, "io").is_ok() {
+            if self.load(&dir, c"io").is_ok() {
                 sample.metrics.read_bytes = keyed(&self.buffer, b"read_bytes: ");
                 sample.metrics.write_bytes = keyed(&self.buffer, b"write_bytes: ");
             }
@@ -151,12 +164,13 @@ impl ProcessReader {
         Ok(One::Process(Box::new(sample)))
     }
 
-    /// Reads smaps_rollup of a process into its sample; false when it cannot be had.
+    /// Reads smaps_rollup of a process into its sample; false when it cannot be had, also when another
+    /// process has its pid by now.
     pub fn rollup(&mut self, sample: &mut ProcessSample) -> bool {
-        if self.load(sample.pid, "smaps_rollup").is_err() {
+        let Some(text) = self.rollup_text(sample) else {
             return false;
-        }
-        let Some(rollup) = rollup_figures(&self.buffer) else {
+        };
+        let Some(rollup) = rollup_figures(text) else {
             return false;
         };
         let metrics = &mut sample.metrics;
@@ -165,31 +179,101 @@ impl ProcessReader {
         metrics.rollup_rss_kb = rollup.rss_kb;
         metrics.swap_pss_kb = rollup.swap_pss_kb;
         metrics.anon_huge_kb = rollup.anon_huge_kb;
-        metrics.pss_anon_kb = keyed_kb(&self.buffer, b"Pss_Anon:");
-        metrics.pss_file_kb = keyed_kb(&self.buffer, b"Pss_File:");
-        metrics.pss_shmem_kb = keyed_kb(&self.buffer, b"Pss_Shmem:");
+        metrics.pss_anon_kb = keyed_kb(text, b"Pss_Anon:");
+        metrics.pss_file_kb = keyed_kb(text, b"Pss_File:");
+        metrics.pss_shmem_kb = keyed_kb(text, b"Pss_Shmem:");
         metrics.rollup_age_ms = Some(0);
         true
     }
 
+    fn rollup_text(&mut self, sample: &ProcessSample) -> Option<&[u8]> {
+        let dir = folder(&self.proc, DecInt::new(sample.pid)).ok()?;
+        self.load(&dir, c"stat").ok()?;
+        let (now, _) = parse_stat(&self.buffer, self.page_kb)?;
+        if now.start_ticks != sample.start_ticks {
+            return None;
+        }
+        if ended(&now) {
+            let thread = other_thread(&dir, &now)?;
+            self.load(&thread, c"smaps_rollup").ok()?;
+        } else {
+            self.load(&dir, c"smaps_rollup").ok()?;
+        }
+        Some(&self.buffer)
+    }
+
     /// Reads a whole file into the buffer.
-    fn load(&mut self, pid: u32, name: &str) -> Result<(), Failure> {
-        let path = CString::new(format!("{pid}/{name}")).map_err(|_| Failure::Failed)?;
-        let file = rustix::fs::openat(
-            &self.proc,
-            &path,
-            OFlags::RDONLY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )?;
+    fn load(&mut self, dir: &OwnedFd, name: &CStr) -> Result<(), Failure> {
+        // Never wait for the other end of a FIFO, which a damaged tree may have.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file = rustix::fs::openat(dir, name, flags, Mode::empty())?;
         self.buffer.clear();
-        loop {
+        while self.buffer.len() < MOST_BYTES {
             self.buffer.reserve(4096);
+            let room = self.buffer.capacity() - self.buffer.len();
             let read = rustix::io::read(&file, rustix::buffer::spare_capacity(&mut self.buffer))?;
-            if read == 0 {
-                return Ok(());
+            // These files are one record each, so a read that does not fill the buffer was the last.
+            if read < room {
+                break;
             }
         }
+        Ok(())
     }
+}
+
+/// Whether /proc is mounted so that we do not even see the processes of other users (`hidepid=2` and 4).
+#[must_use]
+pub fn hides(root: &Path) -> bool {
+    let hidden = |mount: &MountInfo| {
+        let option = mount.super_options.get("hidepid").cloned().flatten();
+        mount.fs_type == "proc"
+            && mount.mount_point == Path::new("/proc")
+            && option.is_some_and(|value| {
+                ["2", "4", "invisible", "ptraceable"].contains(&value.as_str())
+            })
+    };
+    !rustix::process::geteuid().is_root()
+        && MountInfos::from_file(root.join("proc/self/mountinfo"))
+            .is_ok_and(|table| table.0.iter().any(hidden))
+}
+
+/// Opens a folder of /proc to open others through it.
+fn folder(at: impl AsFd, name: impl rustix::path::Arg) -> Result<OwnedFd, Failure> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(at, name, flags, Mode::empty())?)
+}
+
+/// The numbers among the names of a folder, in order.
+fn pids(folder: impl AsFd) -> Vec<u32> {
+    let Ok(entries) = rustix::fs::Dir::read_from(folder) else {
+        return Vec::new();
+    };
+    let names = entries.filter_map(Result::ok);
+    let mut pids: Vec<u32> = names
+        .filter_map(|entry| number(entry.file_name().to_bytes())?.try_into().ok())
+        .collect();
+    pids.sort_unstable();
+    pids
+}
+
+fn ended(sample: &ProcessSample) -> bool {
+    matches!(sample.state, Some('Z' | 'X' | 'x'))
+}
+
+/// The folder of a thread that still has the memory of a process whose first thread has ended.
+fn other_thread(dir: &OwnedFd, sample: &ProcessSample) -> Option<OwnedFd> {
+    if sample.metrics.threads.unwrap_or(1) < 2 {
+        return None;
+    }
+    live_thread(dir.as_fd(), sample.pid)
+}
+
+/// The folder of another thread than the first.
+pub(in crate::source) fn live_thread(dir: BorrowedFd<'_>, pid: u32) -> Option<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let tasks = rustix::fs::openat(dir, c"task", flags, Mode::empty()).ok()?;
+    let mut threads = pids(&tasks).into_iter().filter(|thread| *thread != pid);
+    threads.find_map(|thread| folder(&tasks, DecInt::new(thread)).ok())
 }
 
 /// `pid (comm) S ppid …`: the comm may hold anything, so it ends at the last parenthesis.
@@ -200,11 +284,15 @@ fn parse_stat(text: &[u8], page_kb: u64) -> Option<(ProcessSample, u64)> {
     let open = text.iter().position(|byte| *byte == b'(')?;
     let close = text.iter().rposition(|byte| *byte == b')')?;
     let comm = text.get(open + 1..close)?;
-    let fields: Vec<&[u8]> = text
+    // No allocation: this is read of every process in every sample.
+    let mut fields: [&[u8]; 22] = [&[]; 22];
+    let words = text
         .get(close + 2..)?
         .trim_ascii()
-        .split(|byte| *byte == b' ')
-        .collect();
+        .split(|byte| *byte == b' ');
+    for (field, word) in fields.iter_mut().zip(words) {
+        *field = word;
+    }
     let field = |index: usize| fields.get(index - 3).copied().and_then(number);
     let sample = ProcessSample {
         pid: number(text[..open].trim_ascii())?.try_into().ok()?,
@@ -214,11 +302,13 @@ fn parse_stat(text: &[u8], page_kb: u64) -> Option<(ProcessSample, u64)> {
         state: fields.first()?.first().map(|byte| char::from(*byte)),
         metrics: ProcessMetrics {
             vm_size_kb: field(23).map(|bytes| bytes / 1024),
-            rss_kb: field(24).map(|pages| pages * page_kb),
+            rss_kb: field(24).map(|pages| pages.saturating_mul(page_kb)),
             threads: field(20),
             minflt: field(10),
             majflt: field(12),
-            cpu_ticks: field(14).zip(field(15)).map(|(user, system)| user + system),
+            cpu_ticks: field(14)
+                .zip(field(15))
+                .map(|(user, system)| user.saturating_add(system)),
             ..ProcessMetrics::default()
         },
         ..ProcessSample::default()
@@ -240,38 +330,44 @@ fn keyed_kb(text: &[u8], head: &[u8]) -> Option<u64> {
     number(words.find(|word| !word.is_empty())?)
 }
 
-/// `Key:\t  123 kB` lines, by the `status:` keys of [`ProcessMetrics::METRICS`], and the real uid.
-fn parse_status(text: &[u8], sample: &mut ProcessSample) {
+/// The metrics of status, by its keys.
+static STATUS: LazyLock<Vec<(&[u8], &Metric<ProcessMetrics>)>> = LazyLock::new(|| {
+    let metrics = ProcessMetrics::METRICS.iter();
+    let keys = metrics.filter_map(|metric| {
+        let key = metric.source.strip_prefix("status:")?;
+        Some((key.as_bytes(), metric))
+    });
+    keys.collect()
+});
+
+/// `Key:\t  123 kB` lines, by the `status:` keys of [`ProcessMetrics::METRICS`], and the real uid. Whether
+/// it tells sizes: a process without memory has none.
+fn parse_status(text: &[u8], sample: &mut ProcessSample) -> bool {
+    let known = &*STATUS;
+    let mut sizes = false;
     for line in text.split(|byte| *byte == b'\n') {
+        // The keys begin with U, V, R, T or H: most lines need no look.
+        if !matches!(line.first(), Some(b'U' | b'V' | b'R' | b'T' | b'H')) {
+            continue;
+        }
         let Some(colon) = line.iter().position(|byte| *byte == b':') else {
             continue;
         };
         let (key, rest) = line.split_at(colon);
-        let value = rest[1..]
-            .trim_ascii()
-            .split(u8::is_ascii_whitespace)
-            .next()
-            .and_then(number);
-        if key == b"Uid" {
-            sample.uid = value.and_then(|uid| uid.try_into().ok());
-            continue;
-        }
-        // The keys of memory begin with V, R, T or H: most lines need no search.
-        if value.is_none() || !matches!(key.first(), Some(b'V' | b'R' | b'T' | b'H')) {
-            continue;
-        }
-        let wanted = |source: &str| {
-            source
-                .strip_prefix("status:")
-                .is_some_and(|name| name.as_bytes() == key)
+        let value = || {
+            let mut words = rest[1..].trim_ascii().split(u8::is_ascii_whitespace);
+            words.next().and_then(number)
         };
-        if let Some(metric) = ProcessMetrics::METRICS
-            .iter()
-            .find(|metric| wanted(metric.source))
+        if key == b"Uid" {
+            sample.uid = value().and_then(|uid| uid.try_into().ok());
+        } else if let Some((_, metric)) = known.iter().find(|(name, _)| *name == key)
+            && let Some(value) = value()
         {
-            (metric.set)(&mut sample.metrics, value);
+            sizes |= key == b"VmSize";
+            (metric.set)(&mut sample.metrics, Some(value));
         }
     }
+    sizes
 }
 
 #[cfg(test)]
@@ -356,7 +452,7 @@ mod tests {
         fn any_bytes_are_read_without_panic(text in proptest::collection::vec(any::<u8>(), 0..200), cut in 0..130_usize) {
             let _ = parse_stat(&text, 4);
             let _ = parse_stat(&STAT[..cut.min(STAT.len())], 4);
-            parse_status(&text, &mut ProcessSample::default());
+            let _ = parse_status(&text, &mut ProcessSample::default());
         }
     }
 }

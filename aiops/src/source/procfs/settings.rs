@@ -34,6 +34,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ),
     ("vm.overcommit_memory", "proc/sys/vm/overcommit_memory"),
     ("vm.overcommit_ratio", "proc/sys/vm/overcommit_ratio"),
+    ("vm.overcommit_kbytes", "proc/sys/vm/overcommit_kbytes"),
+    ("vm.nr_hugepages", "proc/sys/vm/nr_hugepages"),
     ("vm.page-cluster", "proc/sys/vm/page-cluster"),
     ("vm.zone_reclaim_mode", "proc/sys/vm/zone_reclaim_mode"),
     ("vm.max_map_count", "proc/sys/vm/max_map_count"),
@@ -45,6 +47,7 @@ const SETTINGS: &[(&str, &str)] = &[
         "thp.shmem_enabled",
         "sys/kernel/mm/transparent_hugepage/shmem_enabled",
     ),
+    ("lru_gen.enabled", "sys/kernel/mm/lru_gen/enabled"),
     ("ksm.run", "sys/kernel/mm/ksm/run"),
     ("numa.balancing", "proc/sys/kernel/numa_balancing"),
 ];

@@ -1,6 +1,7 @@
 //! Shared memory that belongs to no single process: mounts of tmpfs, System V segments.
 
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use ::procfs::FromRead as _;
 use ::procfs::process::MountInfos;
@@ -26,21 +27,29 @@ pub(super) fn tmpfs(look: &mut Look<'_>) -> Option<Vec<Tmpfs>> {
         let place = look.root.join(inside.unwrap_or(&mount.mount_point));
         // A captured tree has folders of those names, on another file system.
         let sizes = crate::source::live(look.root)
-            .then(|| rustix::fs::statvfs(&place).ok())
+            .then(|| sizes(&place, &mount.majmin))
             .flatten();
-        let kb = |blocks: u64, unit: u64| blocks.saturating_mul(unit) / 1024;
         mounts.push(Tmpfs {
             path: RawText::new(mount.mount_point.as_os_str().as_bytes()),
-            size_kb: sizes
-                .as_ref()
-                .map(|sizes| kb(sizes.f_blocks, sizes.f_frsize))
-                .filter(|kb| *kb > 0),
-            used_kb: sizes
-                .as_ref()
-                .map(|sizes| kb(sizes.f_blocks.saturating_sub(sizes.f_bfree), sizes.f_frsize)),
+            size_kb: sizes.map(|(size, _)| size),
+            used_kb: sizes.map(|(_, used)| used),
         });
     }
     Some(mounts)
+}
+
+/// Size and use of the file system that is mounted at a place, KiB; `None` when another one was mounted
+/// over it, or when it has no size (ramfs, a tmpfs without a limit): then its use is not told either.
+fn sizes(place: &Path, device: &str) -> Option<(u64, u64)> {
+    let found = rustix::fs::stat(place).ok()?.st_dev;
+    let (major, minor) = (rustix::fs::major(found), rustix::fs::minor(found));
+    if device != format!("{major}:{minor}") {
+        return None;
+    }
+    let sizes = rustix::fs::statvfs(place).ok()?;
+    let kb = |blocks: u64| blocks.saturating_mul(sizes.f_frsize) / 1024;
+    let used = sizes.f_blocks.saturating_sub(sizes.f_bfree);
+    (sizes.f_blocks > 0).then(|| (kb(sizes.f_blocks), kb(used)))
 }
 
 /// `key shmid perms size cpid lpid nattch uid gid cuid cgid atime dtime ctime rss swap` (ipc/shm.c,

@@ -34,13 +34,13 @@ fn parse(text: &[u8]) -> Vec<Slab> {
 }
 
 /// `NAME ACTIVE OBJECTS SIZE PER_SLAB PAGES : tunables A B C : slabdata ACTIVE_SLABS SLABS SHARED`; a name
-/// may hold blanks (`task group`), so figures are counted from the first colon behind them.
+/// may hold blanks (`task group`), so figures are counted from the last ` : tunables ` back.
 fn line(line: &[u8]) -> Option<Slab> {
     if line.starts_with(b"#") || line.starts_with(b"slabinfo") {
         return None;
     }
-    let tunables = find(line, b" : tunables ")?;
     let data = find(line, b" : slabdata ")?;
+    let tunables = find(&line[..data], b" : tunables ")?;
     let words = |part: &[u8]| -> Vec<Vec<u8>> {
         let words = part.split(u8::is_ascii_whitespace);
         words
@@ -66,7 +66,7 @@ fn line(line: &[u8]) -> Option<Slab> {
 }
 
 fn find(text: &[u8], part: &[u8]) -> Option<usize> {
-    text.windows(part.len()).position(|window| window == part)
+    text.windows(part.len()).rposition(|window| window == part)
 }
 
 #[cfg(test)]

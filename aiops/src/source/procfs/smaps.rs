@@ -7,6 +7,7 @@ use std::io;
 use std::io::BufRead;
 use std::io::BufReader;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use crate::model::MappingMetrics;
 use crate::model::MappingSample;
@@ -30,27 +31,44 @@ pub fn read_mappings(root: &Path, pid: u32) -> io::Result<ProcessMappings> {
     let dir = ProcDir::open(root, pid)?;
     let process = one(root, pid)?;
     let exe = dir.link("exe").ok();
-    let (mut mappings, maps_only) = match dir
+    // A process whose first thread has ended tells its memory through the others.
+    let ended = matches!(process.state, Some('Z' | 'X' | 'x'));
+    let thread = ended.then(|| dir.thread(pid)).flatten();
+    let memory = thread.as_ref().unwrap_or(&dir);
+    let (mut mappings, maps_only) = match memory
         .file(b"smaps")
-        .and_then(|file| parse(&mut BufReader::new(file)))
+        .and_then(|file| parse(&mut buffered(file)))
     {
         Ok(mappings) => (mappings, false),
-        Err(error) if gone(&error) => return Err(error),
-        Err(_) => (parse(&mut BufReader::new(dir.file(b"maps")?))?, true),
+        // A kernel or a captured tree may have no smaps.
+        Err(error) if gone(&error) && dir.stat().is_err() => return Err(error),
+        Err(_) => (parse(&mut buffered(memory.file(b"maps")?))?, true),
     };
     kinds::classify(&mut mappings, exe.as_deref());
-    let rollup = dir.read("smaps_rollup", 64 << 10).ok();
+    let rollup = memory.read("smaps_rollup", 64 << 10).ok();
+    let node_kb = memory
+        .file(b"numa_maps")
+        .ok()
+        .and_then(|file| numa(&mut buffered(file)).ok())
+        .filter(|nodes| !nodes.is_empty());
+    // smaps of a process that ends while it is read just stops; and the pid may be another's by now.
+    let now = dir.stat()?;
+    if now.start_ticks != process.start_ticks || (now.exiting && !ended) {
+        return Err(io::ErrorKind::NotFound.into());
+    }
     Ok(ProcessMappings {
         ts_ns,
         process,
         rollup: rollup.as_deref().and_then(rollup_figures),
         maps_only,
-        node_kb: dir
-            .file(b"numa_maps")
-            .ok()
-            .and_then(|file| numa(&mut BufReader::new(file)).ok()),
+        node_kb,
         mappings,
     })
+}
+
+/// The kernel fills at most a page a read, so a larger buffer would not save any.
+fn buffered(file: std::fs::File) -> BufReader<std::fs::File> {
+    BufReader::with_capacity(16 << 10, file)
 }
 
 /// Whether the process ended while it was read.
@@ -75,22 +93,35 @@ fn one(root: &Path, pid: u32) -> io::Result<crate::model::ProcessSample> {
 /// The mappings in smaps or maps, in their order; what is damaged is left out.
 pub(super) fn parse(text: &mut dyn BufRead) -> io::Result<Vec<MappingSample>> {
     let mut mappings: Vec<MappingSample> = Vec::new();
+    // Whether the last heading was understood: the figures behind a damaged one are nobody's.
+    let mut open = false;
+    let mut next = 0;
     let mut line = Vec::with_capacity(256);
-    loop {
-        line.clear();
-        if text.read_until(b'\n', &mut line)? == 0 {
-            return Ok(mappings);
-        }
+    while read_line(text, &mut line)? {
         let content = line.strip_suffix(b"\n").unwrap_or(&line);
         // A heading begins with an address, whose digits are lower case; keys begin with a capital.
         if content.first().is_some_and(u8::is_ascii_uppercase) {
-            if let Some(mapping) = mappings.last_mut() {
-                figure(content, mapping);
+            if let Some(mapping) = mappings.last_mut().filter(|_| open) {
+                figure(content, mapping, &mut next);
             }
         } else {
-            mappings.extend(heading(content));
+            let mapping = heading(content);
+            open = mapping.is_some();
+            next = 0;
+            mappings.extend(mapping);
         }
     }
+    Ok(mappings)
+}
+
+/// Longest line that is kept whole: a path has at most 4,096 bytes, each up to four escaped.
+const MOST_LINE: u64 = 32 << 10;
+
+/// The next line, with its end; false behind the last one. What is longer than any line of the kernel's
+/// comes in parts, so that a damaged file cannot take all memory.
+fn read_line(text: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
+    line.clear();
+    Ok(io::Read::take(text, MOST_LINE).read_until(b'\n', line)? > 0)
 }
 
 /// `7f2c8a400000-7f2c8a588000 r-xp 00028000 fe:00 1835   /usr/lib/libc.so.6`.
@@ -122,7 +153,7 @@ fn heading(line: &[u8]) -> Option<MappingSample> {
 }
 
 /// `Rss:   123 kB`, `VmFlags: rd ex mr`.
-fn figure(line: &[u8], mapping: &mut MappingSample) {
+fn figure(line: &[u8], mapping: &mut MappingSample, next: &mut usize) {
     let Some(colon) = line.iter().position(|byte| *byte == b':') else {
         return;
     };
@@ -134,9 +165,11 @@ fn figure(line: &[u8], mapping: &mut MappingSample) {
             mapping.vm_flags = words
                 .map(|word| String::from_utf8_lossy(word).into_owned())
                 .collect();
+            // There may be 65,530 of them.
+            mapping.vm_flags.shrink_to_fit();
         }
         b"KernelPageSize" => mapping.page_kb = kb(rest),
-        _ => set(&mut mapping.metrics, key, rest),
+        _ => set(&mut mapping.metrics, key, rest, next),
     }
 }
 
@@ -145,28 +178,40 @@ fn kb(rest: &[u8]) -> Option<u64> {
     number(words.find(|word| !word.is_empty())?)
 }
 
-fn set(metrics: &mut MappingMetrics, key: &[u8], rest: &[u8]) {
-    let wanted = |source: &str| {
-        let name = source.strip_prefix("smaps:");
-        name.is_some_and(|name| name.as_bytes() == key)
-    };
-    let found = MappingMetrics::METRICS
-        .iter()
-        .find(|metric| wanted(metric.source));
-    if let (Some(metric), Some(value)) = (found, kb(rest)) {
-        (metric.set)(metrics, Some(value));
+/// The metrics by their keys.
+static KEYS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| {
+    let metrics = MappingMetrics::METRICS.iter();
+    let keys = metrics.map(|metric| metric.source.strip_prefix("smaps:").unwrap_or_default());
+    keys.map(str::as_bytes).collect()
+});
+
+/// Sets the metric of a key. The kernel prints keys in the order of the table, so each is searched from
+/// the place of the last one on.
+fn set(metrics: &mut MappingMetrics, key: &[u8], rest: &[u8], next: &mut usize) {
+    let keys = &*KEYS;
+    let places = (*next..keys.len()).chain(0..(*next).min(keys.len()));
+    for place in places {
+        if keys[place] != key {
+            continue;
+        }
+        if let (Some(metric), Some(value)) = (MappingMetrics::METRICS.get(place), kb(rest)) {
+            (metric.set)(metrics, Some(value));
+        }
+        *next = place + 1;
+        return;
     }
 }
 
 /// The figures of smaps_rollup; `None` without any, as of a process without memory.
 pub(super) fn rollup_figures(text: &[u8]) -> Option<MappingMetrics> {
     let mut metrics = MappingMetrics::default();
+    let mut next = 0;
     for line in text.split(|byte| *byte == b'\n') {
         if let Some(colon) = line.iter().position(|byte| *byte == b':') {
-            set(&mut metrics, &line[..colon], &line[colon + 1..]);
+            set(&mut metrics, &line[..colon], &line[colon + 1..], &mut next);
         }
     }
-    // The heading has a colon too; its size is no key.
+    // The kernel tells no size here.
     metrics.size_kb = None;
     metrics.rss_kb.is_some().then_some(metrics)
 }
@@ -175,11 +220,7 @@ pub(super) fn rollup_figures(text: &[u8]) -> Option<MappingMetrics> {
 fn numa(text: &mut dyn BufRead) -> io::Result<Vec<u64>> {
     let mut nodes: Vec<u64> = Vec::new();
     let mut line = Vec::with_capacity(256);
-    loop {
-        line.clear();
-        if text.read_until(b'\n', &mut line)? == 0 {
-            return Ok(nodes);
-        }
+    while read_line(text, &mut line)? {
         let words = || line.split(u8::is_ascii_whitespace);
         let page_kb = words()
             .find_map(|word| number(word.strip_prefix(b"kernelpagesize_kB=")?))
@@ -200,6 +241,7 @@ fn numa(text: &mut dyn BufRead) -> io::Result<Vec<u64>> {
             }
         }
     }
+    Ok(nodes)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use crate::model::Zram;
 use crate::model::Zswap;
 
 use super::detail::Look;
+use super::system;
 use super::system::number;
 
 /// Every swap device in use.
@@ -93,18 +94,24 @@ fn zram(look: &Look<'_>, name: String) -> Zram {
     };
     let memory = figures(file("mm_stat"));
     let backing = figures(file("bd_stat"));
+    // Before 4.7 each figure may have a file of its own instead.
+    let own = |name: &str| file(name).and_then(|text| text.parse().ok());
     let figure = |index: usize| memory.get(index).copied().flatten();
     Zram {
         disk_size_bytes: file("disksize").and_then(|text| text.parse().ok()),
-        original_bytes: figure(0),
-        compressed_bytes: figure(1),
-        used_bytes: figure(2),
+        original_bytes: figure(0).or_else(|| own("orig_data_size")),
+        compressed_bytes: figure(1).or_else(|| own("compr_data_size")),
+        used_bytes: figure(2).or_else(|| own("mem_used_total")),
         limit_bytes: figure(3).filter(|limit| *limit > 0),
         same_pages: figure(5),
         huge_pages: figure(7),
         algorithm: file("comp_algorithm").map(|text| chosen(&text)),
         // bd_stat counts in units of 4 KiB.
-        backing_bytes: backing.first().copied().flatten().map(|units| units * 4096),
+        backing_bytes: backing
+            .first()
+            .copied()
+            .flatten()
+            .map(|units| units.saturating_mul(4096)),
         name,
     }
 }
@@ -122,6 +129,11 @@ pub(super) fn zswap(look: &Look<'_>) -> Option<Zswap> {
     let parameters = "sys/module/zswap/parameters";
     let enabled = look.maybe(&format!("{parameters}/enabled"))?;
     let debug = |name: &str| look.number(&format!("sys/kernel/debug/zswap/{name}"));
+    // debugfs is for root alone and often not mounted; since 5.19 meminfo tells the sizes as well, and since
+    // 6.8 vmstat what was written back.
+    let known = system::read_system(look.root, system::Scope::Memory);
+    let page_bytes = rustix::param::page_size() as u64;
+    let bytes = |kb: Option<u64>| kb.map(|kb| kb.saturating_mul(1024));
     Some(Zswap {
         enabled: match enabled.as_str() {
             "Y" | "1" => Some(true),
@@ -130,10 +142,11 @@ pub(super) fn zswap(look: &Look<'_>) -> Option<Zswap> {
         },
         compressor: look.maybe(&format!("{parameters}/compressor")),
         max_pool_percent: look.number(&format!("{parameters}/max_pool_percent")),
-        pool_bytes: debug("pool_total_size"),
-        stored_pages: debug("stored_pages"),
+        pool_bytes: debug("pool_total_size").or(bytes(known.zswap_kb)),
+        stored_pages: debug("stored_pages")
+            .or(bytes(known.zswapped_kb).map(|bytes| bytes / page_bytes)),
         pool_limit_hit: debug("pool_limit_hit"),
-        written_back_pages: debug("written_back_pages"),
+        written_back_pages: debug("written_back_pages").or(known.zswpwb),
     })
 }
 

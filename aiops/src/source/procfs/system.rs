@@ -139,9 +139,15 @@ fn hundredths(text: &[u8]) -> Option<u64> {
         .checked_add(part)
 }
 
-/// A decimal number.
+/// A decimal number: digits and nothing else.
 pub(crate) fn number(text: &[u8]) -> Option<u64> {
-    std::str::from_utf8(text).ok()?.parse().ok()
+    if text.is_empty() {
+        return None;
+    }
+    text.iter().try_fold(0_u64, |value, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        value.checked_mul(10)?.checked_add(digit)
+    })
 }
 
 #[cfg(test)]
