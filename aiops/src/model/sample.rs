@@ -14,6 +14,8 @@ use super::RawText;
 pub struct Metric<T> {
     /// Name with its unit: the column of a recording and the key in JSON.
     pub name: &'static str,
+    /// What it is, one line of English: its documentation.
+    pub what: &'static str,
     /// Key in the file it comes from.
     pub source: &'static str,
     /// Reads it.
@@ -29,11 +31,11 @@ impl<T> std::fmt::Debug for Metric<T> {
 }
 
 macro_rules! metrics {
-    ($(#[$outer:meta])* $name:ident { $($(#[$doc:meta])* $field:ident: $source:literal,)* }) => {
+    ($(#[$outer:meta])* $name:ident { $(#[doc = $doc:literal] $field:ident: $source:literal,)* }) => {
         $(#[$outer])*
         #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
         pub struct $name {
-            $($(#[$doc])* #[serde(default)] pub $field: Option<u64>,)*
+            $(#[doc = $doc] #[serde(default)] pub $field: Option<u64>,)*
         }
 
         impl $name {
@@ -41,6 +43,7 @@ macro_rules! metrics {
             pub const METRICS: &'static [$crate::model::Metric<Self>] = &[
                 $($crate::model::Metric {
                     name: stringify!($field),
+                    what: $doc,
                     source: $source,
                     get: |set| set.$field,
                     set: |set, value| set.$field = value,
@@ -504,28 +507,5 @@ pub struct Sample {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use super::*;
-
-    fn check<T: Default>(metrics: &[Metric<T>]) {
-        let mut names = HashSet::new();
-        for metric in metrics {
-            assert!(names.insert(metric.name), "{metric:?}");
-            assert!(!metric.source.is_empty());
-            let mut set = T::default();
-            assert_eq!((metric.get)(&set), None);
-            (metric.set)(&mut set, Some(7));
-            let hits = metrics.iter().filter(|other| (other.get)(&set).is_some());
-            assert_eq!(hits.count(), 1, "{metric:?}");
-        }
-    }
-
-    #[test]
-    fn each_metric_has_its_own_field_and_name() {
-        check(SystemMetrics::METRICS);
-        check(CgroupMetrics::METRICS);
-        check(ProcessMetrics::METRICS);
-    }
-}
+#[path = "metrics_tests.rs"]
+mod tests;

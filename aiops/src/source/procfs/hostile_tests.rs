@@ -196,7 +196,7 @@ fn an_old_kernel_leaves_gaps() {
     tree.put("swaps", "Filename Type Size Used Priority\n");
     tree.put(
         "40/stat",
-        "40 (a) S 1 1 1 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 9 8192000 300 0\n",
+        "40 (a) S 1 1 1 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 9 8192000 300 0\n",
     );
     tree.put(
         "40/status",

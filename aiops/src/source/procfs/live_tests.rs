@@ -305,7 +305,10 @@ fn huge_pages() {
 }
 
 /// This program once more, as one of the processes below.
-struct Other(Child);
+struct Other {
+    child: Child,
+    said: String,
+}
 
 impl Other {
     fn start(test: &str) -> Self {
@@ -321,14 +324,14 @@ impl Other {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut other = Self(child);
-        let mut said = String::new();
-        let mut lines = BufReader::new(other.0.stdout.take().unwrap());
+        let mut other = Self {
+            child,
+            said: String::new(),
+        };
+        let said = &mut other.said;
+        let mut lines = BufReader::new(other.child.stdout.take().unwrap());
         while !said.ends_with("ready\n") {
-            assert!(
-                lines.read_line(&mut said).unwrap() > 0,
-                "{test} ended: {said}"
-            );
+            assert!(lines.read_line(said).unwrap() > 0, "{test} ended: {said}");
         }
         other
     }
@@ -336,8 +339,8 @@ impl Other {
 
 impl Drop for Other {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -373,7 +376,7 @@ fn many_child() {
 fn as_many_mappings_as_may_be() {
     let other = Other::start("many_child");
     let begin = Instant::now();
-    let all = read_mappings(Path::new("/"), other.0.id()).unwrap();
+    let all = read_mappings(Path::new("/"), other.child.id()).unwrap();
     println!(
         "{} mappings in {} ms",
         all.mappings.len(),
@@ -411,12 +414,21 @@ fn leader_child() {
     if !is_child("leader_child") {
         return;
     }
+    // A test runs on a thread of its own; in a forked process it is the first one.
+    // SAFETY: what follows in the child uses nothing that another thread may have locked but the
+    // allocator, which the C library makes usable again.
+    if unsafe { libc::fork() } > 0 {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        return;
+    }
     std::thread::spawn(|| {
         let memory = Mapped::new(8 << 20, PRIVATE, -1).unwrap();
         memory.fill();
         std::thread::sleep(std::time::Duration::from_millis(100));
+        println!("pid {}", std::process::id());
         wait();
-        std::process::abort();
+        // SAFETY: ends the process.
+        unsafe { libc::_exit(0) };
     });
     // SAFETY: ends this thread alone, and nothing of it is used by the other one.
     unsafe { libc::syscall(libc::SYS_exit, 0) };
@@ -425,7 +437,9 @@ fn leader_child() {
 #[test]
 fn a_process_whose_first_thread_has_ended_has_memory_all_the_same() {
     let other = Other::start("leader_child");
-    let pid = other.0.id();
+    let mut lines = other.said.lines();
+    let pid = lines.find_map(|line| line.rsplit_once("pid ")?.1.parse().ok());
+    let pid: u32 = pid.unwrap();
     let mut reader = ProcessReader::open(Path::new("/")).unwrap();
     let (mut samples, skipped) = reader.read(&[pid], Wanted::All);
     assert_eq!(samples.len(), 1, "{skipped:?}");
