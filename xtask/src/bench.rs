@@ -1,6 +1,7 @@
 //! `cargo xtask bench oom [--quick] [--markdown]`: what `aiops trace oom` costs and keeps up with.
+//! `cargo xtask bench proc …`: what a look at all processes costs ([`proc`]).
 //!
-//! Runs on this machine: kills happen in memory cgroups made for it, of 16 MB each. Every figure is
+//! The first runs on this machine: kills happen in memory cgroups made for it, of 16 MB each. Every figure is
 //! printed beside its budget. A budget that is a promise (all kills captured, none lost, recordings
 //! that survive) fails the chore; one that depends on the machine (latency, CPU, memory) is only marked.
 #![allow(
@@ -12,6 +13,7 @@
 mod faults;
 mod load;
 mod peers;
+mod proc;
 mod table;
 mod tracer;
 
@@ -60,13 +62,23 @@ impl Drop for Bench {
 pub(crate) fn run(args: &[String]) -> anyhow::Result<Tally> {
     let mut quick = false;
     let mut markdown = false;
+    let mut proc = false;
     for arg in args {
         match arg.as_str() {
-            "oom" => {}
+            "oom" => proc = false,
+            "proc" => proc = true,
             "--quick" => quick = true,
             "--markdown" => markdown = true,
-            unknown => bail!("unknown argument {unknown}: bench oom [--quick] [--markdown]"),
+            unknown => bail!("unknown argument {unknown}: bench oom|proc [--quick] [--markdown]"),
         }
+    }
+    if proc {
+        return proc::run(&Bench {
+            aiops: oomlab::aiops()?,
+            folder: scratch()?,
+            quick,
+            chatty: !markdown,
+        });
     }
     if let Err(error) = Group::new("probe", 16 << 20) {
         if std::env::var_os("AIOPS_REQUIRE_BPF").is_some() {

@@ -67,6 +67,10 @@ const UNSAFE_HOMES: &[(&str, &str)] = &[
     ),
     ("tests/vm/", "process 1 of a virtual machine"),
     (
+        "xtask/src/bench/proc.rs",
+        "wait4: what a child process cost",
+    ),
+    (
         "xtask/src/demo.rs",
         "a signal handler, so that the cgroup is removed on Ctrl-C",
     ),

@@ -35,7 +35,7 @@ const CHORES: &[Chore] = &[
     ("layers", "check who uses whom, homes, lengths, paths", layers::run),
     ("vm", "test on other kernels [6.1] [6.12] [SCENARIO]", |args| finish(vm::run(args)?)),
     ("kernels", "fetch Debian's kernels for vm [5.10] [6.1] [6.12]", |args| finish(kernels::run(args)?)),
-    ("bench", "measure under load [oom] [--quick]", |args| finish(bench::run(args)?)),
+    ("bench", "measure [oom] [proc] [--quick]", |args| finish(bench::run(args)?)),
     ("dist", "the static program to install: target/dist/aiops", dist::run),
 ];
 

@@ -3,7 +3,6 @@
 
 use std::fs::File;
 use std::io;
-use std::io::Read as _;
 use std::os::fd::AsFd as _;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -47,10 +46,17 @@ impl ProcDir {
     /// # Errors
     /// As openat(2) and read(2).
     pub fn read(&self, name: &str, limit: u64) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        self.file(name.as_bytes())?
-            .take(limit)
-            .read_to_end(&mut bytes)?;
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let file = rustix::fs::openat(&self.dir, name, READ, Mode::empty())?;
+        // Most files of /proc are smaller than this: one read for them and one for their end.
+        let mut bytes = Vec::with_capacity(limit.min(4096));
+        while bytes.len() < limit {
+            bytes.reserve(1024);
+            if rustix::io::read(&file, rustix::buffer::spare_capacity(&mut bytes))? == 0 {
+                break;
+            }
+        }
+        bytes.truncate(limit);
         Ok(bytes)
     }
 

@@ -45,13 +45,13 @@ impl Mapped {
     fn protect(&self, offset: usize, bytes: usize, protection: i32) -> bool {
         assert!(offset + bytes <= self.bytes);
         // SAFETY: within the mapping, as was just checked.
-        unsafe { libc::mprotect(self.at.byte_add(offset), bytes, protection) == 0 }
+        unsafe { libc::mprotect(self.at.wrapping_byte_add(offset), bytes, protection) == 0 }
     }
 
     fn advise(&self, offset: usize, bytes: usize, advice: i32) -> bool {
         assert!(offset + bytes <= self.bytes);
         // SAFETY: within the mapping, as was just checked; no reference points into it.
-        unsafe { libc::madvise(self.at.byte_add(offset), bytes, advice) == 0 }
+        unsafe { libc::madvise(self.at.wrapping_byte_add(offset), bytes, advice) == 0 }
     }
 
     fn address(&self) -> u64 {
@@ -455,4 +455,60 @@ fn a_process_whose_first_thread_has_ended_has_memory_all_the_same() {
         .filter_map(|one| one.metrics.rss_kb)
         .sum();
     assert_eq!(Some(sum), all.rollup.unwrap().rss_kb);
+}
+
+/// CPU time of this process, ms.
+fn cpu_ms() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    time.tv_sec as f64 * 1e3 + time.tv_nsec as f64 / 1e6
+}
+
+#[test]
+#[ignore = "a measurement: 1,000 processes; -- --ignored --nocapture"]
+fn what_a_sample_of_a_thousand_processes_costs() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let children: Vec<Child> = (0..1000)
+        .map(|_| {
+            Command::new("cat")
+                .stdin(reader.try_clone().unwrap())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    drop(reader);
+    let mut plane = crate::source::plane::Plane::open(Path::new("/")).unwrap();
+    let wants = |rollup, all| crate::source::plane::Wants {
+        rollup,
+        all,
+        cgroups: true,
+        pids: None,
+    };
+    use crate::source::plane::Rollup;
+    for (what, wants) in [
+        ("sizes", wants(Rollup::None, false)),
+        ("sizes again", wants(Rollup::None, false)),
+        ("sizes, oom_score, io", wants(Rollup::None, true)),
+        ("smaps_rollup of all", wants(Rollup::All, false)),
+        ("smaps_rollup, 10 %", wants(Rollup::Budget(0.1), false)),
+    ] {
+        let begin = cpu_ms();
+        let sample = plane.sample(&wants);
+        let between = cpu_ms();
+        let told = plane.identities(&sample.processes);
+        let end = cpu_ms();
+        println!(
+            "{what}: {} processes {:.1} ms, {} identities {:.1} ms",
+            sample.processes.len(),
+            between - begin,
+            told.len(),
+            end - between
+        );
+    }
+    let begin = cpu_ms();
+    let _ = read_system(Path::new("/"), Scope::All);
+    println!("system alone {:.2} ms", cpu_ms() - begin);
+    drop(writer);
+    for mut child in children {
+        let _ = child.wait();
+    }
 }

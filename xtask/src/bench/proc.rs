@@ -1,0 +1,292 @@
+//! `cargo xtask bench proc [--quick] [--markdown]`: CPU time of one full look at 1,000 processes, beside
+//! `ps aux`, `smem`, `atop` and `below` for the same content in the same run.
+//!
+//! The idle processes are `cat`s that read one pipe of ours: when this chore ends, however it ends, they
+//! end too. A peer that is not installed, and a command of ours that fails, is "not run", and says why.
+
+use std::fs::{self, File};
+use std::io::PipeWriter;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+
+use super::{Bench, Table};
+use crate::util::{self, Tally};
+
+/// Idle processes that are looked at.
+const PROCESSES: usize = 1000;
+/// What one sample of them without smaps may cost.
+const BUDGET_MS: f64 = 40.0;
+/// How long `below` records, once a second.
+const BELOW: Duration = Duration::from_secs(5);
+
+/// A command that is measured.
+struct Subject {
+    name: &'static str,
+    /// Without a program it is ours.
+    program: Option<&'static str>,
+    args: &'static [&'static str],
+}
+
+/// Sizes, faults and CPU time of every process.
+const SIZES: &[Subject] = &[
+    Subject {
+        name: "aiops collect memory --duration 0",
+        program: None,
+        args: &["collect", "memory", "--duration", "0", "-o", "json"],
+    },
+    Subject {
+        name: "ps aux",
+        program: Some("ps"),
+        args: &["aux"],
+    },
+    Subject {
+        name: "atop -P PRG,PRM 1 1",
+        program: Some("atop"),
+        args: &["-P", "PRG,PRM", "1", "1"],
+    },
+];
+
+/// PSS and USS of every process as well.
+const SHARES: &[Subject] = &[
+    Subject {
+        name: "aiops inspect processes --sort pss --budget 100%",
+        program: None,
+        args: &[
+            "inspect",
+            "processes",
+            "--sort",
+            "pss",
+            "--budget",
+            "100%",
+            "-o",
+            "json",
+        ],
+    },
+    Subject {
+        name: "smem",
+        program: Some("smem"),
+        args: &["-c", "pid user pss uss rss swap name"],
+    },
+    Subject {
+        name: "atop -R -P PRG,PRM 1 1",
+        program: Some("atop"),
+        args: &["-R", "-P", "PRG,PRM", "1", "1"],
+    },
+];
+
+/// Every region of every process: no peer tells that of all processes.
+const REGIONS: &[Subject] = &[Subject {
+    name: "aiops collect memory --duration 0 --smaps --budget 100%",
+    program: None,
+    args: &[
+        "collect",
+        "memory",
+        "--duration",
+        "0",
+        "--smaps",
+        "--budget",
+        "100%",
+        "-o",
+        "json",
+    ],
+}];
+
+/// The chore.
+pub(super) fn run(bench: &Bench) -> anyhow::Result<Tally> {
+    let rounds = bench.choose(3, 9);
+    bench.say(&format!("{PROCESSES} idle processes"));
+    let crowd = Crowd::start()?;
+    let mut table = Table::default();
+    for (what, subjects, budget) in [
+        ("sizes", SIZES, Some(BUDGET_MS)),
+        ("with PSS and USS", SHARES, None),
+        ("with every region", REGIONS, None),
+    ] {
+        bench.say(what);
+        compare(bench, &mut table, what, subjects, rounds, budget);
+    }
+    let below = below(bench).map_or_else(
+        |error| format!("not run: {error:#}"),
+        |ms| format!("{ms:.1} ms a sample"),
+    );
+    table.figure("below record, a sample a second (sizes)", below);
+    drop(crowd);
+    print!("{table}");
+    Ok(table.tally())
+}
+
+/// Runs the subjects in turn, so that each meets the same moments of the machine.
+fn compare(
+    bench: &Bench,
+    table: &mut Table,
+    what: &str,
+    subjects: &[Subject],
+    rounds: usize,
+    budget: Option<f64>,
+) {
+    let mut times: Vec<Vec<f64>> = vec![Vec::new(); subjects.len()];
+    let mut failures: Vec<Option<String>> = vec![None; subjects.len()];
+    for _ in 0..rounds {
+        for (at, subject) in subjects.iter().enumerate() {
+            if failures[at].is_some() {
+                continue;
+            }
+            match cpu_ms(bench, subject) {
+                Ok(ms) => times[at].push(ms),
+                Err(error) => failures[at] = Some(format!("not run: {error:#}")),
+            }
+        }
+    }
+    let ours = median(&mut times[0]);
+    for (at, subject) in subjects.iter().enumerate() {
+        let name = format!("{what}: {}", subject.name);
+        let (Some(mid), None) = (median(&mut times[at]), failures[at].take()) else {
+            let why = failures[at].take();
+            table.figure(&name, why.unwrap_or_else(|| "not run".to_owned()));
+            continue;
+        };
+        let (least, most) = (times[at][0], times[at][times[at].len() - 1]);
+        let mut figure = format!("{mid:.1} ms CPU ({least:.1} to {most:.1})");
+        if let Some(ours) = ours.filter(|_| at > 0) {
+            figure.push_str(&format!(", {:.1} times ours", mid / ours));
+        }
+        match budget.filter(|_| at == 0) {
+            Some(budget) => table.budget(&name, figure, &format!("<{budget:.0} ms"), mid < budget),
+            None => table.figure(&name, figure),
+        }
+    }
+}
+
+fn median(times: &mut [f64]) -> Option<f64> {
+    times.sort_by(f64::total_cmp);
+    times.get(times.len() / 2).copied()
+}
+
+/// User and system time of one run, ms.
+fn cpu_ms(bench: &Bench, subject: &Subject) -> anyhow::Result<f64> {
+    let mut command = match subject.program {
+        None => Command::new(&bench.aiops),
+        Some(program) => Command::new(installed(program)?),
+    };
+    let said = bench.path("said");
+    let child = command
+        .args(subject.args)
+        .env("LC_ALL", "C.UTF-8")
+        .env_remove("AIOPS_LANG")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(File::create(&said)?)
+        .spawn()
+        .context("cannot be started")?;
+    let (status, ms) = wait(&child)?;
+    if status != 0 {
+        let said = fs::read_to_string(&said).unwrap_or_default();
+        bail!(
+            "ended with status {status:#x}: {}",
+            said.lines().next().unwrap_or_default()
+        );
+    }
+    Ok(ms)
+}
+
+fn installed(program: &str) -> anyhow::Result<std::path::PathBuf> {
+    util::tool(program).context("not installed")
+}
+
+/// Waits for a child, and says what it cost: wait status, ms of CPU.
+fn wait(child: &Child) -> anyhow::Result<(i32, f64)> {
+    let pid = i32::try_from(child.id())?;
+    let mut status = 0;
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: both places are ours, and as large as the kernel writes.
+    let waited = unsafe { libc::wait4(pid, &raw mut status, 0, usage.as_mut_ptr()) };
+    ensure!(waited == pid, "wait4: {}", std::io::Error::last_os_error());
+    // SAFETY: zeroed before, and every bit pattern is a number.
+    let usage = unsafe { usage.assume_init() };
+    // Small enough to be exact in f64.
+    let ms = |time: libc::timeval| time.tv_sec as f64 * 1e3 + time.tv_usec as f64 / 1e3;
+    Ok((status, ms(usage.ru_utime) + ms(usage.ru_stime)))
+}
+
+/// CPU of a sample of `below`, which records in the background only.
+fn below(bench: &Bench) -> anyhow::Result<f64> {
+    let program = installed("below")?;
+    let folder = bench.path("below");
+    fs::create_dir_all(&folder)?;
+    let config = bench.path("below.conf");
+    let place = folder.display();
+    fs::write(
+        &config,
+        format!("log_dir = \"{place}\"\nstore_dir = \"{place}/store\"\n"),
+    )?;
+    let mut child = Command::new(program)
+        .args([Path::new("--config"), &config])
+        .args(["record", "--interval-s", "1"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    std::thread::sleep(BELOW);
+    if let Some(status) = child.try_wait()? {
+        bail!("ended with {status}");
+    }
+    child.kill()?;
+    let (_, ms) = wait(&child)?;
+    Ok(ms / BELOW.as_secs_f64())
+}
+
+/// The idle processes. They read a pipe that only we can write: without us they end.
+struct Crowd {
+    children: Vec<Child>,
+    pipe: Option<PipeWriter>,
+}
+
+impl Crowd {
+    fn start() -> anyhow::Result<Self> {
+        let (reader, writer) = std::io::pipe()?;
+        let mut crowd = Self {
+            children: Vec::with_capacity(PROCESSES),
+            pipe: Some(writer),
+        };
+        for _ in 0..PROCESSES {
+            let child = Command::new("cat")
+                .stdin(reader.try_clone()?)
+                .stdout(Stdio::null())
+                .spawn()
+                .context("an idle process")?;
+            crowd.children.push(child);
+        }
+        Ok(crowd)
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        drop(self.pipe.take());
+        for child in &mut self.children {
+            let _ = child.wait();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_middle_of_what_was_measured() {
+        assert_eq!(median(&mut [3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(&mut []), None);
+    }
+
+    #[test]
+    fn a_child_costs_what_it_used() {
+        let child = Command::new("true").spawn().expect("true");
+        let (status, ms) = wait(&child).expect("waited");
+        assert_eq!(status, 0);
+        assert!((0.0..60_000.0).contains(&ms));
+    }
+}
