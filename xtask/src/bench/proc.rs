@@ -143,9 +143,11 @@ fn compare(
     let ours = median(&mut times[0]);
     for (at, subject) in subjects.iter().enumerate() {
         let name = format!("{what}: {}", subject.name);
-        let (Some(mid), None) = (median(&mut times[at]), failures[at].take()) else {
-            let why = failures[at].take();
-            table.figure(&name, why.unwrap_or_else(|| "not run".to_owned()));
+        if let Some(why) = failures[at].take() {
+            table.figure(&name, why);
+            continue;
+        }
+        let Some(mid) = median(&mut times[at]) else {
             continue;
         };
         let (least, most) = (times[at][0], times[at][times[at].len() - 1]);
@@ -181,7 +183,7 @@ fn cpu_ms(bench: &Bench, subject: &Subject) -> anyhow::Result<f64> {
         .stderr(File::create(&said)?)
         .spawn()
         .context("cannot be started")?;
-    let (status, ms) = wait(&child)?;
+    let (status, ms) = wait(child)?;
     if status != 0 {
         let said = fs::read_to_string(&said).unwrap_or_default();
         bail!(
@@ -197,7 +199,8 @@ fn installed(program: &str) -> anyhow::Result<std::path::PathBuf> {
 }
 
 /// Waits for a child, and says what it cost: wait status, ms of CPU.
-fn wait(child: &Child) -> anyhow::Result<(i32, f64)> {
+#[expect(clippy::needless_pass_by_value, reason = "it is gone afterwards")]
+fn wait(child: Child) -> anyhow::Result<(i32, f64)> {
     let pid = i32::try_from(child.id())?;
     let mut status = 0;
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
@@ -234,7 +237,7 @@ fn below(bench: &Bench) -> anyhow::Result<f64> {
         bail!("ended with {status}");
     }
     child.kill()?;
-    let (_, ms) = wait(&child)?;
+    let (_, ms) = wait(child)?;
     Ok(ms / BELOW.as_secs_f64())
 }
 
@@ -285,7 +288,7 @@ mod tests {
     #[test]
     fn a_child_costs_what_it_used() {
         let child = Command::new("true").spawn().expect("true");
-        let (status, ms) = wait(&child).expect("waited");
+        let (status, ms) = wait(child).expect("waited");
         assert_eq!(status, 0);
         assert!((0.0..60_000.0).contains(&ms));
     }
