@@ -88,18 +88,33 @@ fn free() -> Option<[u64; 7]> {
     let text = String::from_utf8(output.ok()?.stdout).ok()?;
     let row = |name: &str| -> Option<Vec<u64>> {
         let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-        Some(line.split_whitespace().filter_map(|n| n.parse().ok()).collect())
+        Some(
+            line.split_whitespace()
+                .filter_map(|n| n.parse().ok())
+                .collect(),
+        )
     };
     let (memory, swap) = (row("Mem:")?, row("Swap:")?);
     let [total, used, free, _, cache, available] = memory[..] else {
         return None;
     };
-    Some([total, used, free, cache, available, *swap.first()?, *swap.get(1)?])
+    Some([
+        total,
+        used,
+        free,
+        cache,
+        available,
+        *swap.first()?,
+        *swap.get(1)?,
+    ])
 }
 
 /// Resident memory of every process, as `ps` has it.
 fn ps() -> Option<HashMap<u64, u64>> {
-    let output = Command::new("ps").args(["-eo", "pid=,rss="]).output().ok()?;
+    let output = Command::new("ps")
+        .args(["-eo", "pid=,rss="])
+        .output()
+        .ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     let rows = text.lines().filter_map(|line| {
         let mut words = line.split_whitespace();
@@ -129,9 +144,19 @@ fn the_figures_are_those_of_free_and_ps() {
     let report = loop {
         tries += 1;
         let (free_before, ps_before) = (free().expect("free"), ps().expect("ps"));
-        let report = json(&stdout(&["collect", "memory", "--duration", "0", "-o", "json"]));
+        let report = json(&stdout(&[
+            "collect",
+            "memory",
+            "--duration",
+            "0",
+            "-o",
+            "json",
+        ]));
         let (free_after, ps_after) = (free().expect("free"), ps().expect("ps"));
-        let still = free_before.iter().zip(&free_after).all(|(a, b)| agrees(*a, *b, *b, 0.005));
+        let still = free_before
+            .iter()
+            .zip(&free_after)
+            .all(|(a, b)| agrees(*a, *b, *b, 0.005));
         if !still && tries < 20 {
             continue;
         }
@@ -157,8 +182,13 @@ fn like_free(report: &Value, before: &[u64; 7], after: &[u64; 7]) {
         ("swap_used_kb", 0.0),
     ];
     for ((key, share), (before, after)) in keys.into_iter().zip(before.iter().zip(after)) {
-        let ours = system[key].as_u64().unwrap_or_else(|| panic!("{key}: {system}"));
-        assert!(agrees(ours, *before, *after, share), "{key}: {ours}, free {before} {after}");
+        let ours = system[key]
+            .as_u64()
+            .unwrap_or_else(|| panic!("{key}: {system}"));
+        assert!(
+            agrees(ours, *before, *after, share),
+            "{key}: {ours}, free {before} {after}"
+        );
     }
 }
 
@@ -180,7 +210,10 @@ fn like_ps(
         let rss = row["rss_kb"].as_u64().expect("RSS");
         assert!(rss >= *kb, "{pid}: {rss} < {kb}");
         let (before, after) = (before[&pid], after[&pid]);
-        assert!(agrees(rss, before, after, 0.02), "{pid}: {rss}, ps {before} {after}");
+        assert!(
+            agrees(rss, before, after, 0.02),
+            "{pid}: {rss}, ps {before} {after}"
+        );
         let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("status");
         let swap = status.lines().find_map(|line| line.strip_prefix("VmSwap:"));
         let swap = swap.and_then(|text| text.trim_end_matches("kB").trim().parse::<u64>().ok());
@@ -196,9 +229,33 @@ fn a_recording_gives_the_same_report() {
     let pid = holders.0[2].0.id().to_string();
     for (name, options) in [
         ("snap.db", &["--duration", "0", "--smaps"][..]),
-        ("by.db", &["--duration", "300ms", "--interval", "100ms", "--by", "cgroup"]),
-        ("pid.db", &["--duration", "200ms", "--interval", "50ms", "--pid", &pid, "--smaps"]),
-        ("comm.db", &["--duration", "0", "--cgroup", &cgroup.path, "--by", "comm"]),
+        (
+            "by.db",
+            &[
+                "--duration",
+                "300ms",
+                "--interval",
+                "100ms",
+                "--by",
+                "cgroup",
+            ],
+        ),
+        (
+            "pid.db",
+            &[
+                "--duration",
+                "200ms",
+                "--interval",
+                "50ms",
+                "--pid",
+                &pid,
+                "--smaps",
+            ],
+        ),
+        (
+            "comm.db",
+            &["--duration", "0", "--cgroup", &cgroup.path, "--by", "comm"],
+        ),
     ] {
         let file = place.path(name);
         let mut args = vec!["collect", "memory", "-o", "json", "--output", &file];
@@ -210,25 +267,40 @@ fn a_recording_gives_the_same_report() {
         assert_eq!(timeless(live.clone()), timeless(same), "{name}");
         let refused = run(&args);
         assert_eq!(refused.status.code(), Some(1), "{name}");
-        assert!(String::from_utf8_lossy(&refused.stderr).contains("--force"), "{name}");
+        assert!(
+            String::from_utf8_lossy(&refused.stderr).contains("--force"),
+            "{name}"
+        );
         let rows = live["data"]["processes"].as_array().expect("processes");
         match name {
             "pid.db" => {
                 assert_eq!(rows.len(), 1);
                 assert!(rows[0]["pss_kb"].as_u64() >= Some(3 * 1024), "{live:#}");
-                assert!(live["data"]["regions"].as_array().is_some_and(|list| list.len() > 3));
+                assert!(
+                    live["data"]["regions"]
+                        .as_array()
+                        .is_some_and(|list| list.len() > 3)
+                );
             }
             "comm.db" => {
                 assert_eq!(rows.len(), 3);
                 assert_eq!(live["data"]["groups"][0]["processes"], 3);
-                assert_eq!(live["data"]["groups"][0]["limits"]["path"], cgroup.path.as_str());
+                assert_eq!(
+                    live["data"]["groups"][0]["limits"]["path"],
+                    cgroup.path.as_str()
+                );
             }
             "by.db" => {
                 let groups = live["data"]["groups"].as_array().expect("groups");
-                let own = groups.iter().find(|group| group["cgroup"] == cgroup.path.as_str());
+                let own = groups
+                    .iter()
+                    .find(|group| group["cgroup"] == cgroup.path.as_str());
                 let own = own.expect("the cgroup");
                 assert_eq!(own["processes"], 3);
-                assert!(own["rss_summary"]["min"].as_u64() >= Some(6 * 1024), "{own}");
+                assert!(
+                    own["rss_summary"]["min"].as_u64() >= Some(6 * 1024),
+                    "{own}"
+                );
             }
             _ => assert!(live["data"]["summary"]["rates"]["swap_in_kb_per_s"].is_null()),
         }
@@ -245,12 +317,19 @@ fn a_signal_ends_it_with_the_report() {
     let place = Scratch::new();
     for signal in [rustix::process::Signal::INT, rustix::process::Signal::TERM] {
         let file = place.path(&format!("{}.db", signal.as_raw()));
-        let mut child = aiops(&["collect", "memory", "--duration", "1h", "--interval", "20ms"])
-            .args(["-o", "jsonl", "--output", &file])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
+        let mut child = aiops(&[
+            "collect",
+            "memory",
+            "--duration",
+            "1h",
+            "--interval",
+            "20ms",
+        ])
+        .args(["-o", "jsonl", "--output", &file])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
         let mut lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
         for _ in 0..3 {
             let line = lines.next().expect("a line").expect("UTF-8");
@@ -274,12 +353,19 @@ fn a_signal_ends_it_with_the_report() {
 
 #[test]
 fn processes_that_come_and_go_are_counted() {
-    let mut child = aiops(&["collect", "memory", "--duration", "1h", "--interval", "20ms"])
-        .args(["-o", "jsonl"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the program starts");
+    let mut child = aiops(&[
+        "collect",
+        "memory",
+        "--duration",
+        "1h",
+        "--interval",
+        "20ms",
+    ])
+    .args(["-o", "jsonl"])
+    .stdout(Stdio::piped())
+    .stderr(Stdio::null())
+    .spawn()
+    .expect("the program starts");
     let mut lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
     let mut next = || json(&lines.next().expect("a line").expect("UTF-8"));
     next();
@@ -287,7 +373,8 @@ fn processes_that_come_and_go_are_counted() {
     let pid = holders.0[0].0.id();
     let has = |record: &Value| {
         let rows = record["processes"].as_array().expect("processes");
-        rows.iter().any(|row| row["pid"] == pid && row["rss_kb"].as_u64() >= Some(2048))
+        rows.iter()
+            .any(|row| row["pid"] == pid && row["rss_kb"].as_u64() >= Some(2048))
     };
     while !has(&next()) {}
     drop(holders);
@@ -301,22 +388,58 @@ fn processes_that_come_and_go_are_counted() {
         }
     };
     assert!(child.wait().expect("it ends").success());
-    let rows = report["data"]["summary"]["processes"].as_array().expect("rows");
-    let row = rows.iter().find(|row| row["pid"] == pid).expect("the process");
-    assert_eq!((&row["appeared"], &row["ended"]), (&Value::Bool(true), &Value::Bool(true)));
+    let rows = report["data"]["summary"]["processes"]
+        .as_array()
+        .expect("rows");
+    let row = rows
+        .iter()
+        .find(|row| row["pid"] == pid)
+        .expect("the process");
+    assert_eq!(
+        (&row["appeared"], &row["ended"]),
+        (&Value::Bool(true), &Value::Bool(true))
+    );
     assert!(row["growth_kb_per_hour"].is_null(), "{row}");
 }
 
 #[test]
 fn what_cannot_be_is_said() {
-    let report = json(&stdout(&["collect", "memory", "--duration", "0", "--pid", "4194304", "-o", "json"]));
-    assert_eq!(report["data"]["missing_pids"], serde_json::json!([4_194_304]));
+    let report = json(&stdout(&[
+        "collect",
+        "memory",
+        "--duration",
+        "0",
+        "--pid",
+        "4194304",
+        "-o",
+        "json",
+    ]));
+    assert_eq!(
+        report["data"]["missing_pids"],
+        serde_json::json!([4_194_304])
+    );
     assert_eq!(report["data"]["processes"], serde_json::json!([]));
     assert_eq!(report["findings"][0]["id"], "no-such-process");
-    let warned = run(&["collect", "memory", "--duration", "0", "--pid", "4194304", "--exit-code"]);
+    let warned = run(&[
+        "collect",
+        "memory",
+        "--duration",
+        "0",
+        "--pid",
+        "4194304",
+        "--exit-code",
+    ]);
     assert!(warned.status.code() >= Some(10), "{warned:?}");
     // A full disk: the report is given all the same.
-    let full = run(&["collect", "memory", "--duration", "0", "--output", "/dev/full", "--force"]);
+    let full = run(&[
+        "collect",
+        "memory",
+        "--duration",
+        "0",
+        "--output",
+        "/dev/full",
+        "--force",
+    ]);
     let errors = String::from_utf8_lossy(&full.stderr).into_owned();
     assert!(!errors.contains("panicked"), "{errors}");
     assert!(matches!(full.status.code(), Some(0 | 1)), "{errors}");
@@ -341,7 +464,11 @@ fn another_user_gets_a_report() {
         .expect("the program starts");
     assert!(output.status.success(), "{output:?}");
     let report = json(&String::from_utf8_lossy(&output.stdout));
-    assert!(report["data"]["processes"].as_array().is_some_and(|rows| !rows.is_empty()));
+    assert!(
+        report["data"]["processes"]
+            .as_array()
+            .is_some_and(|rows| !rows.is_empty())
+    );
     assert!(report["data"]["system"]["mem_used_kb"].as_u64() > Some(0));
 }
 
@@ -352,17 +479,35 @@ fn a_captured_tree_of_an_old_kernel() {
     let one = place.0.join("proc/7");
     fs::create_dir_all(&one).expect("a directory");
     for (file, text) in [
-        ("proc/meminfo", "MemTotal: 1000 kB\nMemFree: 300 kB\nBuffers: 50 kB\nCached: 200 kB\nSwapTotal: 10 kB\nSwapFree: 4 kB\n"),
+        (
+            "proc/meminfo",
+            "MemTotal: 1000 kB\nMemFree: 300 kB\nBuffers: 50 kB\nCached: 200 kB\nSwapTotal: 10 kB\nSwapFree: 4 kB\n",
+        ),
         ("proc/uptime", "100.00 100.00\n"),
         ("proc/7/comm", "old\n"),
-        ("proc/7/stat", "7 (old) S 1 7 7 0 -1 0 10 0 2 0 1 1 0 0 20 0 1 0 500 4096 10 0 0 0 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0\n"),
+        (
+            "proc/7/stat",
+            "7 (old) S 1 7 7 0 -1 0 10 0 2 0 1 1 0 0 20 0 1 0 500 4096 10 0 0 0 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0\n",
+        ),
         ("proc/7/statm", "100 25 5 1 0 10 0\n"),
-        ("proc/7/status", "Name:\told\nState:\tS\nPid:\t7\nPPid:\t1\nUid:\t0\t0\t0\t0\nVmSize:\t400 kB\nVmRSS:\t100 kB\nVmSwap:\t8 kB\nThreads:\t1\n"),
+        (
+            "proc/7/status",
+            "Name:\told\nState:\tS\nPid:\t7\nPPid:\t1\nUid:\t0\t0\t0\t0\nVmSize:\t400 kB\nVmRSS:\t100 kB\nVmSwap:\t8 kB\nThreads:\t1\n",
+        ),
     ] {
         fs::write(place.0.join(file), text).expect("a file");
     }
     let root = place.0.to_str().expect("UTF-8");
-    let report = json(&stdout(&["--root", root, "collect", "memory", "--duration", "1h", "-o", "json"]));
+    let report = json(&stdout(&[
+        "--root",
+        root,
+        "collect",
+        "memory",
+        "--duration",
+        "1h",
+        "-o",
+        "json",
+    ]));
     let data = &report["data"];
     assert_eq!(data["window"]["samples"], 1, "{data:#}");
     assert_eq!(data["system"]["mem_used_kb"], 450);
@@ -371,6 +516,9 @@ fn a_captured_tree_of_an_old_kernel() {
     assert_eq!(data["system"]["swap_used_kb"], 6);
     assert!(data["summary"]["rates"]["psi_some_pct"].is_null());
     let row = &data["processes"][0];
-    assert_eq!((&row["pid"], &row["rss_kb"], &row["swap_kb"]), (&7.into(), &100.into(), &8.into()));
+    assert_eq!(
+        (&row["pid"], &row["rss_kb"], &row["swap_kb"]),
+        (&7.into(), &100.into(), &8.into())
+    );
     assert!(row["pss_kb"].is_null());
 }

@@ -98,7 +98,10 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     diag::progress("");
     let (data, findings) = collector.finish();
     let (samples, span) = (data.window.samples, units::span(data.window.seconds));
-    diag::note(&format!("collected {samples} samples in {span}"));
+    diag::note(&match samples {
+        1 => "collected one sample".to_owned(),
+        _ => format!("collected {samples} samples in {span}"),
+    });
     let report = plane::report(SCHEMA, collector.readings(), data, findings, None);
     super::print(&report, context, args.exit_code)
 }
@@ -190,7 +193,7 @@ fn progress(collector: &Collector, sample: &Sample, args: &Args) {
     let since = sample.ts_ns - first.map_or(sample.ts_ns, |one| one.ts_ns.min(sample.ts_ns));
     let mut parts = vec![format!(
         "{} / {}",
-        units::span((since as f64 / 1e9).round()),
+        units::span((since as f64 / 1e9).round().max(1.0)),
         units::span(args.duration.as_secs_f64())
     )];
     if let Some(metrics) = &sample.system {

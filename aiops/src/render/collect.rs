@@ -511,13 +511,12 @@ fn regions(data: &CollectData, out: &mut Out) {
     let lang = out.lang();
     let Some(regions) = &data.regions else { return };
     out.blank();
-    out.heading(
-        "🧩",
-        lang.pick(
-            "Mappings of all processes by kind",
-            "全部进程的内存映射（按类型）",
-        ),
+    let (read, all) = (data.regions_processes.unwrap_or(0), data.processes.len());
+    let title = msg!(
+        "Mappings by kind, of {read} of {all} processes",
+        "内存映射（按类型，{all} 个进程中的 {read} 个）"
     );
+    out.heading("🧩", lang.of(&title));
     if regions.is_empty() {
         out.line(
             2,

@@ -29,6 +29,9 @@ pub struct CollectData {
     /// Mappings of all processes by kind, largest first; absent without `--smaps`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub regions: Option<Vec<RegionRow>>,
+    /// Processes whose mappings could be read; absent without `--smaps`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub regions_processes: Option<u64>,
     /// Course of the system, down-sampled to at most 240 points.
     pub series: Vec<Point>,
     /// Process ids of the filter that were never there.

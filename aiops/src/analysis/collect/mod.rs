@@ -109,7 +109,7 @@ impl Collector {
         &self.readings
     }
 
-    /// Takes the next item; a sample is handed back as it is streamed.
+    /// Takes the next item.
     pub fn push(&mut self, item: &Item) {
         self.readings.push(item.clone());
         if let Item::Sample(sample) = item {
@@ -250,6 +250,7 @@ impl Collector {
             groups: (by != By::Process).then(|| self.groups(by)),
             cgroups: cgroups(newest),
             regions: self.smaps().then(|| regions(readings)),
+            regions_processes: self.smaps().then_some(readings.regions.len() as u64),
             series: self.course.points(),
             missing_pids: filter.map_or_else(Vec::new, |filter| {
                 let pids: BTreeSet<u32> = filter.pids.iter().copied().collect();
