@@ -430,19 +430,69 @@ fn what_cannot_be_is_said() {
         "--exit-code",
     ]);
     assert!(warned.status.code() >= Some(10), "{warned:?}");
-    // A full disk: the report is given all the same.
-    let full = run(&[
-        "collect",
-        "memory",
+}
+
+/// A file system of 32 KiB, gone when this is dropped.
+struct Tiny(Scratch);
+
+impl Tiny {
+    fn mount() -> Option<Self> {
+        let place = Scratch::new();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=32k", "tmpfs"])
+            .arg(&place.0)
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success());
+        mounted.then_some(Self(place))
+    }
+}
+
+impl Drop for Tiny {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_costs_the_recording_and_not_the_report() {
+    let Some(tiny) = Tiny::mount() else {
+        println!("SKIPPED: a small disk cannot be mounted");
+        return;
+    };
+    let filler = tiny.0.path("filler");
+    fs::write(&filler, vec![1; 16 << 10]).expect("half of the disk");
+    let file = tiny.0.path("full.db");
+    let args = [
         "--duration",
-        "0",
-        "--output",
-        "/dev/full",
-        "--force",
-    ]);
-    let errors = String::from_utf8_lossy(&full.stderr).into_owned();
-    assert!(!errors.contains("panicked"), "{errors}");
-    assert!(matches!(full.status.code(), Some(0 | 1)), "{errors}");
+        "1s",
+        "--interval",
+        "10ms",
+        "--smaps",
+        "-o",
+        "json",
+    ];
+    let output = aiops(&["collect", "memory", "--output", &file])
+        .args(args)
+        .output()
+        .expect("the program starts");
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{errors}");
+    assert!(errors.contains("cannot write"), "{errors}");
+    let report = json(&String::from_utf8_lossy(&output.stdout));
+    assert!(
+        report["data"]["window"]["samples"].as_u64() > Some(2),
+        "{errors}"
+    );
+    // What was written is a recording, which says that its end is missing.
+    let replayed = run(&["replay", &file, "-o", "json"]);
+    match replayed.status.code() {
+        Some(0) => {
+            let replayed = json(&String::from_utf8_lossy(&replayed.stdout));
+            assert_eq!(replayed["accounting"]["complete"], false);
+        }
+        code => assert_eq!(code, Some(1), "{replayed:?}"),
+    }
 }
 
 #[test]

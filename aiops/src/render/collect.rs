@@ -63,6 +63,9 @@ impl TextReport for CollectData {
     }
 }
 
+/// A figure of a point.
+type Get = fn(&Point) -> Option<u64>;
+
 fn size(kb: Option<u64>, lang: Lang) -> String {
     kb.map_or_else(|| lang.unknown().to_owned(), units::size_kb)
 }
@@ -137,7 +140,7 @@ fn system(data: &CollectData, out: &mut Out) {
     let lang = out.lang();
     out.heading("📊", lang.pick("System", "系统"));
     let figures = &data.summary.system;
-    let kb: [(&str, Option<Stat>, Option<fn(&Point) -> Option<u64>>); 9] = [
+    let kb: [(&str, Option<Stat>, Option<Get>); 9] = [
         (
             lang.pick("Used", "已用"),
             figures.mem_used_kb,
@@ -235,7 +238,7 @@ fn whole(kb: f64) -> u64 {
     kb.max(0.0).round() as u64
 }
 
-fn curve(series: &[Point], get: fn(&Point) -> Option<u64>, unicode: bool) -> String {
+fn curve(series: &[Point], get: Get, unicode: bool) -> String {
     let points: Vec<(f64, u64)> = series
         .iter()
         .filter_map(|point| Some((point.at_s, get(point)?)))

@@ -41,7 +41,8 @@ pub(super) fn findings(data: &CollectData, readings: &Readings) -> Vec<Finding> 
 fn nobody(data: &CollectData, readings: &Readings) -> Option<Finding> {
     let filter = &readings.session.as_ref()?.filter;
     let none = data.processes.is_empty() && data.summary.processes.is_empty();
-    if filter.is_empty() || !(none || !data.missing_pids.is_empty()) {
+    let all_there = !none && data.missing_pids.is_empty();
+    if filter.is_empty() || all_there {
         return None;
     }
     let pids: Vec<String> = data.missing_pids.iter().map(u32::to_string).collect();
