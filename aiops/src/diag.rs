@@ -4,12 +4,14 @@
 //! do`. Texts may hold names that another program chose, so they are escaped here.
 
 use std::fmt;
+use std::io::IsTerminal as _;
 use std::io::Write as _;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering;
 
 use crate::render::escape;
+use crate::render::width;
 
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,9 +108,45 @@ pub fn verbosity() -> u8 {
     VERBOSE.load(Ordering::Relaxed)
 }
 
+/// A line of [`progress`] stands on the terminal.
+static PROGRESS: AtomicBool = AtomicBool::new(false);
+
 fn line(prefix: &str, text: &str) {
+    let wipe = if PROGRESS.swap(false, Ordering::Relaxed) {
+        WIPE
+    } else {
+        ""
+    };
     // Nobody can be told when stderr is gone.
-    let _ = writeln!(std::io::stderr().lock(), "{prefix}{}", escape::plain(text));
+    let _ = writeln!(
+        std::io::stderr().lock(),
+        "{wipe}{prefix}{}",
+        escape::plain(text)
+    );
+}
+
+/// To the beginning of the line, and nothing behind it.
+const WIPE: &str = "\r\x1b[K";
+
+/// Whether [`progress`] shows anything: stderr is a terminal, and not quiet.
+#[must_use]
+pub fn shows_progress() -> bool {
+    std::io::stderr().is_terminal() && !QUIET.load(Ordering::Relaxed)
+}
+
+/// One line on the terminal that the next one replaces; an empty text removes it.
+pub fn progress(text: &str) {
+    if !shows_progress() {
+        return;
+    }
+    let columns = rustix::termios::tcgetwinsize(std::io::stderr())
+        .map_or(0, |size| usize::from(size.ws_col))
+        .max(40);
+    let text = width::truncate(&escape::plain(text), columns - 1, "");
+    PROGRESS.store(!text.is_empty(), Ordering::Relaxed);
+    let mut stderr = std::io::stderr().lock();
+    // Nobody can be told when stderr is gone.
+    let _ = write!(stderr, "{WIPE}{text}").and_then(|()| stderr.flush());
 }
 
 /// Tells what is going on; silent under `-q`.

@@ -152,6 +152,11 @@ impl Cgroup {
             .expect("a child")
     }
 
+    /// The file that processes write their id into to join.
+    pub(crate) fn procs(&self) -> PathBuf {
+        self.folder.join("cgroup.procs")
+    }
+
     /// Writes one of its files.
     pub(crate) fn set(&self, file: &str, value: &str) {
         fs::write(self.folder.join(file), value).expect("a setting");

@@ -43,6 +43,20 @@ impl By {
             Self::Unit => "unit",
         }
     }
+
+    /// From [`Self::id`].
+    #[must_use]
+    pub fn from_id(id: &str) -> Option<Self> {
+        const ALL: [By; 6] = [
+            By::Process,
+            By::Comm,
+            By::Cgroup,
+            By::Container,
+            By::User,
+            By::Unit,
+        ];
+        ALL.into_iter().find(|by| by.id() == id)
+    }
 }
 
 /// Some processes together.

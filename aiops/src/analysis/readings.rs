@@ -5,6 +5,7 @@
 //! of their own (`collect`).
 
 use std::collections::HashMap;
+use std::collections::HashSet;
 
 use crate::model::ClockPair;
 use crate::model::Detail;
@@ -22,6 +23,9 @@ use crate::report::SkippedProcesses;
 
 /// Identity of a process: pid and start in clock ticks, for pids are used again.
 pub type ProcessKey = (u32, u64);
+
+/// Identities of ended processes that are kept before they are looked through: not at every sample.
+const SPARE_IDENTITIES: usize = 1024;
 
 /// The identity of a sample's process.
 #[must_use]
@@ -104,6 +108,21 @@ impl Readings {
             self.first = Some(sample);
         } else {
             self.last = Some(sample);
+        }
+        self.forget();
+    }
+
+    /// Forgets who was in neither the first nor the newest sample, when these have become many.
+    fn forget(&mut self) {
+        let count = |sample: &Option<Sample>| sample.as_ref().map_or(0, |one| one.processes.len());
+        let known = count(&self.first) + count(&self.last);
+        if self.identities.len() > known * 2 + SPARE_IDENTITIES {
+            let samples = [&self.first, &self.last].into_iter().flatten();
+            let here: HashSet<ProcessKey> = samples
+                .flat_map(|sample| sample.processes.iter().map(key))
+                .collect();
+            self.identities.retain(|known, _| here.contains(known));
+            self.regions.retain(|known, _| here.contains(known));
         }
     }
 
@@ -246,5 +265,30 @@ mod tests {
             (readings.samples, readings.accounting().complete),
             (4, true)
         );
+    }
+
+    #[test]
+    fn processes_that_come_and_go_are_forgotten() {
+        let mut readings = Readings::default();
+        for pid in 1..10_000u32 {
+            readings.push(Item::Identity(Identity {
+                pid,
+                start_ticks: Some(1),
+                ..Identity::default()
+            }));
+            readings.push(Item::Sample(Sample {
+                ts_ns: u64::from(pid),
+                processes: vec![ProcessSample {
+                    pid,
+                    start_ticks: 1,
+                    ..ProcessSample::default()
+                }],
+                ..Sample::default()
+            }));
+        }
+        assert!(readings.identities.len() <= SPARE_IDENTITIES + 8);
+        for pid in [1, 9_999] {
+            assert!(readings.identity((pid, 1)).is_some(), "{pid}");
+        }
     }
 }

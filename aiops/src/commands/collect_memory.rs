@@ -1,14 +1,39 @@
 //! `aiops collect memory`: sample the system and its processes, and sum up what was seen.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::options::ByArg;
 use super::options::FilterArgs;
 use super::options::share;
+use crate::analysis::collect::Collector;
+use crate::analysis::collect::OPTION_BY;
+use crate::analysis::collect::OPTION_INTERVAL;
+use crate::analysis::collect::OPTION_SMAPS;
+use crate::analysis::collect::sample_row;
+use crate::analysis::collect::system_row;
+use crate::analysis::grouping::By;
 use crate::cli;
 use crate::cli::Context;
+use crate::diag;
 use crate::diag::Exit;
+use crate::model::Item;
+use crate::model::Sample;
+use crate::render;
+use crate::render::Format;
+use crate::render::units;
+use crate::session::Record;
+use crate::session::plane;
+use crate::session::plane::Observe;
+use crate::source::plane::Rollup;
+use crate::source::plane::Wants;
+
+/// Schema of the report.
+const SCHEMA: &str = "aiops.collect-memory/1";
+/// Nothing is sampled more often: the samples would only measure each other.
+const LEAST_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Options of `collect memory`.
 #[derive(Debug, clap::Args)]
@@ -54,6 +79,153 @@ pub struct Args {
 ///
 /// # Errors
 /// There is no /proc, or what was asked for cannot be read; each with its remedy.
-pub(super) fn run(_args: &Args, _context: &Context) -> anyhow::Result<Exit> {
-    anyhow::bail!("collect memory: not built yet")
+pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
+    let observe = observe(args, context);
+    let mut collector = Collector::new(None, args.top);
+    plane::observe(&observe, &mut |item| {
+        collector.push(item);
+        match item {
+            // Everything is ready: signals are caught, the recording is open.
+            Item::Session(_) => start(args),
+            Item::Sample(sample) => {
+                progress(&collector, sample, args);
+                stream(&collector, sample, context)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    })?;
+    diag::progress("");
+    let (data, findings) = collector.finish();
+    let (samples, span) = (data.window.samples, units::span(data.window.seconds));
+    diag::note(&match samples {
+        1 => "collected one sample".to_owned(),
+        _ => format!("collected {samples} samples in {span}"),
+    });
+    let report = plane::report(SCHEMA, collector.readings(), data, findings, None);
+    super::print(&report, context, args.exit_code)
+}
+
+/// The same report from a recording.
+///
+/// # Errors
+/// The file is no recording, or nothing in it can be read.
+pub(super) fn replay(
+    file: &Path,
+    by: Option<By>,
+    top: usize,
+    exit_code: bool,
+    context: &Context,
+) -> anyhow::Result<Exit> {
+    let mut collector = Collector::new(by, top);
+    let damage = plane::read(file, &mut |item| {
+        collector.push(item);
+        match item {
+            Item::Sample(sample) => stream(&collector, sample, context),
+            _ => Ok(()),
+        }
+    })?;
+    let (data, findings) = collector.finish();
+    let report = plane::report(SCHEMA, collector.readings(), data, findings, damage);
+    super::print(&report, context, exit_code)
+}
+
+fn observe(args: &Args, context: &Context) -> Observe {
+    let filter = args.filter.filter();
+    let by = By::from(args.by);
+    let snapshot = args.duration.is_zero() || args.budget >= 1.0;
+    let mut options = BTreeMap::from([
+        (
+            OPTION_INTERVAL.to_owned(),
+            units::span(args.interval.as_secs_f64()),
+        ),
+        (OPTION_BY.to_owned(), by.id().to_owned()),
+    ]);
+    if args.smaps {
+        options.insert(OPTION_SMAPS.to_owned(), "true".to_owned());
+    }
+    Observe {
+        command: "collect memory".to_owned(),
+        root: context.root.clone(),
+        wants: Wants {
+            pids: (!filter.pids.is_empty()).then(|| filter.pids.clone()),
+            rollup: match (args.smaps, snapshot) {
+                (false, _) => Rollup::None,
+                // A single sample reads every mapping anyway.
+                (true, true) => Rollup::All,
+                (true, false) => Rollup::Budget(args.budget),
+            },
+            cgroups: matches!(by, By::Cgroup | By::Container | By::Unit),
+            all: false,
+        },
+        filter,
+        detail: true,
+        regions: args.smaps,
+        interval: args.interval.max(LEAST_INTERVAL),
+        duration: args.duration,
+        record: args.output.clone().map(|path| Record {
+            path,
+            force: args.force,
+        }),
+        options,
+    }
+}
+
+/// Says that it begins: one line, also where stderr is no terminal.
+fn start(args: &Args) {
+    diag::note(&if args.duration.is_zero() {
+        "collecting one sample".to_owned()
+    } else {
+        format!(
+            "collecting for {}, a sample every {}; Ctrl-C ends it with the report",
+            units::span(args.duration.as_secs_f64()),
+            units::span(args.interval.as_secs_f64())
+        )
+    });
+}
+
+/// The line on the terminal: where we are, the host, the largest process.
+fn progress(collector: &Collector, sample: &Sample, args: &Args) {
+    if args.duration.is_zero() || !diag::shows_progress() {
+        return;
+    }
+    let first = collector.readings().first.as_ref();
+    let since = sample.ts_ns - first.map_or(sample.ts_ns, |one| one.ts_ns.min(sample.ts_ns));
+    let mut parts = vec![format!(
+        "{} / {}",
+        units::span((since as f64 / 1e9).round().max(1.0)),
+        units::span(args.duration.as_secs_f64())
+    )];
+    if let Some(metrics) = &sample.system {
+        let row = system_row(metrics);
+        let sizes = [
+            ("used", row.mem_used_kb),
+            ("available", metrics.mem_available_kb),
+            ("swap", row.swap_used_kb),
+        ];
+        let known = sizes.into_iter();
+        parts
+            .extend(known.filter_map(|(name, kb)| Some(format!("{name} {}", units::size_kb(kb?)))));
+        if let Some(psi) = metrics.psi_some_avg10 {
+            parts.push(format!("PSI {:.2}%", psi as f64 / 100.0));
+        }
+    }
+    let largest = sample.processes.iter().max_by_key(|one| one.metrics.rss_kb);
+    if let Some(process) = largest
+        && let Some(rss) = process.metrics.rss_kb
+    {
+        let (comm, pid) = (process.comm.lossy(), process.pid);
+        parts.push(format!("{comm} ({pid}) {}", units::size_kb(rss)));
+    }
+    diag::progress(&parts.join("  "));
+}
+
+/// The sample as a line of JSON, where lines were asked for.
+fn stream(collector: &Collector, sample: &Sample, context: &Context) -> std::io::Result<()> {
+    if context.format != Format::Jsonl {
+        return Ok(());
+    }
+    let row = sample_row(collector.readings(), sample);
+    let line = render::record_line("sample", &row, context.style.lang);
+    super::out(&line.map_err(std::io::Error::other)?)
 }

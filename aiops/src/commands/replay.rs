@@ -7,6 +7,10 @@ use crate::diag::Exit;
 use crate::render::Format;
 use crate::report::oom::Incident;
 use crate::session;
+use crate::session::plane;
+
+use super::collect_memory;
+use super::options::ByArg;
 
 /// Options of `replay`.
 #[derive(Debug, clap::Args)]
@@ -14,7 +18,9 @@ use crate::session;
 Examples:
   aiops replay oom.aiops
       the report of the live command, in your language
-  aiops replay oom.aiops -o json | jq '.data.incidents[].kills[]'")]
+  aiops replay oom.aiops -o json | jq '.data.incidents[].kills[]'
+  aiops replay mem_snap1.db --by comm
+      what `collect memory --output mem_snap1.db` saw, by name")]
 pub struct Args {
     /// The recording.
     #[arg(value_name = "FILE")]
@@ -22,6 +28,12 @@ pub struct Args {
     /// Which report to make; by default that of the command that recorded.
     #[arg(long = "as", value_enum)]
     report: Option<ReportArg>,
+    /// Put processes together, instead of as the recording command did (`collect memory`).
+    #[arg(long, value_enum)]
+    by: Option<ByArg>,
+    /// Rows of the text report; JSON is whole.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    top: usize,
     /// Exit with 10 for findings of severity warning, 20 for critical.
     #[arg(long)]
     exit_code: bool,
@@ -32,6 +44,19 @@ pub struct Args {
 pub(super) enum ReportArg {
     /// OOM kills, as `trace oom` reports them.
     Oom,
+    /// Least, mean, most and last, as `collect memory` reports them.
+    Collect,
+}
+
+impl ReportArg {
+    /// The report of the command that recorded.
+    fn of(command: &str) -> Option<Self> {
+        match command {
+            "trace oom" => Some(Self::Oom),
+            "collect memory" => Some(Self::Collect),
+            _ => None,
+        }
+    }
 }
 
 /// Runs the command.
@@ -39,14 +64,25 @@ pub(super) enum ReportArg {
 /// # Errors
 /// The file is no recording, or nothing in it can be read.
 pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
-    let mut show = |incident: &Incident| match context.format {
-        Format::Jsonl => super::out_incident(incident, context),
-        Format::Text | Format::Json => Ok(()),
+    let report = match args.report {
+        Some(report) => report,
+        // A recording whose beginning is damaged does not say who made it.
+        None => plane::command(&args.file)?
+            .and_then(|command| ReportArg::of(&command))
+            .unwrap_or(ReportArg::Oom),
     };
-    match args.report.unwrap_or(ReportArg::Oom) {
+    match report {
         ReportArg::Oom => {
+            let mut show = |incident: &Incident| match context.format {
+                Format::Jsonl => super::out_incident(incident, context),
+                Format::Text | Format::Json => Ok(()),
+            };
             let report = session::replay_oom(&args.file, &mut show)?;
             super::print(&report, context, args.exit_code)
+        }
+        ReportArg::Collect => {
+            let by = args.by.map(Into::into);
+            collect_memory::replay(&args.file, by, args.top, args.exit_code, context)
         }
     }
 }

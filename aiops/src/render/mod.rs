@@ -76,6 +76,11 @@ pub fn report<D: Serialize + TextReport>(
     }
 }
 
+/// A record of a live command as one line of JSON, `{"type":kind,…}`, with its newline.
+pub fn record_line<T: Serialize>(kind: &str, record: &T, lang: Lang) -> Result<String> {
+    json::line(kind, record, lang)
+}
+
 /// An incident as one line of JSON, `{"type":"incident",…}`, with its newline.
 pub fn incident_line(incident: &Incident, lang: Lang) -> Result<String> {
     json::line("incident", incident, lang)

@@ -1,5 +1,6 @@
 //! A session on the /proc plane: samples at an interval, to the analysis and beside it to a recording.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -53,6 +54,8 @@ pub struct Observe {
     pub duration: Duration,
     /// Where to record.
     pub record: Option<Record>,
+    /// Options that the report depends on: a replay reads them from the recording.
+    pub options: BTreeMap<String, String>,
 }
 
 /// Takes every item; an error (a closed pipe) ends the session in good order.
@@ -106,6 +109,7 @@ async fn run(options: &Observe, take: Take<'_>) -> anyhow::Result<()> {
         .record
         .as_ref()
         .map(|record| Writer::create(&record.path, record.force));
+    let mut nobody = |_: &Item| Ok(());
     let mut rounds = Rounds {
         options,
         plane,
@@ -113,12 +117,23 @@ async fn run(options: &Observe, take: Take<'_>) -> anyhow::Result<()> {
         failed: false,
         take,
     };
-    let session = rounds
+    let mut session = rounds
         .plane
         .session(&options.command, options.filter.clone());
-    rounds.keep(&Item::Session(session))?;
-    let reason = rounds.watch(&mut signals).await?;
-    rounds.close(reason)
+    session.options.clone_from(&options.options);
+    let watched = match rounds.keep(&Item::Session(session)) {
+        Ok(()) => rounds.watch(&mut signals).await,
+        Err(error) => Err(error),
+    };
+    match watched {
+        Ok(reason) => rounds.close(reason),
+        Err(error) => {
+            // Whoever reads the items has gone away; the recording is closed all the same.
+            rounds.take = &mut nobody;
+            let closed = rounds.close(EndReason::Failure);
+            closed.and(Err(error))
+        }
+    }
 }
 
 struct Rounds<'a> {
@@ -148,6 +163,8 @@ impl Rounds<'_> {
                 .map_or(next, |next| end.map_or(next, |end| next.min(end)));
             // A sample that took longer than the interval is not made up for.
             next = next.max(Instant::now());
+            // A timer that is over at once would never let a signal through.
+            tokio::task::yield_now().await;
             tokio::select! {
                 biased;
                 () = signals.next() => {
@@ -256,6 +273,31 @@ pub fn read(path: &Path, take: Take<'_>) -> anyhow::Result<Option<report::Damage
         take(&item)?;
     }
     super::damage_of(path, &reader, begun, ended)
+}
+
+/// The first and last figures of a recording, and what was damaged: for reports that need no more.
+///
+/// # Errors
+/// As [`read`].
+pub fn replay(path: &Path) -> anyhow::Result<(Readings, Option<report::Damage>)> {
+    let mut readings = Readings::default();
+    let damage = read(path, &mut |item| {
+        readings.push(item.clone());
+        Ok(())
+    })?;
+    Ok((readings, damage))
+}
+
+/// The command that made a recording; `None` when its beginning is damaged.
+///
+/// # Errors
+/// The file is no recording.
+pub fn command(path: &Path) -> anyhow::Result<Option<String>> {
+    let mut reader = Reader::open(path).map_err(record_error)?;
+    Ok(match reader.next() {
+        Some(Item::Session(session)) => Some(session.command),
+        _ => None,
+    })
 }
 
 /// A report on readings: host, accounting and findings as every report has them.

@@ -93,6 +93,7 @@ impl Sources {
             hooks: tracer.hooks(),
             btf: Some(tracer.btf()),
             notes,
+            options: std::collections::BTreeMap::new(),
         };
         let sources = Self {
             root,
