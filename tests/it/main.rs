@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, reason = "a skipped part is said aloud")]
 
 mod cli;
+mod inspect;
 mod oom_live;
 mod replay;
 mod support;

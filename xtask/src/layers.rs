@@ -58,6 +58,10 @@ const UNSAFE_HOMES: &[(&str, &str)] = &[
         "settings of the allocator, locked code",
     ),
     (
+        "tests/it/inspect.rs",
+        "a process with known memory, mapped by hand",
+    ),
+    (
         "aiops/src/record/tests.rs",
         "a small disk of its own, mounted for one thread",
     ),
