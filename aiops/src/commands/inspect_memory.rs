@@ -35,6 +35,9 @@ use super::options::kernel_name;
 /// Schema of the report.
 const SCHEMA: &str = "aiops.inspect-memory/1";
 
+/// Shortest time between two readings.
+const SHORTEST: Duration = Duration::from_millis(100);
+
 /// Options of `inspect memory`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -123,7 +126,8 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
             pids: (!all).then(|| args.pid.clone()),
             ..Wants::default()
         },
-        interval: args.watch.unwrap_or_default(),
+        // Each reading walks the page tables of the process.
+        interval: args.watch.unwrap_or_default().max(SHORTEST),
         // Until a signal: no clock holds so much time.
         duration: args.watch.map_or(Duration::ZERO, |_| Duration::MAX),
         ..Observe::default()

@@ -97,7 +97,7 @@ fn about(process: &ProcessInfo, out: &mut Out) {
         .map(|state| msg!("state {state}", "状态 {state}"));
     let threads = process
         .threads
-        .map(|count| msg!("{count} threads", "{count} 个线程"));
+        .map(|count| msg!("threads {count}", "线程 {count}"));
     let age = process.age_s.map(units::span);
     let age = age.map(|age| msg!("running for {age}", "已运行 {age}"));
     let score = process.oom_score.zip(process.oom_score_adj);

@@ -59,6 +59,16 @@ fn bar(part: u64, whole: u64, unicode: bool) -> String {
     bar
 }
 
+/// Longest path that is shown whole in a table: its end says more than its beginning.
+const PATH: usize = 32;
+
+fn brief(path: &str) -> String {
+    match path.rsplit_once('/') {
+        Some((_, file)) if path.chars().count() > PATH => format!("…/{file}"),
+        _ => path.to_owned(),
+    }
+}
+
 fn shown(top: usize) -> usize {
     if top == 0 { usize::MAX } else { top }
 }
@@ -154,7 +164,7 @@ pub(super) fn modules(data: &InspectData, out: &mut Out) {
                 Paint::Plain
             },
             vec![
-                format!("{}{mark}", row.path),
+                format!("{}{mark}", brief(&row.path)),
                 kind_name(&row.id(), lang),
                 size(metrics.pss_kb, lang),
                 size(metrics.rss_kb, lang),
@@ -173,7 +183,7 @@ pub(super) fn modules(data: &InspectData, out: &mut Out) {
 
 pub(super) fn mappings(data: &InspectData, out: &mut Out) {
     let lang = out.lang();
-    out.heading("🗺", lang.pick("Mappings", "映射"));
+    out.heading("📍", lang.pick("Mappings", "映射"));
     let rows = data.mappings.iter().take(shown(data.view.top));
     let several = data.processes.len() > 1;
     if data.view.detail {
@@ -245,7 +255,7 @@ pub(super) fn mappings(data: &InspectData, out: &mut Out) {
                     size(metrics.pss_kb, lang),
                     size(metrics.swap_kb, lang),
                     size(metrics.dirty_kb(), lang),
-                    format!("{path}{mark}"),
+                    format!("{}{mark}", brief(&path)),
                 ],
             ));
         }
@@ -303,7 +313,7 @@ pub(super) fn watch(reading: &Reading, top: usize, out: &mut Out) {
         sums(&reading.totals, lang),
         reading.mappings
     );
-    out.heading("⏱", lang.of(&text).trim());
+    out.heading("🕒", lang.of(&text).trim());
     if reading.ended {
         let text = lang.pick(
             "The process has ended: these are its last figures",
