@@ -106,7 +106,7 @@ fn map(length: usize, prot: i32, flags: i32, fd: i32) -> *mut u8 {
     if prot & libc::PROT_WRITE != 0 {
         for offset in (0..length).step_by(4096) {
             // SAFETY: inside of the mapping.
-            unsafe { at.add(offset).write(1) };
+            unsafe { at.wrapping_add(offset).write(1) };
         }
     }
     at
@@ -131,7 +131,7 @@ fn known_child() {
         let at = map(count * 4096, libc::PROT_READ, private | anon, -1);
         for page in (0..count).step_by(2) {
             // SAFETY: inside of the mapping.
-            let done = unsafe { libc::mprotect(at.add(page * 4096).cast(), 4096, rw) };
+            let done = unsafe { libc::mprotect(at.wrapping_add(page * 4096).cast(), 4096, rw) };
             assert_eq!(done, 0);
         }
     } else {
@@ -165,7 +165,7 @@ fn known_child() {
         let heap = unsafe { libc::sbrk(3 << 20) }.cast::<u8>();
         for offset in (0..3 * MIB).step_by(4096) {
             // SAFETY: inside of what sbrk gave.
-            unsafe { heap.add(offset).write(1) };
+            unsafe { heap.wrapping_add(offset).write(1) };
         }
         for _ in 0..4 {
             std::thread::spawn(|| std::thread::sleep(Duration::from_secs(600)));
@@ -309,11 +309,11 @@ fn pmap(data: &Value, pid: u32) {
         .expect("sizes");
     let mut compared = 0;
     for (name, sum) in heading[from..].iter().zip(&sums) {
-        if let Some((key, _)) = PAIRS.iter().find(|(_, known)| known == name) {
-            if *key != "page_kb" {
-                assert_eq!(data["totals"][key].as_u64(), Some(*sum), "pmap {name}");
-                compared += 1;
-            }
+        if let Some((key, _)) = PAIRS.iter().find(|(_, known)| known == name)
+            && *key != "page_kb"
+        {
+            assert_eq!(data["totals"][key].as_u64(), Some(*sum), "pmap {name}");
+            compared += 1;
         }
     }
     assert!(compared >= 4, "{heading:?}");

@@ -166,10 +166,10 @@ pub fn inspect(
         let mut rows = data.processes.iter();
         rows.all(|row| row.totals_equal_rollup == Some(true))
     });
-    data.by_kind = sums.kinds.into_values().map(|sum| sum.kind()).collect();
+    data.by_kind = sums.kinds.into_values().map(Sum::kind).collect();
     data.by_kind
         .sort_by_key(|row| std::cmp::Reverse(weight(&row.figures.metrics)));
-    data.modules = sums.modules.into_values().map(|sum| sum.module()).collect();
+    data.modules = sums.modules.into_values().map(Sum::module).collect();
     if sort != Sort::Address {
         data.modules
             .sort_by_key(|row| std::cmp::Reverse(sort.figure(&row.figures.metrics)));

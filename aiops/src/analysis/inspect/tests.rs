@@ -61,6 +61,9 @@ fn many(count: u64, kind: RegionKind, rss_kb: u64) -> Vec<MappingSample> {
     (0..count).map(|at| mapping(at, kind, rss_kb)).collect()
 }
 
+/// Mappings, and the findings that they give.
+type Case = (Vec<MappingSample>, Vec<(&'static str, Severity)>);
+
 #[test]
 fn every_rule_has_a_case_and_its_opposite() {
     use RegionKind::*;
@@ -70,7 +73,7 @@ fn every_rule_has_a_case_and_its_opposite() {
         change(&mut one);
         vec![one]
     };
-    let table: Vec<(Vec<MappingSample>, Vec<(&str, Severity)>)> = vec![
+    let table: Vec<Case> = vec![
         (many(80, Arena, 4096), vec![("inspect-arenas", Warning)]),
         (many(1024, Arena, 1), vec![("inspect-arenas", Info)]),
         (many(63, Arena, 10_000), vec![]),
@@ -112,13 +115,13 @@ fn every_rule_has_a_case_and_its_opposite() {
         ),
         (
             with(Library, 9, |one| {
-                one.path = RawText::from("/l.so (deleted)")
+                one.path = RawText::from("/l.so (deleted)");
             }),
             vec![("inspect-deleted-file", Info)],
         ),
         (
             with(File, 20 << 10, |one| {
-                one.path = RawText::from("/f (deleted)")
+                one.path = RawText::from("/f (deleted)");
             }),
             vec![("inspect-deleted-file", Warning)],
         ),

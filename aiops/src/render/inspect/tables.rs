@@ -246,7 +246,11 @@ pub(super) fn mappings(data: &InspectData, out: &mut Out) {
             table.rows.push((
                 Paint::Plain,
                 vec![
-                    several.then(|| row.pid.to_string()).unwrap_or_default(),
+                    if several {
+                        row.pid.to_string()
+                    } else {
+                        String::new()
+                    },
                     row.range().0,
                     row.sample.perms.clone(),
                     kind_name(&row.id(), lang),
