@@ -6,6 +6,7 @@
 
 mod cli;
 mod collect;
+mod inspect;
 mod oom_live;
 mod replay;
 mod support;

@@ -62,6 +62,10 @@ const UNSAFE_HOMES: &[(&str, &str)] = &[
         "mappings of every kind, made to be looked at",
     ),
     (
+        "tests/it/inspect.rs",
+        "a process with known memory, mapped by hand",
+    ),
+    (
         "aiops/src/record/tests.rs",
         "a small disk of its own, mounted for one thread",
     ),

@@ -1,10 +1,42 @@
 //! `aiops inspect memory`: one process by region kind and mapping.
 
+use std::collections::HashMap;
+use std::io;
+use std::io::IsTerminal as _;
+use std::io::Write as _;
 use std::time::Duration;
 
+use crate::analysis::inspect::Changes;
+use crate::analysis::inspect::Sort;
+use crate::analysis::inspect::Taken;
+use crate::analysis::inspect::accounting;
+use crate::analysis::inspect::inspect;
+use crate::analysis::inspect::select;
+use crate::analysis::readings::Readings;
 use crate::cli;
 use crate::cli::Context;
+use crate::diag;
 use crate::diag::Exit;
+use crate::model::Item;
+use crate::render;
+use crate::render::Format;
+use crate::report::inspect::FailReason;
+use crate::report::inspect::FailedProcess;
+use crate::report::inspect::Reading;
+use crate::report::inspect::View;
+use crate::session;
+use crate::session::plane::Observe;
+use crate::source::plane::Plane;
+use crate::source::plane::Wants;
+use crate::time;
+
+use super::options::kernel_name;
+
+/// Schema of the report.
+const SCHEMA: &str = "aiops.inspect-memory/1";
+
+/// Shortest time between two readings.
+const SHORTEST: Duration = Duration::from_millis(100);
 
 /// Options of `inspect memory`.
 #[derive(Debug, clap::Args)]
@@ -66,10 +98,257 @@ pub(super) enum SortArg {
     Dirty,
 }
 
+impl From<SortArg> for Sort {
+    fn from(sort: SortArg) -> Self {
+        match sort {
+            SortArg::Address => Self::Address,
+            SortArg::Size => Self::Size,
+            SortArg::Rss => Self::Rss,
+            SortArg::Pss => Self::Pss,
+            SortArg::Swap => Self::Swap,
+            SortArg::Dirty => Self::Dirty,
+        }
+    }
+}
+
 /// Runs the command.
 ///
 /// # Errors
 /// There is no /proc, or what was asked for cannot be read; each with its remedy.
-pub(super) fn run(_args: &Args, _context: &Context) -> anyhow::Result<Exit> {
-    anyhow::bail!("inspect memory: not built yet")
+pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
+    let comms: Vec<String> = args.comm.iter().map(|name| kernel_name(name)).collect();
+    // Names and children need every process.
+    let all = args.children || !comms.is_empty();
+    let options = Observe {
+        command: "inspect memory".to_owned(),
+        root: context.root.clone(),
+        wants: Wants {
+            pids: (!all).then(|| args.pid.clone()),
+            ..Wants::default()
+        },
+        // Each reading walks the page tables of the process.
+        interval: args.watch.unwrap_or_default().max(SHORTEST),
+        // Until a signal: no clock holds so much time.
+        duration: args.watch.map_or(Duration::ZERO, |_| Duration::MAX),
+        ..Observe::default()
+    };
+    let mut rounds = Rounds {
+        args,
+        context,
+        comms,
+        plane: session::plane::open(&context.root)?,
+        readings: Readings::default(),
+        changes: Changes::default(),
+        reading: None,
+        taken: Taken::default(),
+        starts: HashMap::new(),
+        error: None,
+        ended: false,
+    };
+    let observed = session::plane::observe(&options, &mut |item| rounds.take(item));
+    if let Some(error) = rounds.error.take() {
+        return Err(error);
+    }
+    if !rounds.ended {
+        observed?;
+    }
+    rounds.finish()
+}
+
+/// Readings, one after the other.
+struct Rounds<'a> {
+    args: &'a Args,
+    context: &'a Context,
+    comms: Vec<String>,
+    plane: Plane,
+    readings: Readings,
+    changes: Changes,
+    reading: Option<Reading>,
+    taken: Taken,
+    /// Start of each process that was asked for by its id: another one may get it.
+    starts: HashMap<u32, u64>,
+    error: Option<anyhow::Error>,
+    /// Every process has ended under `--watch`.
+    ended: bool,
+}
+
+impl Rounds<'_> {
+    fn take(&mut self, item: &Item) -> io::Result<()> {
+        let Item::Sample(sample) = item else {
+            self.readings.push(item.clone());
+            return Ok(());
+        };
+        let pids = select(
+            &sample.processes,
+            &self.args.pid,
+            &self.comms,
+            self.args.children,
+        );
+        let mut chosen = sample.clone();
+        chosen.processes.retain(|one| pids.contains(&one.pid));
+        self.readings.push(Item::Sample(chosen));
+        let taken = self.read(&pids);
+        if taken.processes.is_empty() {
+            // After the first reading this is the end of what was watched.
+            self.ended = !self.taken.processes.is_empty();
+            if !self.ended {
+                self.error = Some(nothing(&taken.failed, &self.comms));
+            }
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if self.args.watch.is_none() || self.taken.processes.is_empty() {
+            warn(&taken);
+        }
+        self.taken = taken;
+        if self.args.watch.is_some() {
+            let moment = self.readings.moment();
+            let time = moment.and_then(|(ns, offset)| time::rfc3339(ns, offset));
+            let reading = self.changes.push(&self.taken.processes, time);
+            self.show(&reading)?;
+            self.reading = Some(reading);
+        }
+        Ok(())
+    }
+
+    /// The mappings of these processes.
+    fn read(&mut self, pids: &[u32]) -> Taken {
+        let mut taken = Taken::default();
+        for pid in pids {
+            let asked = self.args.pid.contains(pid);
+            let read = self.plane.mappings(*pid).and_then(|one| {
+                let start = one.process.start_ticks;
+                let same = !asked || *self.starts.entry(*pid).or_insert(start) == start;
+                // Without any mapping it has ended, but for being waited for.
+                if same && !one.mappings.is_empty() {
+                    Ok(one)
+                } else {
+                    Err(io::ErrorKind::NotFound.into())
+                }
+            });
+            match read {
+                Ok(one) => taken.processes.push(one),
+                Err(error) => {
+                    let reason = self.reason(*pid, &error);
+                    // Names and children that ended meanwhile were not asked for.
+                    if asked || reason == FailReason::Denied || reason == FailReason::Failed {
+                        taken.failed.push(FailedProcess { pid: *pid, reason });
+                    }
+                }
+            }
+        }
+        taken
+    }
+
+    fn reason(&mut self, pid: u32, error: &io::Error) -> FailReason {
+        match error.kind() {
+            io::ErrorKind::NotFound => FailReason::Gone,
+            io::ErrorKind::PermissionDenied => FailReason::Denied,
+            io::ErrorKind::Unsupported => {
+                let wants = Wants {
+                    pids: Some(vec![pid]),
+                    ..Wants::default()
+                };
+                if self.plane.sample(&wants).skipped.kernel_threads > 0 {
+                    FailReason::KernelThread
+                } else {
+                    FailReason::Zombie
+                }
+            }
+            _ if error.raw_os_error() == Some(libc::ESRCH) => FailReason::Gone,
+            _ => FailReason::Failed,
+        }
+    }
+
+    /// Shows a reading: over the last one on a terminal, else behind it.
+    fn show(&self, reading: &Reading) -> io::Result<()> {
+        match self.context.format {
+            Format::Json => Ok(()),
+            Format::Jsonl => {
+                let line = render::inspect_reading_line(reading, self.context.style.lang);
+                super::out(&line.map_err(io::Error::other)?)
+            }
+            Format::Text => {
+                let text = render::inspect_reading(reading, self.args.top, &self.context.style);
+                let clear = if io::stdout().is_terminal() {
+                    "\x1b[H\x1b[2J"
+                } else {
+                    ""
+                };
+                super::out(&format!("{clear}{text}"))
+            }
+        }
+    }
+
+    /// The report on the last reading.
+    fn finish(mut self) -> anyhow::Result<Exit> {
+        if self.ended {
+            diag::note("the process has ended: the report shows its last figures");
+        }
+        let settings = self.plane.detail().settings;
+        let most = settings.iter().find(|one| one.name == "vm.max_map_count");
+        let most = most.and_then(|one| one.value.trim().parse().ok());
+        let count = self.readings.samples.saturating_sub(self.ended.into());
+        let sort = self.args.sort.into();
+        let (mut data, findings) = inspect(&self.readings, self.taken, sort, most);
+        if let Some(reading) = &mut self.reading {
+            reading.ended = self.ended;
+        }
+        data.watch = self.reading;
+        data.view = View {
+            maps: self.args.maps,
+            detail: self.args.detail,
+            top: self.args.top,
+        };
+        let accounting = accounting(&data, count);
+        let mut report = session::plane::report(SCHEMA, &self.readings, data, findings, None);
+        report.accounting = accounting;
+        if self.context.format == Format::Text {
+            return super::print(&report, self.context, self.args.exit_code);
+        }
+        let exit = super::ending(&report, self.context, self.args.exit_code);
+        let mut stdout = io::BufWriter::new(io::stdout().lock());
+        let (format, style) = (self.context.format, &self.context.style);
+        render::inspect_json(report, format, style, &mut |piece| {
+            stdout.write_all(piece.as_bytes())
+        })?;
+        stdout.flush()?;
+        Ok(exit)
+    }
+}
+
+/// Says which processes are missing from the report, or known only by half.
+fn warn(taken: &Taken) {
+    for failed in &taken.failed {
+        let why = render::inspect_reason(failed.reason).en;
+        diag::warn(&format!("process {}: {why}", failed.pid));
+    }
+    for process in taken.processes.iter().filter(|one| one.maps_only) {
+        diag::warn(&format!(
+            "process {}: smaps may not be read, figures are unknown: run as root or with CAP_SYS_PTRACE",
+            process.process.pid
+        ));
+    }
+}
+
+/// Why there is nothing to report.
+fn nothing(failed: &[FailedProcess], comms: &[String]) -> anyhow::Error {
+    let Some(first) = failed.first() else {
+        let error = anyhow::anyhow!("no process is called {}", comms.join(" or "));
+        return diag::hint(
+            error,
+            "names are those of `ps -eo pid,comm`: exact, at most 15 bytes",
+        );
+    };
+    let why = render::inspect_reason(first.reason).en;
+    let error = anyhow::anyhow!("process {}: {why}", first.pid);
+    let remedy = match first.reason {
+        FailReason::Gone => "`aiops inspect processes` lists those that run",
+        FailReason::Denied => "run as root or with CAP_SYS_PTRACE, or as the user of the process",
+        FailReason::KernelThread => {
+            "kernel memory is in the report of `aiops analyze cache`; name a process of user space"
+        }
+        FailReason::Zombie => "its parent has to wait for it; look at the parent instead",
+        FailReason::Failed => "check that --root names a whole tree, or report this as a bug",
+    };
+    diag::hint(error, remedy)
 }

@@ -138,13 +138,18 @@ fn print<D: Serialize + render::TextReport>(
 ) -> anyhow::Result<Exit> {
     let text = render::report(report, context.format, &context.style)?;
     out(&text)?;
+    Ok(ending(report, context, exit_code))
+}
+
+/// How the program ends after this report.
+fn ending<D>(report: &Report<D>, context: &Context, exit_code: bool) -> Exit {
     let worst = report.findings.iter().map(|finding| finding.severity).max();
-    Ok(match worst {
+    match worst {
         _ if context.strict && !report.accounting.complete => Exit::Incomplete,
         Some(Severity::Critical) if exit_code => Exit::Critical,
         Some(Severity::Warning) if exit_code => Exit::Warning,
         _ => Exit::Done,
-    })
+    }
 }
 
 /// Writes an incident to stdout as one line of JSON.

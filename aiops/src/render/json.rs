@@ -98,7 +98,7 @@ fn string(text: &str, out: &mut String) {
 }
 
 /// On one line; `gap` stands after `:` and `,`.
-fn compact(value: &Value, gap: &str, out: &mut String) {
+pub(super) fn compact(value: &Value, gap: &str, out: &mut String) {
     match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => out.push_str(&value.to_string()),
         Value::String(text) => string(text, out),

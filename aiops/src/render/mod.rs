@@ -23,6 +23,10 @@ pub mod text;
 pub mod units;
 pub mod width;
 
+pub use inspect::reading as inspect_reading;
+pub use inspect::reading_line as inspect_reading_line;
+pub use inspect::reason as inspect_reason;
+pub use inspect::write_json as inspect_json;
 pub use lang::Lang;
 pub use oom::live as incident_live;
 pub use style::Color;
