@@ -6,5 +6,7 @@
 
 mod cli;
 mod oom_live;
+mod pages;
 mod replay;
 mod support;
+mod trees;
