@@ -8,5 +8,7 @@ mod cli;
 mod collect;
 mod inspect;
 mod oom_live;
+mod pages;
 mod replay;
 mod support;
+mod trees;

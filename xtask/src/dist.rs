@@ -1,6 +1,7 @@
 //! `cargo xtask dist`: the one static file that people install and that starts on any distribution.
 
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -28,6 +29,27 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     std::fs::copy(&built, &place).with_context(|| place.display().to_string())?;
     println!("{}: static, {} bytes", shown(&place), bytes.len());
+    pages(&place, &folder)
+}
+
+/// Manual pages and completions, made by the program itself, where a package takes them from.
+fn pages(program: &Path, folder: &Path) -> Result<()> {
+    let man = folder.join("man/man1");
+    let completions = folder.join("completions");
+    for made in [&man, &completions] {
+        std::fs::create_dir_all(made).with_context(|| made.display().to_string())?;
+    }
+    util::run(Command::new(program).args(["man", "--out"]).arg(&man))?;
+    for (shell, name) in [("bash", "aiops"), ("zsh", "_aiops"), ("fish", "aiops.fish")] {
+        let script = util::output(Command::new(program).args(["completions", shell]))?;
+        let file = completions.join(name);
+        std::fs::write(&file, script).with_context(|| file.display().to_string())?;
+    }
+    println!(
+        "{}, {}: manual pages and completions",
+        shown(&man),
+        shown(&completions)
+    );
     Ok(())
 }
 

@@ -7,6 +7,7 @@
 
 mod bench;
 mod bpf;
+mod capture;
 mod demo;
 mod dist;
 mod kernels;
@@ -36,6 +37,7 @@ const CHORES: &[Chore] = &[
     ("vm", "test on other kernels [6.1] [6.12] [SCENARIO]", |args| finish(vm::run(args)?)),
     ("kernels", "fetch Debian's kernels for vm [5.10] [6.1] [6.12]", |args| finish(kernels::run(args)?)),
     ("bench", "measure [oom] [proc] [--quick]", |args| finish(bench::run(args)?)),
+    ("capture", "a tree for --root: DIR [--pid P,P] [--vm 6.1] [--as-3.10 TREE]", capture::run),
     ("dist", "the static program to install: target/dist/aiops", dist::run),
 ];
 

@@ -40,6 +40,7 @@ enum Outcome {
 struct Plan {
     kernels: Vec<String>,
     scenarios: Vec<String>,
+    everything: bool,
 }
 
 impl Plan {
@@ -48,11 +49,13 @@ impl Plan {
             .iter()
             .cloned()
             .partition(|word| kernels::is_series(word));
-        let known = |name: &String| check::SCENARIOS.contains(&name.as_str()) || name == "boot";
+        let known = |name: &String| {
+            check::SCENARIOS.contains(&name.as_str()) || check::is_plane(name) || name == "boot"
+        };
         if let Some(unknown) = scenarios.iter().find(|name| !known(name)) {
             bail!(
                 "unknown scenario {unknown}: there are {}",
-                check::SCENARIOS.join(", ")
+                all_names().join(", ")
             );
         }
         let or_default = |given: Vec<String>, all: &[&str]| {
@@ -63,10 +66,52 @@ impl Plan {
             }
         };
         Ok(Self {
+            everything: scenarios.is_empty(),
             kernels: or_default(kernels, kernels::DEFAULT),
             scenarios: or_default(scenarios, check::SCENARIOS),
         })
     }
+
+    /// What runs on one kernel: each scenario of the /proc plane has a kernel of its own unless it is named.
+    fn on(&self, series: &str) -> Vec<String> {
+        let mut scenarios = self.scenarios.clone();
+        if self.everything {
+            let own = check::PLANE.iter().filter(|(_, on)| *on == series);
+            scenarios.extend(own.map(|(name, _)| (*name).to_owned()));
+        }
+        scenarios
+    }
+}
+
+fn all_names() -> Vec<&'static str> {
+    let plane = check::PLANE.iter().map(|(name, _)| *name);
+    check::SCENARIOS.iter().copied().chain(plane).collect()
+}
+
+/// The tree that a machine captured of itself (scenario `capture`): `file NAME LENGTH`, content, and so on.
+pub(crate) fn captured(series: &str) -> anyhow::Result<Vec<u8>> {
+    let image = image::build()?;
+    let done = (|| {
+        let Some(kernel) = kernels::obtain(series)? else {
+            bail!("there is no kernel {series}");
+        };
+        for attempt in 0..BOOTS {
+            let log = log_path(&kernel, "capture", attempt, false)?;
+            match boot::boot(&kernel, &image, "capture", &log)? {
+                Ending::NoVerdict(why) => eprintln!("capture {series}: NO VERDICT: {why}"),
+                Ending::Frames(mut frames) => {
+                    if let Some(tree) = frames.remove("tree") {
+                        return Ok(tree);
+                    }
+                    let why = frames.remove("error").unwrap_or_default();
+                    bail!("inside the machine: {}", String::from_utf8_lossy(&why));
+                }
+            }
+        }
+        bail!("no tree after {BOOTS} boots");
+    })();
+    let _ = std::fs::remove_file(&image);
+    done
 }
 
 /// The chore.
@@ -79,9 +124,10 @@ pub(crate) fn run(args: &[String]) -> anyhow::Result<Tally> {
     let image = image::build()?;
     let mut tally = Tally::default();
     for series in &plan.kernels {
-        let count = u32::try_from(plan.scenarios.len())?;
+        let scenarios = plan.on(series);
+        let count = u32::try_from(scenarios.len())?;
         match kernels::obtain(series) {
-            Ok(Some(kernel)) => all_scenarios(&kernel, &image, &plan.scenarios, &mut tally),
+            Ok(Some(kernel)) => all_scenarios(&kernel, &image, &scenarios, &mut tally),
             Ok(None) => tally.skipped += count,
             Err(error) => {
                 eprintln!("vm {series}: {error:#}");
@@ -187,6 +233,19 @@ mod tests {
         let plan = plan(&[]).expect("no words");
         assert_eq!(plan.kernels, kernels::DEFAULT);
         assert_eq!(plan.scenarios, check::SCENARIOS);
+    }
+
+    #[test]
+    fn the_plane_runs_on_one_kernel_each() {
+        let both = plan(&[]).expect("no words");
+        let mut plane: Vec<String> = kernels::DEFAULT
+            .iter()
+            .flat_map(|name| both.on(name))
+            .collect();
+        plane.retain(|name| check::is_plane(name));
+        assert_eq!(plane.len(), check::PLANE.len());
+        let named = plan(&["numa", "6.1"]).expect("known words");
+        assert_eq!(named.on("6.1"), ["numa"]);
     }
 
     #[test]

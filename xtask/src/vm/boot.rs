@@ -98,7 +98,22 @@ fn start(
         "console=ttyS0 loglevel=5 panic=-1 oops=panic log_buf_len=4M \
          scenario={scenario}"
     );
+    // Two nodes of one CPU and half of the memory each.
+    let nodes: &[&str] = match scenario {
+        "numa" => &[
+            "-object",
+            "memory-backend-ram,id=m0,size=256M",
+            "-object",
+            "memory-backend-ram,id=m1,size=256M",
+            "-numa",
+            "node,nodeid=0,cpus=0,memdev=m0",
+            "-numa",
+            "node,nodeid=1,cpus=1,memdev=m1",
+        ],
+        _ => &[],
+    };
     Command::new(QEMU)
+        .args(nodes)
         .args([
             "-cpu",
             "max,-cx16",

@@ -8,6 +8,14 @@ use super::kmsg::{self, KilledLine};
 
 /// All scenarios (tests/vm/README.md).
 pub(super) const SCENARIOS: &[&str] = &["global", "group", "other", "v1", "nobtf"];
+/// Scenarios of the /proc plane, and the one kernel on which each runs when none is named.
+pub(super) const PLANE: &[(&str, &str)] =
+    &[("numa", "6.12"), ("pressure", "6.1"), ("plane", "6.12")];
+
+/// Whether a scenario is of the /proc plane.
+pub(super) fn is_plane(scenario: &str) -> bool {
+    PLANE.iter().any(|(name, _)| *name == scenario)
+}
 
 /// Figures of a victim that was still running come from per-CPU counters, which the kernel reads a
 /// moment later than aiops: up to 64 pages of 4 KiB on each of the machine's two CPUs.
@@ -50,6 +58,9 @@ pub(super) fn check(scenario: &str, frames: &Frames) -> anyhow::Result<String> {
     if scenario == "boot" {
         ensure!(frames.contains_key("facts"), "no facts");
         return Ok(String::new());
+    }
+    if is_plane(scenario) {
+        return plane::check(scenario, frames);
     }
     judge(scenario, frames).map_err(|error| {
         let talk = text(frames, "live-stderr");
@@ -326,5 +337,6 @@ fn json(frames: &Frames, name: &str) -> anyhow::Result<Value> {
     })
 }
 
+mod plane;
 #[cfg(test)]
 mod tests;

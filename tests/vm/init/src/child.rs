@@ -76,9 +76,15 @@ impl Eater {
     }
 }
 
-/// The child's side: `NAME CGROUP.PROCS OOM_SCORE_ADJ MIB`.
+/// The child's side: `NAME CGROUP.PROCS OOM_SCORE_ADJ MIB`, or another role by its first word.
 pub(crate) fn run() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.first().map(String::as_str) {
+        Some("leave") => return Ok(()),
+        Some("subject") => return crate::subject::run(args.get(1).map(String::as_str)),
+        Some("thrash") => return crate::plane::thrash(&args[1..]),
+        _ => {}
+    }
     let [procs, adj, mib] = args.as_slice() else {
         bail!("expected: CGROUP.PROCS OOM_SCORE_ADJ MIB");
     };

@@ -9,10 +9,13 @@
     reason = "process 1 has no other way to speak than the console"
 )]
 
+mod capture;
 mod child;
 mod frames;
+mod plane;
 mod scenario;
 mod setup;
+mod subject;
 mod tracer;
 
 use std::process::ExitCode;

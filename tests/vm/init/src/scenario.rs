@@ -27,6 +27,7 @@ pub(crate) fn run(frames: &mut Frames) -> anyhow::Result<()> {
         "v1" => v1,
         "nobtf" => one_in_cgroup2,
         "boot" => return frames.send("facts", b"booted\n"),
+        "numa" | "plane" | "pressure" | "capture" => return crate::plane::run(&name, frames),
         unknown => bail!("unknown scenario {unknown}"),
     };
     if name != "v1" {
@@ -110,7 +111,7 @@ fn one_in_cgroup2() -> anyhow::Result<Victims> {
 }
 
 /// Makes a group with a limit; its cgroup.procs.
-fn cgroup2(name: &str, limit_mib: u64) -> anyhow::Result<String> {
+pub(crate) fn cgroup2(name: &str, limit_mib: u64) -> anyhow::Result<String> {
     let group = format!("{CGROUPS}/{name}");
     fs::create_dir(&group).with_context(|| format!("cannot create {group}"))?;
     write(&format!("{group}/memory.max"), &bytes(limit_mib))?;
@@ -126,10 +127,10 @@ fn order<'a>(name: &'a str, procs: Option<&'a str>, adj: i32, mib: u64) -> Order
     }
 }
 
-fn bytes(mib: u64) -> String {
+pub(crate) fn bytes(mib: u64) -> String {
     (mib << 20).to_string()
 }
 
-fn write(path: &str, value: &str) -> anyhow::Result<()> {
+pub(crate) fn write(path: &str, value: &str) -> anyhow::Result<()> {
     fs::write(path, value).with_context(|| format!("cannot write {path}"))
 }

@@ -1,0 +1,198 @@
+//! The scenarios without a kill: commands that only read /proc and /sys.
+
+use std::fs;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+
+use crate::capture;
+use crate::frames::Frames;
+use crate::scenario::{bytes, cgroup2, write};
+use crate::setup::{self, CGROUPS};
+use crate::subject::Subject;
+
+const AIOPS: &str = "/bin/aiops";
+/// Where the subject's memory is counted.
+const GROUP: &str = "/captured";
+
+/// Runs one of them.
+pub(crate) fn run(name: &str, frames: &mut Frames) -> anyhow::Result<()> {
+    fs::create_dir_all("/dev/shm").context("/dev/shm")?;
+    setup::cgroup2()?;
+    match name {
+        "numa" => commands(frames, &[("processes", &["inspect", "processes"])])?,
+        "pressure" => pressure(frames)?,
+        "plane" => plane(frames)?,
+        _ => {
+            let (subject, _plain) = subjects()?;
+            let pids = chosen(&subject, _plain.child.id());
+            frames.send("tree", &capture::pack(&capture::take(&pids, &[GROUP])))?;
+        }
+    }
+    frames.send("facts", b"ran\n")
+}
+
+/// The process with one of everything, in a group with limits, and a plain one outside.
+fn subjects() -> anyhow::Result<(Subject, Subject)> {
+    let procs = cgroup2(GROUP.trim_start_matches('/'), 64)?;
+    write(&format!("{CGROUPS}{GROUP}/memory.high"), &bytes(48))?;
+    for name in ["subject", "plain"] {
+        std::os::unix::fs::symlink("/init", format!("/{name}"))?;
+    }
+    let subject = Subject::start("/subject", Some(&procs))?;
+    Ok((subject, Subject::start("/plain", None)?))
+}
+
+/// Both, the zombie of the first, process 1, and two kernel threads.
+fn chosen(subject: &Subject, plain: u32) -> Vec<u32> {
+    let mut pids = vec![1, 2, subject.child.id(), subject.zombie, plain];
+    pids.extend(kernel_thread("kswapd0"));
+    pids
+}
+
+fn kernel_thread(name: &str) -> Option<u32> {
+    let pids = fs::read_dir("/proc").ok()?;
+    let mut pids = pids.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.find(|pid: &u32| {
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name)
+    })
+}
+
+/// Runs commands; each one's JSON and exit code are frames of its name.
+fn commands(frames: &mut Frames, list: &[(&str, &[&str])]) -> anyhow::Result<()> {
+    for (name, words) in list {
+        let done = Command::new(AIOPS)
+            .args(*words)
+            .args(["-o", "json"])
+            .stdin(Stdio::null())
+            .output()
+            .context("cannot start aiops")?;
+        frames.send(name, &done.stdout)?;
+        let said = format!("{}\n{}", done.status, String::from_utf8_lossy(&done.stderr));
+        frames.send(&format!("{name}-stderr"), said.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Every command once; beside it the files that it read, of a process that no longer moves.
+fn plane(frames: &mut Frames) -> anyhow::Result<()> {
+    let (subject, _plain) = subjects()?;
+    let pid = subject.child.id();
+    stop(pid)?;
+    let word = pid.to_string();
+    let snapshots = ["/tmp/a.db", "/tmp/b.db"];
+    commands(
+        frames,
+        &[
+            (
+                "collect",
+                &[
+                    "collect",
+                    "memory",
+                    "--duration",
+                    "0",
+                    "--output",
+                    snapshots[0],
+                ],
+            ),
+            ("processes", &["inspect", "processes"]),
+            ("memory", &["inspect", "memory", "--pid", &word, "--maps"]),
+            ("inspect-cache", &["inspect", "cache", "--interval", "0"]),
+            ("swap", &["analyze", "swap", "--processes"]),
+            ("cache", &["analyze", "cache"]),
+            ("health", &["health", "memory"]),
+            (
+                "collect-2",
+                &[
+                    "collect",
+                    "memory",
+                    "--duration",
+                    "0",
+                    "--output",
+                    snapshots[1],
+                ],
+            ),
+            (
+                "diff",
+                &[
+                    "diff",
+                    "memory",
+                    "--snapshot1",
+                    snapshots[0],
+                    "--snapshot2",
+                    snapshots[1],
+                ],
+            ),
+        ],
+    )?;
+    frames.send("subject", word.as_bytes())?;
+    for (name, path) in [
+        ("meminfo", "/proc/meminfo".to_owned()),
+        ("status", format!("/proc/{pid}/status")),
+        ("rollup", format!("/proc/{pid}/smaps_rollup")),
+    ] {
+        frames.send(name, &fs::read(&path).with_context(|| path)?)?;
+    }
+    Ok(())
+}
+
+/// Stops it, and waits until it stands.
+fn stop(pid: u32) -> anyhow::Result<()> {
+    let id = rustix::process::Pid::from_raw(i32::try_from(pid)?).context("a pid")?;
+    rustix::process::kill_process(id, rustix::process::Signal::STOP)?;
+    for _ in 0..500 {
+        if fs::read_to_string(format!("/proc/{pid}/stat"))?.contains(") T ") {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    bail!("{pid} does not stop")
+}
+
+/// Calm, three steps of more readers that need the same too few pages, and calm again.
+fn pressure(frames: &mut Frames) -> anyhow::Result<()> {
+    let group = cgroup2("thrash", 192)?;
+    let health: &[&str] = &["health", "memory", "--interval", "2s"];
+    commands(frames, &[("step0", health)])?;
+    std::os::unix::fs::symlink("/init", "/thrash")?;
+    let mut running: Vec<Child> = Vec::new();
+    for (name, high_mib, more) in [("step1", 10, 1), ("step2", 6, 1), ("step3", 3, 2)] {
+        write(&format!("{CGROUPS}/thrash/memory.high"), &bytes(high_mib))?;
+        for _ in 0..more {
+            let child = Command::new("/thrash")
+                .args(["thrash", &group, "12"])
+                .spawn()?;
+            running.push(child);
+        }
+        std::thread::sleep(Duration::from_secs(8));
+        commands(frames, &[(name, health)])?;
+        let psi = fs::read(format!("{CGROUPS}/thrash/memory.pressure")).unwrap_or_default();
+        frames.send(&format!("{name}-psi"), &psi)?;
+    }
+    for mut child in running {
+        child.kill()?;
+        child.wait()?;
+    }
+    // The averages of ten seconds forget in thirty.
+    std::thread::sleep(Duration::from_secs(30));
+    commands(frames, &[("step4", health)])
+}
+
+/// `thrash CGROUP.PROCS MIB`: enters the group and writes over its memory, for ever. Above memory.high
+/// every fault of new memory has to wait, which is what the pressure figures count.
+pub(crate) fn thrash(args: &[String]) -> anyhow::Result<()> {
+    let [procs, mib] = args else {
+        bail!("expected: CGROUP.PROCS MIB");
+    };
+    write(procs, &std::process::id().to_string())?;
+    let size = mib.parse::<usize>()? << 20;
+    loop {
+        // New memory each time: above the limit each page is paid for by a wait.
+        let mut held = vec![0_u8; size];
+        for at in (0..size).step_by(4096) {
+            held[at] = 1;
+        }
+        std::hint::black_box(&held);
+    }
+}
