@@ -5,6 +5,8 @@
 #![expect(clippy::print_stdout, reason = "a skipped part is said aloud")]
 
 mod cli;
+mod diff;
+mod health;
 mod oom_live;
 mod replay;
 mod support;

@@ -154,7 +154,7 @@ fn each_figure_alone_lowers_the_score() {
         let bad = if PERCENT.contains(&index) {
             97.0
         } else {
-            1000.0
+            100_000.0
         };
         *slot(&mut figures, index) = Some(if index == 0 { 8.0 } else { bad });
         let scored = score(&figures).score.unwrap();
