@@ -24,6 +24,8 @@ use crate::report::diff::Status;
 const ROWS: usize = 8;
 /// Changes below this are left out of the small tables.
 const NOISE_KB: u64 = 64;
+/// Least time from which rates are shown; JSON has them from a second on.
+const TELLING_SECONDS: f64 = 60.0;
 
 /// The host's figures that are shown, with their names.
 const SHOWN: [(&str, &str, &str); 13] = [
@@ -82,7 +84,9 @@ fn size(kb: Option<u64>, lang: Lang) -> String {
     kb.map_or_else(|| lang.unknown().to_owned(), units::size_kb)
 }
 
-fn rate(kb_per_hour: Option<f64>, lang: Lang) -> String {
+/// Per hour; a moment of growth says nothing about an hour.
+fn rate(kb_per_hour: Option<f64>, data: &DiffData, lang: Lang) -> String {
+    let kb_per_hour = kb_per_hour.filter(|_| data.elapsed_s >= Some(TELLING_SECONDS));
     #[expect(
         clippy::cast_possible_truncation,
         reason = "a rate beyond i64 saturates"
@@ -190,7 +194,7 @@ fn system(data: &DiffData, out: &mut Out) {
         }
         let mut row = vec![lang.pick(en, zh).to_owned()];
         row.extend(cells(change, lang));
-        row.push(rate(metric.rate_per_hour, lang));
+        row.push(rate(metric.rate_per_hour, data, lang));
         Some((Paint::Plain, row))
     };
     let mut columns = vec![Column::text(lang.pick("Figure", "指标"), 8, 0)];
@@ -246,7 +250,7 @@ fn processes(data: &DiffData, out: &mut Out) {
             one.share_pct
                 .map_or_else(String::new, |share| format!("{share:.1}%")),
         );
-        row.push(rate(one.rate_kb_per_hour, lang));
+        row.push(rate(one.rate_kb_per_hour, data, lang));
         row.push(one.cgroup.clone().unwrap_or_default());
         (paint(one.growth_kb), row)
     });

@@ -7,14 +7,17 @@ use crate::report::Severity;
 use crate::report::diff::Change;
 use crate::report::diff::DiffData;
 use crate::report::diff::Metric;
+use crate::report::diff::ProcessChange;
 use crate::report::diff::Status;
 
 /// Growth below this is not worth a finding.
 const NOTED_KB: i64 = 64 << 10;
 /// Growth of one process beyond this share of the memory asks for action.
 const MUCH_PCT: f64 = 5.0;
-/// Growers that get a finding of their own.
-const GROWERS: usize = 3;
+/// Slab caches that are named.
+const CACHES: usize = 3;
+/// Least time from which a rate per hour is told to people.
+const TELLING_SECONDS: f64 = 60.0;
 
 /// Findings of a report.
 pub(super) fn findings(data: &DiffData) -> Vec<Finding> {
@@ -176,84 +179,105 @@ fn kills(data: &DiffData) -> Option<Finding> {
     })
 }
 
-/// The largest growers among those that were there before.
-fn growers(data: &DiffData) -> Vec<Finding> {
+/// Those that grew among those that were there before; advice is for the largest.
+fn growers(data: &DiffData) -> Option<Finding> {
     let total = change(data, "mem_total_kb").and_then(|change| change.to);
-    let mut rows: Vec<_> = data
+    let mut rows: Vec<&ProcessChange> = data
         .processes
         .iter()
         .filter(|one| matches!(one.status, Status::Same | Status::Restarted))
         .filter(|one| one.growth_kb >= Some(NOTED_KB))
         .collect();
     rows.sort_by_key(|one| (std::cmp::Reverse(one.growth_kb), one.pid));
-    let finding = |one: &&crate::report::diff::ProcessChange| {
-        let grown = one.growth_kb.unwrap_or(0).unsigned_abs();
-        let pct = total
-            .filter(|total| *total > 0)
-            .map(|total| grown as f64 * 100.0 / total as f64);
-        let much = pct.is_some_and(|pct| pct >= MUCH_PCT);
-        let (name, pid, mib_grown) = (&one.comm, one.pid, mib(grown));
-        let (from, to) = (
-            mib(one.rss_kb.from.unwrap_or(0)),
-            mib(one.rss_kb.to.unwrap_or(0)),
-        );
-        let mut evidence = vec![msg!(
-            "RSS {from} MiB → {to} MiB; swap {} MiB → {} MiB",
-            "RSS {from} MiB → {to} MiB；Swap {} MiB → {} MiB",
-            mib(one.swap_kb.from.unwrap_or(0)),
-            mib(one.swap_kb.to.unwrap_or(0))
-        )];
-        if let Some(share) = one.share_pct {
-            evidence.push(msg!(
-                "{share:.1}% of the growth of all processes",
-                "占全部进程增长的 {share:.1}%"
-            ));
-        }
-        if let Some(rate) = one.rate_kb_per_hour {
-            let rate = rate / 1024.0;
-            evidence.push(msg!(
-                "{rate:.1} MiB per hour, if it went on like this",
-                "若照此持续，每小时 {rate:.1} MiB"
-            ));
-        }
-        if let Some(old) = one.from_pid {
-            evidence.push(msg!(
-                "restarted in between (pid {old} → {pid}): two lives are compared",
-                "期间重启过（pid {old} → {pid}）：比较的是两次运行"
-            ));
-        }
-        let mut advice: Vec<Msg> = vec![
-            msg!(
-                "two moments do not tell a leak from load: watch whether it goes on: `aiops collect memory --pid {pid} --duration 10m --interval 10s --output grow.db`",
-                "两个时刻无法区分泄漏与负载：先看是否持续增长：`aiops collect memory --pid {pid} --duration 10m --interval 10s --output grow.db`"
-            ),
-            msg!(
-                "see which kind of memory it is: `aiops inspect memory --pid {pid} --maps`",
-                "查看是哪一类内存：`aiops inspect memory --pid {pid} --maps`"
-            ),
-        ];
-        if data.regions.is_none() {
-            advice.push(msg!(
-                "take the snapshots with --smaps to compare its regions: `aiops collect memory --smaps --duration 0 --output F`",
-                "取快照时加 --smaps 即可对比其内存区域：`aiops collect memory --smaps --duration 0 --output F`"
-            ));
-        }
-        Finding {
-            id: "diff-process-growth",
-            severity: if much {
-                Severity::Warning
-            } else {
-                Severity::Info
-            },
-            title: msg!(
-                "{name} (pid {pid}) holds {mib_grown} MiB more",
-                "{name}（pid {pid}）多占 {mib_grown} MiB"
-            ),
-            evidence,
-            advice,
-        }
+    let first = rows.first()?;
+    let grown = first.growth_kb.unwrap_or(0).unsigned_abs();
+    let much = total.is_some_and(|total| grown as f64 * 100.0 >= total as f64 * MUCH_PCT);
+    let (name, pid, more) = (&first.comm, first.pid, rows.len() - 1);
+    let size = mib(grown);
+    let others = if more > 0 {
+        msg!(
+            "; {more} more grew by 64 MiB or more",
+            "；另有 {more} 个进程增长不少于 64 MiB"
+        )
+    } else {
+        msg!("", "")
     };
-    rows.iter().take(GROWERS).map(finding).collect()
+    let mut advice: Vec<Msg> = vec![
+        msg!(
+            "two moments do not tell a leak from load: watch whether it goes on: `aiops collect memory --pid {pid} --duration 10m --interval 10s --output grow.db`",
+            "两个时刻无法区分泄漏与负载：先看是否持续增长：`aiops collect memory --pid {pid} --duration 10m --interval 10s --output grow.db`"
+        ),
+        msg!(
+            "see which kind of memory it is: `aiops inspect memory --pid {pid} --maps`",
+            "查看是哪一类内存：`aiops inspect memory --pid {pid} --maps`"
+        ),
+    ];
+    if data.regions.is_none() {
+        advice.push(msg!(
+            "take the snapshots with --smaps to compare its regions: `aiops collect memory --smaps --duration 0 --output F`",
+            "取快照时加 --smaps 即可对比其内存区域：`aiops collect memory --smaps --duration 0 --output F`"
+        ));
+    }
+    let mut title = msg!(
+        "{name} (pid {pid}) holds {size} MiB more",
+        "{name}（pid {pid}）多占 {size} MiB"
+    );
+    title.en.push_str(&others.en);
+    title.zh.push_str(&others.zh);
+    Some(Finding {
+        id: "diff-process-growth",
+        severity: if much {
+            Severity::Warning
+        } else {
+            Severity::Info
+        },
+        title,
+        evidence: rows.iter().map(|one| grower(data, one)).collect(),
+        advice,
+    })
+}
+
+/// One line about a process that grew.
+fn grower(data: &DiffData, one: &ProcessChange) -> Msg {
+    let (name, pid) = (&one.comm, one.pid);
+    let (from, to) = (
+        mib(one.rss_kb.from.unwrap_or(0)),
+        mib(one.rss_kb.to.unwrap_or(0)),
+    );
+    let mut line = msg!(
+        "{name} (pid {pid}): RSS {from} → {to} MiB",
+        "{name}（pid {pid}）：RSS {from} → {to} MiB"
+    );
+    let mut add = |more: Msg| {
+        line.en.push_str(&more.en);
+        line.zh.push_str(&more.zh);
+    };
+    if let Some(swapped) = one.swap_kb.delta.filter(|kb| *kb != 0) {
+        let swapped = swapped / 1024;
+        add(msg!(", swap {swapped:+} MiB", "，Swap {swapped:+} MiB"));
+    }
+    if let Some(share) = one.share_pct {
+        add(msg!(
+            ", {share:.1}% of the growth of all processes",
+            "，占全部进程增长的 {share:.1}%"
+        ));
+    }
+    // A moment of growth says nothing about an hour.
+    let long = data.elapsed_s >= Some(TELLING_SECONDS);
+    if let Some(rate) = one.rate_kb_per_hour.filter(|_| long) {
+        let rate = rate / 1024.0;
+        add(msg!(
+            ", {rate:.1} MiB per hour if it went on like this",
+            "，若照此持续为每小时 {rate:.1} MiB"
+        ));
+    }
+    if let Some(old) = one.from_pid {
+        add(msg!(
+            "; restarted (was pid {old}): two lives are compared",
+            "；重启过（原 pid {old}）：比较的是两次运行"
+        ));
+    }
+    line
 }
 
 /// Large processes that were not there.
@@ -323,7 +347,7 @@ fn slab(data: &DiffData) -> Option<Finding> {
     let caches = data.slab.iter().flatten();
     let grew = caches
         .filter(|cache| cache.size_kb.delta > Some(1024))
-        .take(GROWERS);
+        .take(CACHES);
     evidence.extend(grew.map(|cache| {
         let name = &cache.name;
         let grown = mib(cache.size_kb.delta.unwrap_or(0).unsigned_abs());

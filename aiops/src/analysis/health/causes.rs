@@ -140,7 +140,10 @@ pub(super) fn causes(
         let kb = |kb: Option<u64>| kb.map(|kb| kb as f64);
         let grown = |kb: Option<i64>| kb.map(|kb| kb as f64);
         match factor.id {
-            "usage" => by("rss_kb", &|process| kb(process.rss_kb)),
+            "usage" => {
+                by("rss_kb", &|process| kb(process.rss_kb));
+                by("rss_change_kb", &|process| grown(process.rss_change_kb));
+            }
             "swap" => {
                 by("swap_kb", &|process| kb(process.swap_kb));
                 by("swap_change_kb", &|process| grown(process.swap_change_kb));
@@ -148,7 +151,6 @@ pub(super) fn causes(
             }
             "psi" => {
                 by("majflt_per_s", &|process| process.majflt_per_s);
-                by("rss_change_kb", &|process| grown(process.rss_change_kb));
                 pressed(factor.id, cgroups, &mut causes);
             }
             "cache" => by("majflt_per_s", &|process| process.majflt_per_s),

@@ -171,7 +171,7 @@ fn near_limit(cgroups: &[HealthCgroup]) -> Option<Finding> {
         id: "health-cgroup-near-limit",
         severity: Severity::Info,
         title: msg!(
-            "{count} memory cgroups are near their limit (not part of the score)",
+            "memory cgroups near their limit: {count} (not part of the score)",
             "{count} 个内存 cgroup 接近限额（不计入评分）"
         ),
         evidence: evidence.collect(),
