@@ -9,7 +9,6 @@ use super::text::Out;
 use super::text::Paint;
 use super::text::Table;
 use super::units;
-use crate::model::RegionKind;
 use crate::msg;
 use crate::report::Report;
 use crate::report::diff::Change;
@@ -17,6 +16,7 @@ use crate::report::diff::DiffData;
 use crate::report::diff::Metric;
 use crate::report::diff::ProcessChange;
 use crate::report::diff::RegionChange;
+use crate::report::diff::RegionKind;
 use crate::report::diff::Snapshot;
 use crate::report::diff::Status;
 
@@ -474,5 +474,87 @@ fn settings(data: &DiffData, out: &mut Out) {
             |value: &Option<String>| value.clone().unwrap_or_else(|| lang.unknown().to_owned());
         let value = format!("{} → {}", text(&one.from), text(&one.to));
         out.pair(2, &one.name, &value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::Style;
+    use crate::report::diff::DiffView;
+
+    fn shown(data: DiffData, lang: Lang, width: usize) -> String {
+        let style = Style {
+            lang,
+            color: false,
+            width,
+            unicode: true,
+        };
+        let report = Report {
+            schema: String::new(),
+            version: String::new(),
+            generated_at: "2026-11-23T10:00:00.000+00:00".to_owned(),
+            host: crate::report::HostInfo::default(),
+            data,
+            findings: Vec::new(),
+            accounting: crate::report::Accounting::default(),
+        };
+        let text = crate::render::report(&report, crate::render::Format::Text, &style).unwrap();
+        for line in text.lines() {
+            assert_eq!(super::super::width::width(line), width, "{line}");
+        }
+        text
+    }
+
+    fn grown(seconds: f64) -> DiffData {
+        let process = ProcessChange {
+            pid: 42,
+            comm: "java".to_owned(),
+            rss_kb: Change::new(Some(100 << 10), Some(1000 << 10)),
+            growth_kb: Some(900 << 10),
+            share_pct: Some(73.0),
+            rate_kb_per_hour: Some(300.0 * 1024.0),
+            ..ProcessChange::default()
+        };
+        DiffData {
+            elapsed_s: Some(seconds),
+            system: vec![Metric {
+                id: "mem_used_kb",
+                kind: "gauge",
+                change: Change::new(Some(1 << 20), Some(2 << 20)),
+                rate_per_hour: None,
+            }],
+            processes: vec![process],
+            view: DiffView { top: 5 },
+            ..DiffData::default()
+        }
+    }
+
+    #[test]
+    fn the_answer_stands_first_in_both_languages_and_every_line_fits() {
+        for width in [40, 80, 100] {
+            shown(grown(11_220.0), Lang::En, width);
+            shown(grown(11_220.0), Lang::Zh, width);
+        }
+        let text = shown(grown(11_220.0), Lang::En, 100);
+        let answer = "used +1 GiB in 3h 07m; java +900 MiB is 73% of what processes grew by; 0 new";
+        assert!(text.contains(answer), "{text}");
+        assert!(text.contains("+300 MiB"), "{text}");
+        let text = shown(grown(11_220.0), Lang::Zh, 100);
+        assert!(
+            text.contains("3h 07m 内已用内存 +1 GiB；java +900 MiB，占进程增长量的 73%"),
+            "{text}"
+        );
+        // A few seconds tell nothing about an hour.
+        assert!(!shown(grown(5.0), Lang::En, 100).contains("+300 MiB"));
+    }
+
+    #[test]
+    fn sizes_have_their_sign() {
+        assert_eq!(signed(Some(1024), Lang::En), "+1 MiB");
+        assert_eq!(signed(Some(-1024), Lang::En), "−1 MiB");
+        assert_eq!(signed(Some(0), Lang::En), "0");
+        assert_eq!(signed(None, Lang::En), "–");
+        assert_eq!(signed(Some(i64::MIN), Lang::En), "−8589934592 TiB");
     }
 }

@@ -378,3 +378,112 @@ fn input_name(id: &'static str, lang: Lang) -> &'static str {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::Style;
+    use crate::report::health::Cap;
+    use crate::report::health::HealthView;
+
+    fn shown(data: HealthData, lang: Lang, width: usize) -> String {
+        let style = Style {
+            lang,
+            color: false,
+            width,
+            unicode: true,
+        };
+        let report = Report {
+            schema: String::new(),
+            version: String::new(),
+            generated_at: "2026-11-23T10:00:00.000+00:00".to_owned(),
+            host: crate::report::HostInfo::default(),
+            data,
+            findings: Vec::new(),
+            accounting: crate::report::Accounting::default(),
+        };
+        let text = crate::render::report(&report, crate::render::Format::Text, &style).unwrap();
+        for line in text.lines() {
+            assert_eq!(super::super::width::width(line), width, "{line}");
+        }
+        text
+    }
+
+    fn pressed() -> HealthData {
+        let input = Input {
+            id: "psi_full_avg10_pct",
+            value: Some(30.0),
+            unit: "percent",
+            score: Some(4.4),
+            thresholds: "0% → 100".to_owned(),
+            source: "/proc/pressure/memory",
+            estimated: false,
+        };
+        HealthData {
+            score: Some(18.1),
+            level: Some("critical"),
+            factors: vec![Factor {
+                id: "psi",
+                score: Some(4.4),
+                weight: 0.35,
+                effective_weight: 0.4375,
+                lost_points: 70.0,
+                value: Some(30.0),
+                unit: Some("percent"),
+                decided_by: Some("psi_full_avg10_pct"),
+                inputs: vec![input],
+                thresholds: "0% → 100".to_owned(),
+                source: "/proc/pressure/memory",
+                explanation: msg!("", ""),
+                missing: None,
+            }],
+            caps: vec![Cap {
+                id: "psi-full",
+                at_most: 18.1,
+                applied: true,
+                value: 30.0,
+                unit: "percent",
+                reason: msg!("all tasks waited", "全部任务都在等内存"),
+            }],
+            causes: vec![Cause {
+                factor: "psi",
+                kind: "process",
+                name: "java\x1b[2J".to_owned(),
+                pid: Some(7),
+                start: Some(1),
+                measure: "majflt_per_s",
+                value: 512.0,
+                share_pct: Some(90.0),
+            }],
+            view: HealthView {
+                brief: false,
+                top: 5,
+            },
+            ..HealthData::default()
+        }
+    }
+
+    #[test]
+    fn the_answer_stands_first_in_both_languages_and_every_line_fits() {
+        for width in [40, 80, 100] {
+            let english = shown(pressed(), Lang::En, width);
+            assert!(english.contains("18.1 / 100  critical"), "{english}");
+            assert!(english.contains("all tasks waited") && !english.contains('\x1b'));
+            let chinese = shown(pressed(), Lang::Zh, width);
+            assert!(
+                chinese.contains("18.1 / 100  危险（极高风险）"),
+                "{chinese}"
+            );
+        }
+        let text = shown(pressed(), Lang::En, 100);
+        assert!(text.contains("512 major faults/s") && text.contains("full avg10 30.0%"));
+        assert!(shown(HealthData::default(), Lang::Zh, 80).contains("无法评分"));
+    }
+
+    #[test]
+    fn bars_are_empty_at_0_and_full_at_100() {
+        assert_eq!(bar(0.0, 4, false), "....");
+        assert_eq!(bar(50.0, 4, false), "##..");
+        assert_eq!(bar(100.0, 4, false), "####");
+    }
+}
