@@ -6,6 +6,8 @@
 
 mod cli;
 mod collect;
+mod diff;
+mod health;
 mod inspect;
 mod oom_live;
 mod pages;

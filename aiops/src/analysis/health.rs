@@ -1,1 +1,204 @@
+//! How well the host's memory does, from the first and the last figures of an observation.
+//!
+//! [`score`] owns the formula, [`causes`] who is behind it, [`findings`] what to do about it.
 
+mod causes;
+mod findings;
+pub mod score;
+#[cfg(test)]
+mod tests;
+
+use crate::model::Detail;
+use crate::model::SystemMetrics;
+use crate::msg;
+use crate::report::Finding;
+use crate::report::Msg;
+use crate::report::health::HealthData;
+use crate::time;
+
+use super::readings::Readings;
+
+use score::Figures;
+
+/// KiB in a MiB.
+const MIB: f64 = 1024.0;
+/// The kernel counts PSI totals every two seconds: a shorter interval may hold two seconds' worth.
+const PSI_PERIOD_S: f64 = 2.0;
+/// Free blocks of this order and above can be huge pages.
+const HUGE_ORDER: usize = 9;
+
+/// Scores the newest moment of an observation.
+#[must_use]
+pub fn assess(readings: &Readings) -> (HealthData, Vec<Finding>) {
+    let figures = figures(readings);
+    let scored = score::score(&figures);
+    let lowers = scored
+        .factors
+        .iter()
+        .filter(|factor| factor.lost_points >= 0.1);
+    let processes = causes::processes(readings);
+    let cgroups = causes::cgroups(readings);
+    let data = HealthData {
+        score: scored.score,
+        level: scored.score.map(score::level),
+        uncapped_score: scored.uncapped,
+        at: readings
+            .moment()
+            .and_then(|(real_ns, offset_s)| time::rfc3339(real_ns, offset_s)),
+        interval_s: readings.span().map(|(_, _, seconds)| seconds),
+        top_factors: lowers.map(|factor| factor.id).collect(),
+        causes: causes::causes(&scored.factors, &processes, &cgroups),
+        factors: scored.factors,
+        caps: scored.caps,
+        processes,
+        cgroups,
+        notes: notes(readings, &figures),
+        view: crate::report::health::HealthView::default(),
+    };
+    let findings = findings::findings(&data, readings);
+    (data, findings)
+}
+
+/// What the score depends on.
+#[must_use]
+pub fn figures(readings: &Readings) -> Figures {
+    let Some(system) = newest(readings) else {
+        return Figures::default();
+    };
+    let page_mib = readings.page_kb() as f64 / MIB;
+    let hundredths = |value: Option<u64>| value.map(|value| value as f64 / 100.0);
+    let mib_s = |get| readings.rate(get).map(|pages| pages * page_mib);
+    let (available, estimated) = available(system, readings.detail(), readings.page_kb());
+    let swap_total = system.swap_total_kb;
+    let swap_used = swap_total
+        .zip(system.swap_free_kb)
+        .map(|(total, free)| total.saturating_sub(free));
+    Figures {
+        available_pct: available.and_then(|kb| percent(kb, system.mem_total_kb?)),
+        available_estimated: estimated,
+        psi_some_now: stalled(readings, |system| system.psi_some_total_us),
+        psi_some_avg10: hundredths(system.psi_some_avg10),
+        psi_some_avg60: hundredths(system.psi_some_avg60),
+        psi_full_now: stalled(readings, |system| system.psi_full_total_us),
+        psi_full_avg10: hundredths(system.psi_full_avg10),
+        psi_full_avg60: hundredths(system.psi_full_avg60),
+        swap_present: swap_total.map(|total| total > 0),
+        swap_used_pct: swap_used.and_then(|used| percent(used, swap_total?)),
+        swap_in_mib_s: mib_s(|system| system.pswpin),
+        swap_out_mib_s: mib_s(|system| system.pswpout),
+        refault_anon_mib_s: mib_s(|system| system.workingset_refault_anon),
+        // Before 5.9 there was one counter, of file pages.
+        refault_file_mib_s: mib_s(|system| {
+            let file = system.workingset_refault_file;
+            let split = system.workingset_refault_anon.is_some();
+            file.or(system.workingset_refault.filter(|_| !split))
+        }),
+        majfault_per_s: readings.rate(|system| system.pgmajfault),
+        scanned_in_vain_per_s: in_vain(readings),
+        allocstall_per_s: readings.rate(|system| system.allocstall),
+        unusable_free_pct: readings.detail().and_then(unusable),
+        compact_stall_per_s: readings.rate(|system| system.compact_stall),
+    }
+}
+
+fn newest(readings: &Readings) -> Option<&SystemMetrics> {
+    readings.newest()?.system.as_ref()
+}
+
+fn percent(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 * 100.0 / whole as f64)
+}
+
+/// Share of the interval in which tasks waited, percent.
+fn stalled(readings: &Readings, total: fn(&SystemMetrics) -> Option<u64>) -> Option<f64> {
+    let (first, last, seconds) = readings.span()?;
+    let (from, to) = (
+        total(first.system.as_ref()?)?,
+        total(last.system.as_ref()?)?,
+    );
+    let waited_s = to.checked_sub(from)? as f64 / 1e6;
+    Some((waited_s * 100.0 / seconds.max(PSI_PERIOD_S)).min(100.0))
+}
+
+/// Pages that reclaim looked at and did not free, per second.
+fn in_vain(readings: &Readings) -> Option<f64> {
+    let scan = [
+        readings.rate(|system| system.pgscan_kswapd),
+        readings.rate(|system| system.pgscan_direct),
+    ];
+    let steal = [
+        readings.rate(|system| system.pgsteal_kswapd),
+        readings.rate(|system| system.pgsteal_direct),
+    ];
+    let sum = |rates: [Option<f64>; 2]| rates.into_iter().flatten().reduce(|a, b| a + b);
+    Some((sum(scan)? - sum(steal)?).max(0.0))
+}
+
+/// MemAvailable in KiB, and whether it is an estimate: the kernel's own formula of 3.14
+/// (`si_mem_available`) from what older ones tell.
+fn available(system: &SystemMetrics, detail: Option<&Detail>, page_kb: u64) -> (Option<u64>, bool) {
+    if system.mem_available_kb.is_some() {
+        return (system.mem_available_kb, false);
+    }
+    let Some(free) = system.mem_free_kb else {
+        return (None, false);
+    };
+    let zones = detail.and_then(|detail| detail.zones.as_deref());
+    let low: u64 = zones
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|zone| zone.low)
+        .fold(0, u64::saturating_add)
+        .saturating_mul(page_kb);
+    let lists = system.active_file_kb.zip(system.inactive_file_kb);
+    let cache = lists.map_or_else(
+        || {
+            let cache = system
+                .buffers_kb
+                .unwrap_or(0)
+                .saturating_add(system.cached_kb.unwrap_or(0));
+            cache.saturating_sub(system.shmem_kb.unwrap_or(0))
+        },
+        |(active, inactive)| active.saturating_add(inactive),
+    );
+    // Half of it, or the low watermark, stays: a system cannot live without any cache.
+    let usable = |kb: u64| kb - (kb / 2).min(low);
+    let sum = free
+        .saturating_sub(low)
+        .saturating_add(usable(cache))
+        .saturating_add(usable(system.sreclaimable_kb.unwrap_or(0)));
+    (Some(sum), true)
+}
+
+/// Free memory that lies in blocks smaller than a huge page, percent (the unusable-free index).
+fn unusable(detail: &Detail) -> Option<f64> {
+    let zones = detail.zones.as_ref()?;
+    let (mut free, mut usable) = (0_u128, 0_u128);
+    for zone in zones {
+        for (order, blocks) in zone.free_blocks.iter().enumerate() {
+            let pages = u128::from(*blocks) << order.min(32);
+            free = free.saturating_add(pages);
+            if order >= HUGE_ORDER {
+                usable = usable.saturating_add(pages);
+            }
+        }
+    }
+    (free > 0).then(|| (free - usable) as f64 * 100.0 / free as f64)
+}
+
+fn notes(readings: &Readings, figures: &Figures) -> Vec<Msg> {
+    let mut notes = Vec::new();
+    if figures.available_estimated {
+        notes.push(msg!(
+            "this kernel has no MemAvailable (Linux 3.14): it is estimated from free pages, file pages, reclaimable slab and watermarks",
+            "该内核没有 MemAvailable（Linux 3.14 起）：由空闲页、文件页、可回收 slab 与水位线估算"
+        ));
+    }
+    if readings.span().is_none() {
+        notes.push(msg!(
+            "one reading only: rates are unknown, and the score rests on the rest",
+            "只有一次读数：速率未知，评分仅依据其余数值"
+        ));
+    }
+    notes
+}

@@ -1,9 +1,21 @@
 //! `aiops diff memory`: what changed between two snapshots.
 
+use std::path::Path;
 use std::path::PathBuf;
 
+use crate::analysis::diff;
+use crate::analysis::diff::Sort;
+use crate::analysis::readings::Readings;
 use crate::cli::Context;
+use crate::diag;
 use crate::diag::Exit;
+use crate::report;
+use crate::report::Accounting;
+use crate::report::diff::DiffView;
+use crate::session::plane;
+
+/// Name and version of the report.
+const SCHEMA: &str = "aiops.diff.memory/1";
 
 /// Options of `diff memory`.
 #[derive(Debug, clap::Args)]
@@ -43,10 +55,175 @@ pub(super) enum SortArg {
     Swap,
 }
 
+impl From<SortArg> for Sort {
+    fn from(sort: SortArg) -> Self {
+        match sort {
+            SortArg::Delta => Self::Delta,
+            SortArg::Rss => Self::Rss,
+            SortArg::Pss => Self::Pss,
+            SortArg::Swap => Self::Swap,
+        }
+    }
+}
+
 /// Runs the command.
 ///
 /// # Errors
-/// There is no /proc, or what was asked for cannot be read; each with its remedy.
-pub(super) fn run(_args: &Args, _context: &Context) -> anyhow::Result<Exit> {
-    anyhow::bail!("diff memory: not built yet")
+/// A file is no recording, or holds no sample; each with its remedy.
+pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
+    let (first, first_damage) = read(&args.snapshot1)?;
+    let (second, second_damage) = read(&args.snapshot2)?;
+    let (mut data, findings) = diff::diff(&first, &second, args.sort.into());
+    let name = |path: &Path| path.display().to_string();
+    data.snapshots.first.file = name(&args.snapshot1);
+    data.snapshots.second.file = name(&args.snapshot2);
+    data.view = DiffView { top: args.top };
+    if !data.same_host {
+        diag::warn(
+            "the snapshots are of different hosts: processes are matched by name and cgroup",
+        );
+    } else if !data.same_boot {
+        diag::warn("the host was booted in between: processes are matched by name and cgroup");
+    }
+    if data.elapsed_s.is_some_and(|seconds| seconds < 0.0) {
+        diag::warn("the first snapshot is the later one: growth shows as a decrease");
+    }
+    let damage = both(first_damage, second_damage);
+    let mut report = plane::report(SCHEMA, &second, data, findings, damage);
+    add(&mut report.accounting, &first.accounting());
+    super::print(&report, context, args.exit_code)
+}
+
+/// The readings of a snapshot or recording, and what was damaged of it.
+fn read(path: &Path) -> anyhow::Result<(Readings, Option<report::Damage>)> {
+    let mut readings = Readings::default();
+    let damage = plane::read(path, &mut |item| {
+        readings.push(item.clone());
+        Ok(())
+    })?;
+    if readings.newest().is_none() {
+        let error = anyhow::anyhow!("{}: no sample in this recording", path.display());
+        let remedy = "take one: aiops collect memory --duration 0 --output FILE";
+        return Err(diag::hint(error, remedy));
+    }
+    Ok((readings, damage))
+}
+
+fn both(first: Option<report::Damage>, second: Option<report::Damage>) -> Option<report::Damage> {
+    let (a, b) = match (first, second) {
+        (Some(a), Some(b)) => (a, b),
+        (one, other) => return one.or(other),
+    };
+    Some(report::Damage {
+        blocks_read: a.blocks_read.saturating_add(b.blocks_read),
+        places: a.places.saturating_add(b.places),
+        lost_bytes: a.lost_bytes.saturating_add(b.lost_bytes),
+        truncated: a.truncated || b.truncated,
+    })
+}
+
+/// Adds what the other snapshot saw and could not have.
+fn add(sum: &mut Accounting, other: &Accounting) {
+    for (name, count) in &other.seen {
+        *sum.seen.entry(name.clone()).or_default() += count;
+    }
+    let (all, more) = (&mut sum.skipped_processes, other.skipped_processes);
+    all.vanished += more.vanished;
+    all.denied += more.denied;
+    all.failed += more.failed;
+    all.kernel_threads += more.kernel_threads;
+    all.zombies += more.zombies;
+    sum.unread.extend(other.unread.iter().cloned());
+    sum.unread.sort();
+    sum.unread.dedup();
+    sum.complete &= other.complete;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Item;
+    use crate::record::Writer;
+    use crate::session::Record;
+    use crate::session::plane::Observe;
+
+    /// A folder of its own, removed at the end.
+    struct Folder(PathBuf);
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn folder(name: &str) -> Folder {
+        let path = std::env::temp_dir().join(format!("aiops-diff-{name}-{}", std::process::id()));
+        std::fs::create_dir(&path).unwrap();
+        Folder(path)
+    }
+
+    /// Takes a snapshot of this very process.
+    fn take(path: &Path) {
+        let observe = Observe {
+            command: "collect memory".to_owned(),
+            root: PathBuf::from("/"),
+            filter: crate::model::Filter {
+                pids: vec![std::process::id()],
+                ..crate::model::Filter::default()
+            },
+            regions: true,
+            detail: true,
+            record: Some(Record {
+                path: path.to_path_buf(),
+                force: false,
+            }),
+            ..Observe::default()
+        };
+        plane::readings(&observe).unwrap();
+    }
+
+    #[test]
+    fn snapshots_of_this_process_tell_what_it_took() {
+        let folder = folder("take");
+        let (a, b) = (folder.0.join("a.db"), folder.0.join("b.db"));
+        take(&a);
+        let kept: Vec<u8> = (0..128_usize << 20).map(|at| (at % 251) as u8).collect();
+        take(&b);
+        std::hint::black_box(&kept);
+        let (first, none) = read(&a).unwrap();
+        let (second, _) = read(&b).unwrap();
+        assert!(none.is_none());
+        let (data, _) = diff::diff(&first, &second, Sort::Delta);
+        let own = &data.processes[0];
+        assert_eq!(own.pid, std::process::id());
+        // Other tests of this process may take or give back memory at the same time.
+        assert!(own.growth_kb > Some(64 << 10), "{own:?}");
+        assert!(data.same_boot && !data.all_processes);
+        let hot = data.process_regions.unwrap();
+        assert!(
+            hot.iter().any(|row| row.rss_kb.delta > Some(64 << 10)),
+            "{hot:?}"
+        );
+    }
+
+    #[test]
+    fn a_cut_snapshot_is_read_and_one_without_a_sample_is_not() {
+        let folder = folder("cut");
+        let (whole, cut) = (folder.0.join("a.db"), folder.0.join("cut.db"));
+        take(&whole);
+        let bytes = std::fs::read(&whole).unwrap();
+        std::fs::write(&cut, &bytes[..bytes.len() - 40]).unwrap();
+        let (readings, damage) = read(&cut).unwrap();
+        assert!(damage.is_some() && readings.newest().is_some());
+        let twice = both(damage.clone(), damage.clone()).unwrap();
+        assert_eq!(twice.blocks_read, 2 * damage.unwrap().blocks_read);
+        let empty = folder.0.join("empty.db");
+        let mut writer = Writer::create(&empty, false).unwrap();
+        writer
+            .push(&Item::Session(crate::model::Session::default()))
+            .unwrap();
+        writer.finish().unwrap();
+        let error = read(&empty).unwrap_err();
+        assert!(format!("{error:#}").contains("no sample"), "{error:#}");
+    }
 }

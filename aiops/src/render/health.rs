@@ -1,1 +1,489 @@
+//! `health memory` for people: the score first, then what lowers it, who is behind it, what to do.
 
+use super::TextReport;
+use super::account;
+use super::lang::Lang;
+use super::lang::Word;
+use super::text::Column;
+use super::text::Out;
+use super::text::Paint;
+use super::text::Table;
+use super::units;
+use crate::msg;
+use crate::report::Finding;
+use crate::report::Msg;
+use crate::report::Report;
+use crate::report::Severity;
+use crate::report::health::Cause;
+use crate::report::health::Factor;
+use crate::report::health::HealthData;
+use crate::report::health::Input;
+
+/// Columns of the bar of the score.
+const BAR: usize = 30;
+/// Columns of the bar of a factor.
+const SMALL_BAR: usize = 10;
+/// Lines of evidence of a finding that are shown.
+const EVIDENCE: usize = 6;
+
+impl TextReport for HealthData {
+    fn text(report: &Report<Self>, out: &mut Out) {
+        let lang = out.lang();
+        let data = &report.data;
+        let at = data.at.as_deref().unwrap_or(&report.generated_at);
+        out.title(
+            lang.pick("Memory health", "内存健康评分"),
+            &super::text::clock(at),
+        );
+        answer(data, out);
+        let host = format!("{}, Linux {}", report.host.hostname, report.host.kernel);
+        out.pair(0, Word::Host.text(lang), &host);
+        out.rule();
+        factors(data, out);
+        if !data.view.brief {
+            causes(data, out);
+            processes(data, out);
+        }
+        for note in &data.notes {
+            out.hang(0, 2, Paint::Dim, &format!("- {}", lang.of(note)));
+        }
+        if !data.view.brief {
+            findings(&report.findings, out);
+        }
+        out.rule();
+        account::write(&report.accounting, out);
+    }
+}
+
+/// Score, level and bar; then what lowers it most.
+fn answer(data: &HealthData, out: &mut Out) {
+    let lang = out.lang();
+    let Some((score, level)) = data.score.zip(data.level) else {
+        let text = msg!(
+            "No score: nothing of /proc could be read.",
+            "无法评分：/proc 的数据都读不到。"
+        );
+        out.line(0, Paint::Warn, lang.of(&text));
+        return;
+    };
+    let name = level_name(level, lang);
+    let bar = bar(score, BAR, out.unicode());
+    out.line(
+        0,
+        level_paint(level),
+        &format!("{score:.1} / 100  {name}  {bar}"),
+    );
+    let lowers = data
+        .factors
+        .iter()
+        .filter(|factor| factor.lost_points >= 0.1);
+    let parts: Vec<String> = lowers
+        .take(3)
+        .map(|factor| {
+            let name = factor_name(factor.id, lang);
+            format!("{name} −{:.1}", factor.lost_points)
+        })
+        .collect();
+    if !parts.is_empty() {
+        let parts = parts.join(lang.pick(", ", "、"));
+        out.pair(0, lang.pick("Lowered most by", "主要扣分项"), &parts);
+    }
+    for cap in data.caps.iter().filter(|cap| cap.applied) {
+        let (reason, most) = (lang.of(&cap.reason), cap.at_most);
+        let text = match lang {
+            Lang::En => format!("Held at {most} at most: {reason}"),
+            Lang::Zh => format!("评分上限 {most}：{reason}"),
+        };
+        out.hang(0, 2, Paint::Bad, &text);
+    }
+}
+
+fn factors(data: &HealthData, out: &mut Out) {
+    let lang = out.lang();
+    out.heading("📊", lang.pick("Factors", "评分因子"));
+    let rows = data.factors.iter().map(|factor| {
+        let paint = match factor.score {
+            None => Paint::Dim,
+            Some(score) if score >= 75.0 => Paint::Plain,
+            Some(score) if score >= 40.0 => Paint::Warn,
+            Some(_) => Paint::Bad,
+        };
+        let unknown = lang.unknown().to_owned();
+        (
+            paint,
+            vec![
+                factor_name(factor.id, lang).to_owned(),
+                factor
+                    .score
+                    .map_or(unknown.clone(), |score| format!("{score:.0}")),
+                factor
+                    .score
+                    .map_or_else(String::new, |score| bar(score, SMALL_BAR, out.unicode())),
+                format!("{:.0}%", factor.effective_weight * 100.0),
+                format!("{:.1}", -factor.lost_points + 0.0),
+                deciding(factor, lang),
+            ],
+        )
+    });
+    let table = Table {
+        columns: vec![
+            Column::text(lang.pick("Factor", "因子"), 8, 0),
+            Column::figures(lang.pick("Score", "得分"), 0),
+            Column::text("", 4, 3),
+            Column::figures(lang.pick("Weight", "权重"), 4),
+            Column::figures(lang.pick("Points", "扣分"), 2),
+            Column::text(lang.pick("Decided by", "决定因素"), 20, 0),
+        ],
+        rows: rows.collect(),
+    };
+    out.table(&table);
+    for factor in &data.factors {
+        if let Some(missing) = &factor.missing {
+            let name = factor_name(factor.id, lang);
+            let text = format!("- {name}{}{}", out.colon(), lang.of(missing));
+            out.hang(2, 4, Paint::Dim, &text);
+        } else if factor.lost_points >= 1.0 {
+            let (name, colon) = (factor_name(factor.id, lang), out.colon());
+            let rule = lang.pick("thresholds", "阈值");
+            let text = format!(
+                "- {name}{colon}{rule} {} ({})",
+                factor.thresholds, factor.source
+            );
+            out.hang(2, 4, Paint::Dim, &text);
+        }
+    }
+}
+
+/// The deciding figure with its name; for swap, both.
+fn deciding(factor: &Factor, lang: Lang) -> String {
+    let one = |input: &Input| Some(format!("{} {}", input_name(input.id, lang), figure(input)?));
+    let chosen = |input: &&Input| factor.id == "swap" || Some(input.id) == factor.decided_by;
+    let parts = factor.inputs.iter().filter(chosen).filter_map(one);
+    let parts: Vec<String> = parts.collect();
+    if parts.is_empty() {
+        return lang.pick("missing", "缺失").to_owned();
+    }
+    parts.join(lang.pick(", ", "，"))
+}
+
+fn figure(input: &Input) -> Option<String> {
+    let value = input.value?;
+    let about = if input.estimated { "≈" } else { "" };
+    Some(match input.unit {
+        "percent" => format!("{about}{value:.1}%"),
+        unit if value >= 100.0 => format!("{about}{value:.0} {unit}"),
+        unit => format!("{about}{value:.1} {unit}"),
+    })
+}
+
+fn causes(data: &HealthData, out: &mut Out) {
+    let lang = out.lang();
+    if data.causes.is_empty() {
+        return;
+    }
+    out.heading("🔍", lang.pick("Who is behind it", "主要来源"));
+    let mut rows = Vec::new();
+    // A few of each factor, so that one factor's list does not hide the others'.
+    let mut shown: Vec<(&str, &str, usize)> = Vec::new();
+    let each = data.view.top.div_ceil(2).max(1);
+    for cause in &data.causes {
+        let count = match shown
+            .iter_mut()
+            .find(|(factor, measure, _)| *factor == cause.factor && *measure == cause.measure)
+        {
+            Some((_, _, count)) => count,
+            None => {
+                shown.push((cause.factor, cause.measure, 0));
+                match shown.last_mut() {
+                    Some((_, _, count)) => count,
+                    None => continue,
+                }
+            }
+        };
+        *count += 1;
+        if *count > each {
+            continue;
+        }
+        let pid = cause.pid.map_or_else(String::new, |pid| pid.to_string());
+        rows.push((
+            Paint::Plain,
+            vec![
+                factor_name(cause.factor, lang).to_owned(),
+                cause.name.clone(),
+                pid,
+                amount(cause, lang),
+                cause
+                    .share_pct
+                    .map_or_else(String::new, |share| format!("{share:.0}%")),
+            ],
+        ));
+    }
+    out.table(&Table {
+        columns: vec![
+            Column::text(lang.pick("Factor", "因子"), 6, 0),
+            Column::text(lang.pick("Name", "名称"), 12, 0),
+            Column::figures("PID", 1),
+            Column::text(lang.pick("Figure", "数值"), 16, 0),
+            Column::figures(lang.pick("Share", "占比"), 2),
+        ],
+        rows,
+    });
+}
+
+fn amount(cause: &Cause, lang: Lang) -> String {
+    let value = cause.value;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "causes are above 0 and came from u64 KiB"
+    )]
+    let size = || units::size_kb(value as u64);
+    match cause.measure {
+        "rss_kb" => format!("RSS {}", size()),
+        "swap_kb" => format!("{} {}", lang.pick("in swap", "已换出"), size()),
+        "swap_change_kb" => format!("{} +{}", lang.pick("swap", "Swap 增长"), size()),
+        "rss_change_kb" => format!("RSS +{}", size()),
+        "majflt_per_s" => format!("{value:.0} {}", lang.pick("major faults/s", "次主缺页/秒")),
+        "psi_some_avg10_pct" => format!("{} {value:.1}%", lang.pick("own pressure", "自身压力")),
+        _ => format!("{value:.1} {}", lang.pick("limit hits/s", "次触限/秒")),
+    }
+}
+
+/// The largest processes: on a calm host too, the question is who has the memory.
+fn processes(data: &HealthData, out: &mut Out) {
+    let lang = out.lang();
+    if data.processes.is_empty() || data.view.top == 0 {
+        return;
+    }
+    out.heading("📋", lang.pick("Largest processes", "最大的进程"));
+    let size = |kb: Option<u64>| kb.map_or_else(|| lang.unknown().to_owned(), units::size_kb);
+    let rows = data.processes.iter().take(data.view.top).map(|process| {
+        let faults = process.majflt_per_s;
+        (
+            Paint::Plain,
+            vec![
+                process.pid.to_string(),
+                process.comm.clone(),
+                size(process.rss_kb),
+                process
+                    .rss_share_pct
+                    .map_or_else(String::new, |share| format!("{share:.1}%")),
+                size(process.swap_kb),
+                faults.map_or_else(
+                    || lang.unknown().to_owned(),
+                    |faults| format!("{faults:.1}"),
+                ),
+                process.cgroup.clone().unwrap_or_default(),
+            ],
+        )
+    });
+    let table = Table {
+        columns: vec![
+            Column::figures("PID", 0),
+            Column::text(lang.pick("Name", "进程名"), 8, 0),
+            Column::figures("RSS", 0),
+            Column::figures(lang.pick("Of RAM", "占内存"), 3),
+            Column::figures("Swap", 1),
+            Column::figures(lang.pick("Major faults/s", "主缺页/秒"), 4),
+            Column::text("Cgroup", 8, 5),
+        ],
+        rows: rows.collect(),
+    };
+    out.table(&table);
+}
+
+/// Findings of a report of the /proc plane: title, evidence, advice.
+pub(super) fn findings(findings: &[Finding], out: &mut Out) {
+    let lang = out.lang();
+    for finding in findings {
+        let (icon, paint) = match finding.severity {
+            Severity::Info => ("💡", Paint::Plain),
+            Severity::Warning => ("⚠️", Paint::Warn),
+            Severity::Critical => ("🚨", Paint::Bad),
+        };
+        out.rule();
+        out.heading(icon, lang.of(&finding.title));
+        for text in finding.evidence.iter().take(EVIDENCE) {
+            out.hang(2, 4, paint, &format!("- {}", lang.of(text)));
+        }
+        let more = finding.evidence.len().saturating_sub(EVIDENCE);
+        if more > 0 {
+            let text = msg!("… and {more} more (-o json)", "……另有 {more} 条（-o json）");
+            out.line(2, Paint::Dim, lang.of(&text));
+        }
+        out.numbered(finding.advice.iter().map(|advice: &Msg| lang.of(advice)));
+    }
+}
+
+/// A bar of `columns` for 0 to 100.
+fn bar(score: f64, columns: usize, unicode: bool) -> String {
+    let (full, empty) = if unicode { ('█', '░') } else { ('#', '.') };
+    (0..columns)
+        .map(|column| {
+            let middle = (column as f64 + 0.5) * 100.0 / columns as f64;
+            if score >= middle { full } else { empty }
+        })
+        .collect()
+}
+
+fn level_paint(level: &str) -> Paint {
+    match level {
+        "excellent" | "good" => Paint::Good,
+        "fair" => Paint::Warn,
+        _ => Paint::Bad,
+    }
+}
+
+fn level_name(level: &str, lang: Lang) -> &str {
+    match level {
+        "excellent" => lang.pick("excellent", "优秀（低风险）"),
+        "good" => lang.pick("good", "良好（低风险）"),
+        "fair" => lang.pick("fair", "一般（中风险）"),
+        "poor" => lang.pick("poor", "较差（高风险）"),
+        "critical" => lang.pick("critical", "危险（极高风险）"),
+        other => other,
+    }
+}
+
+fn factor_name(id: &'static str, lang: Lang) -> &'static str {
+    match id {
+        "psi" => lang.pick("Pressure (PSI)", "内存压力 PSI"),
+        "usage" => lang.pick("Usage", "内存使用率"),
+        "swap" => lang.pick("Swap", "Swap"),
+        "cache" => lang.pick("Cache", "缓存效率"),
+        "fragmentation" => lang.pick("Fragmentation", "碎片化"),
+        other => other,
+    }
+}
+
+fn input_name(id: &'static str, lang: Lang) -> &'static str {
+    match id {
+        "psi_full_avg10_pct" => lang.pick("full avg10", "full avg10"),
+        "psi_full_interval_pct" => lang.pick("full now", "full 当前"),
+        "psi_some_avg10_pct" => lang.pick("some avg10", "some avg10"),
+        "psi_some_interval_pct" => lang.pick("some now", "some 当前"),
+        "psi_full_avg60_pct" => lang.pick("full avg60", "full avg60"),
+        "psi_some_avg60_pct" => lang.pick("some avg60", "some avg60"),
+        "mem_used_pct" => lang.pick("used", "已用"),
+        "swap_used_pct" => lang.pick("used", "已用"),
+        "swap_in_and_half_out_mib_per_s" => lang.pick("in + out/2", "换入+换出/2"),
+        "refault_file_mib_per_s" => lang.pick("file refaults", "文件页重读"),
+        "majfault_per_s" => lang.pick("major faults", "主缺页"),
+        "scanned_in_vain_per_s" => lang.pick("scanned in vain", "无效扫描"),
+        "direct_reclaim_per_s" => lang.pick("direct reclaim", "直接回收"),
+        "unusable_free_order9_pct" => {
+            lang.pick("free but too small for huge pages", "空闲但不足大页")
+        }
+        "compact_stall_per_s" => lang.pick("compaction stalls", "规整停顿"),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::Style;
+    use crate::report::health::Cap;
+    use crate::report::health::HealthView;
+
+    fn shown(data: HealthData, lang: Lang, width: usize) -> String {
+        let style = Style {
+            lang,
+            color: false,
+            width,
+            unicode: true,
+        };
+        let report = Report {
+            schema: String::new(),
+            version: String::new(),
+            generated_at: "2026-11-23T10:00:00.000+00:00".to_owned(),
+            host: crate::report::HostInfo::default(),
+            data,
+            findings: Vec::new(),
+            accounting: crate::report::Accounting::default(),
+        };
+        let text = crate::render::report(&report, crate::render::Format::Text, &style).unwrap();
+        for line in text.lines() {
+            assert_eq!(super::super::width::width(line), width, "{line}");
+        }
+        text
+    }
+
+    fn pressed() -> HealthData {
+        let input = Input {
+            id: "psi_full_avg10_pct",
+            value: Some(30.0),
+            unit: "percent",
+            score: Some(4.4),
+            thresholds: "0% → 100".to_owned(),
+            source: "/proc/pressure/memory",
+            estimated: false,
+        };
+        HealthData {
+            score: Some(18.1),
+            level: Some("critical"),
+            factors: vec![Factor {
+                id: "psi",
+                score: Some(4.4),
+                weight: 0.35,
+                effective_weight: 0.4375,
+                lost_points: 70.0,
+                value: Some(30.0),
+                unit: Some("percent"),
+                decided_by: Some("psi_full_avg10_pct"),
+                inputs: vec![input],
+                thresholds: "0% → 100".to_owned(),
+                source: "/proc/pressure/memory",
+                explanation: msg!("", ""),
+                missing: None,
+            }],
+            caps: vec![Cap {
+                id: "psi-full",
+                at_most: 18.1,
+                applied: true,
+                value: 30.0,
+                unit: "percent",
+                reason: msg!("all tasks waited", "全部任务都在等内存"),
+            }],
+            causes: vec![Cause {
+                factor: "psi",
+                kind: "process",
+                name: "java\x1b[2J".to_owned(),
+                pid: Some(7),
+                start: Some(1),
+                measure: "majflt_per_s",
+                value: 512.0,
+                share_pct: Some(90.0),
+            }],
+            view: HealthView {
+                brief: false,
+                top: 5,
+            },
+            ..HealthData::default()
+        }
+    }
+
+    #[test]
+    fn the_answer_stands_first_in_both_languages_and_every_line_fits() {
+        for width in [40, 80, 100] {
+            let english = shown(pressed(), Lang::En, width);
+            assert!(english.contains("18.1 / 100  critical"), "{english}");
+            assert!(english.contains("all tasks waited") && !english.contains('\x1b'));
+            let chinese = shown(pressed(), Lang::Zh, width);
+            assert!(
+                chinese.contains("18.1 / 100  危险（极高风险）"),
+                "{chinese}"
+            );
+        }
+        let text = shown(pressed(), Lang::En, 100);
+        assert!(text.contains("512 major faults/s") && text.contains("full avg10 30.0%"));
+        assert!(shown(HealthData::default(), Lang::Zh, 80).contains("无法评分"));
+    }
+
+    #[test]
+    fn bars_are_empty_at_0_and_full_at_100() {
+        assert_eq!(bar(0.0, 4, false), "....");
+        assert_eq!(bar(50.0, 4, false), "##..");
+        assert_eq!(bar(100.0, 4, false), "####");
+    }
+}
