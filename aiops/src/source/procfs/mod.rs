@@ -7,6 +7,7 @@ mod detail;
 mod kinds;
 mod load;
 mod nodes;
+mod numa;
 mod process;
 mod settings;
 mod shared;
@@ -18,6 +19,8 @@ mod zones;
 
 pub use detail::read_detail;
 
+pub use numa::Placement;
+pub use numa::read_placement;
 pub use process::ProcessReader;
 pub use process::Wanted;
 pub use smaps::read_mappings;
