@@ -6,5 +6,6 @@
 
 mod cli;
 mod oom_live;
+mod processes;
 mod replay;
 mod support;
