@@ -41,7 +41,7 @@ fn data(args: &[&str]) -> Value {
     json(&stdout(&all))["data"].take()
 }
 
-fn row<'a>(data: &'a Value, pid: u32) -> Option<&'a Value> {
+fn row(data: &Value, pid: u32) -> Option<&Value> {
     let rows = data["processes"].as_array().expect("rows");
     rows.iter().find(|row| row["pid"] == pid)
 }

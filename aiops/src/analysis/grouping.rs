@@ -102,9 +102,17 @@ pub fn name(readings: &Readings, process: &ProcessSample, by: By) -> Option<Stri
         }
         By::User => identity
             .and_then(|identity| identity.user.clone())
-            .or_else(|| Some(process.uid?.to_string())),
+            .or_else(|| Some(user(readings, process.uid?))),
         By::Unit => identity?.unit.clone(),
     }
+}
+
+/// A user by name, when any process of theirs told it (this one may have ended before it could be asked).
+fn user(readings: &Readings, uid: u32) -> String {
+    let mut known = readings.identities.values();
+    known
+        .find_map(|identity| identity.user.clone().filter(|_| identity.uid == Some(uid)))
+        .unwrap_or_else(|| uid.to_string())
 }
 
 /// Who a group is, for a report.
