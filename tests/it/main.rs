@@ -11,6 +11,7 @@ mod health;
 mod inspect;
 mod oom_live;
 mod pages;
+mod processes;
 mod replay;
 mod support;
 mod trees;

@@ -116,9 +116,17 @@ pub fn name(readings: &Readings, process: &ProcessSample, by: By) -> Option<Stri
         }
         By::User => identity
             .and_then(|identity| identity.user.clone())
-            .or_else(|| Some(process.uid?.to_string())),
+            .or_else(|| Some(user(readings, process.uid?))),
         By::Unit => identity?.unit.clone(),
     }
+}
+
+/// A user by name, when any process of theirs told it (this one may have ended before it could be asked).
+fn user(readings: &Readings, uid: u32) -> String {
+    let mut known = readings.identities.values();
+    known
+        .find_map(|identity| identity.user.clone().filter(|_| identity.uid == Some(uid)))
+        .unwrap_or_else(|| uid.to_string())
 }
 
 /// Who a group is, for a report.
@@ -213,17 +221,38 @@ fn cgroup<'a>(readings: &'a Readings, processes: &[&ProcessSample]) -> Option<&'
         });
     }
     let common = common?;
-    let above = |path: &[u8]| {
-        let path = path.strip_suffix(b"/").unwrap_or(path);
-        common
-            .strip_prefix(path)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
-    };
     sample
         .cgroups
         .iter()
-        .filter(|cgroup| above(cgroup.path.as_bytes()))
+        .filter(|cgroup| holds(cgroup.path.as_bytes(), common))
         .max_by_key(|cgroup| cgroup.path.as_bytes().len())
+}
+
+/// Whether a cgroup is another one or above it. A path with `..` is outside of what is mounted here
+/// (cgroup_namespaces(7)): nothing that can be seen holds it.
+pub(super) fn holds(above: &[u8], path: &[u8]) -> bool {
+    if path.split(|byte| *byte == b'/').any(|part| part == b"..") {
+        return false;
+    }
+    let above = above.strip_suffix(b"/").unwrap_or(above);
+    path.strip_prefix(above)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
+
+/// The cgroup at or above the group's whose limit is nearest to its use: that one decides when memory ends.
+#[must_use]
+pub fn bound_by<'a>(readings: &'a Readings, group: &Group<'_>) -> Option<&'a CgroupSample> {
+    let path = group.cgroup?.path.as_bytes();
+    let cgroups = readings.newest()?.cgroups.iter();
+    let room = |cgroup: &CgroupSample| {
+        let metrics = &cgroup.metrics;
+        Some(metrics.limit_kb?.saturating_sub(metrics.usage_kb?))
+    };
+    cgroups
+        .filter(|cgroup| holds(cgroup.path.as_bytes(), path))
+        .filter_map(|cgroup| Some((room(cgroup)?, cgroup)))
+        .min_by_key(|(room, cgroup)| (*room, std::cmp::Reverse(cgroup.path.as_bytes().len())))
+        .map(|(_, cgroup)| cgroup)
 }
 
 /// The path that two have in common, by whole names.
@@ -306,6 +335,48 @@ mod tests {
         assert_eq!(group(&readings, By::Container)[0].name, None);
         assert_eq!(group(&readings, By::User)[0].name.as_deref(), Some("5"));
         assert_eq!(group(&readings, By::Unit).len(), 2);
+    }
+
+    #[test]
+    fn what_is_outside_the_mount_is_held_by_nothing() {
+        assert!(holds(b"/", b"/") && holds(b"/", b"/a") && holds(b"/a", b"/a/b"));
+        assert!(!holds(b"/a", b"/ab") && !holds(b"/a/b", b"/a"));
+        assert!(!holds(b"/", b"/../x") && !holds(b"/..", b"/../x"));
+        let mut readings = readings();
+        for (pid, path) in [(1, "/../x"), (2, "/../x")] {
+            readings.push(Item::Identity(Identity {
+                pid,
+                start_ticks: Some(7),
+                cgroup: Some(RawText::from(path)),
+                ..Identity::default()
+            }));
+        }
+        let by_comm = group(&readings, By::Comm);
+        assert!(by_comm[0].cgroup.is_none());
+        assert_eq!(bound_by(&readings, &by_comm[0]), None);
+    }
+
+    #[test]
+    fn the_limit_that_is_met_first_binds() {
+        let mut readings = readings();
+        let sample = readings.first.as_mut().unwrap();
+        for (cgroup, usage, limit) in [(0, 90, None), (1, 80, Some(100)), (2, 10, Some(50))] {
+            sample.cgroups[cgroup].metrics.usage_kb = Some(usage);
+            sample.cgroups[cgroup].metrics.limit_kb = limit;
+        }
+        let groups = group(&readings, By::Cgroup);
+        let inner = groups
+            .iter()
+            .find(|one| one.name.as_deref() == Some("/a/b/c"));
+        let inner = inner.unwrap();
+        assert_eq!(inner.cgroup.unwrap().path.lossy(), "/a/b/c");
+        assert_eq!(bound_by(&readings, inner).unwrap().path.lossy(), "/a/b");
+        let outer = groups.iter().find(|one| one.name.as_deref() == Some("/x"));
+        assert_eq!(
+            bound_by(&readings, outer.unwrap()),
+            None,
+            "the root has no limit"
+        );
     }
 
     #[test]

@@ -1,10 +1,26 @@
 //! `aiops inspect processes`: the largest processes, and what their memory is made of.
 
+use std::path::Path;
+use std::time::Duration;
+use std::time::Instant;
+
 use super::options::ByArg;
 use super::options::FilterArgs;
 use super::options::share;
+use crate::analysis::processes;
+use crate::analysis::processes::Options;
+use crate::analysis::processes::Sort;
+use crate::analysis::processes::analyze;
+use crate::cli;
 use crate::cli::Context;
 use crate::diag::Exit;
+use crate::report::processes::ProcessesData;
+use crate::report::processes::View;
+use crate::session::plane;
+use crate::session::plane::Observe;
+use crate::source::plane::Rollup;
+use crate::source::plane::Wants;
+use crate::source::procfs::read_placement;
 
 /// Options of `inspect processes`.
 #[derive(Debug, clap::Args)]
@@ -24,7 +40,10 @@ pub struct Args {
     /// Put processes together.
     #[arg(long, alias = "group-by", value_enum, default_value = "process")]
     by: ByArg,
-    /// Rows of the text report; JSON is whole.
+    /// Read twice, this far apart: growth of processes, kills and NUMA misses in between; 0 reads once.
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = cli::duration)]
+    interval: Duration,
+    /// Rows of the text report, and processes whose NUMA placement is read; JSON has all rows. 0: all.
     #[arg(long, value_name = "N", default_value_t = 20)]
     top: usize,
     /// Exit with 10 for findings of severity warning, 20 for critical.
@@ -53,10 +72,90 @@ pub(super) enum SortArg {
     Swap,
 }
 
+impl From<SortArg> for Sort {
+    fn from(sort: SortArg) -> Self {
+        match sort {
+            SortArg::Rss => Self::Rss,
+            SortArg::Pss => Self::Pss,
+            SortArg::Uss => Self::Uss,
+            SortArg::Anon => Self::Anon,
+            SortArg::File => Self::File,
+            SortArg::Shmem => Self::Shmem,
+            SortArg::Swap => Self::Swap,
+        }
+    }
+}
+
+/// Longest that reading the placement of processes on NUMA nodes may take.
+const PLACEMENT: Duration = Duration::from_secs(2);
+
 /// Runs the command.
 ///
 /// # Errors
 /// There is no /proc, or what was asked for cannot be read; each with its remedy.
-pub(super) fn run(_args: &Args, _context: &Context) -> anyhow::Result<Exit> {
-    anyhow::bail!("inspect processes: not built yet")
+pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
+    let filter = args.filter.filter();
+    let filtered = !filter.is_empty();
+    let observe = Observe {
+        command: "inspect processes".to_owned(),
+        root: context.root.clone(),
+        wants: Wants {
+            pids: (!filter.pids.is_empty()).then(|| filter.pids.clone()),
+            rollup: if args.budget > 0.0 {
+                Rollup::Budget(args.budget)
+            } else {
+                Rollup::None
+            },
+            cgroups: true,
+            all: false,
+        },
+        filter,
+        detail: true,
+        interval: args.interval,
+        duration: args.interval,
+        ..Observe::default()
+    };
+    let readings = plane::readings(&observe)?;
+    let options = Options {
+        by: args.by.into(),
+        sort: args.sort.into(),
+        view: View {
+            top: args.top,
+            filtered,
+            pss: args.budget > 0.0,
+        },
+    };
+    let mut data = analyze(&readings, &options);
+    if data.nodes.len() > 1 {
+        place_all(&mut data, &context.root);
+    }
+    let findings = processes::findings(&readings, &data);
+    let report = plane::report("aiops.inspect-processes/1", &readings, data, findings, None);
+    super::print(&report, context, args.exit_code)
+}
+
+/// Reads where the memory of the first rows lies; those that may not be read stay unknown.
+fn place_all(data: &mut ProcessesData, root: &Path) {
+    let begin = Instant::now();
+    let top = match data.view.top {
+        0 => usize::MAX,
+        top => top,
+    };
+    let keys: Vec<(u32, u64)> = data
+        .processes
+        .iter()
+        .take(top)
+        .filter_map(|row| Some((row.who.pid?, row.who.start?)))
+        .collect();
+    for (pid, start) in keys {
+        if begin.elapsed() > PLACEMENT {
+            break;
+        }
+        if let Ok(placement) = read_placement(root, pid)
+            && placement.start_ticks == start
+        {
+            let cpus = placement.cpus.as_deref();
+            processes::place(data, (pid, start), placement.node_kb, cpus);
+        }
+    }
 }

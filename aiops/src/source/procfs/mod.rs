@@ -8,6 +8,7 @@ mod detail;
 mod kinds;
 mod load;
 mod nodes;
+mod numa;
 mod process;
 mod settings;
 mod shared;
@@ -24,6 +25,8 @@ mod live_tests;
 
 pub use detail::read_detail;
 
+pub use numa::Placement;
+pub use numa::read_placement;
 pub use process::ProcessReader;
 pub use process::Wanted;
 pub use process::hides;

@@ -217,7 +217,7 @@ pub(super) fn rollup_figures(text: &[u8]) -> Option<MappingMetrics> {
 }
 
 /// Memory by node, KiB: `… N0=12 N1=3 kernelpagesize_kB=4` of /proc/PID/numa_maps (`show_numa_map`).
-fn numa(text: &mut dyn BufRead) -> io::Result<Vec<u64>> {
+pub(super) fn numa(text: &mut dyn BufRead) -> io::Result<Vec<u64>> {
     let mut nodes: Vec<u64> = Vec::new();
     let mut line = Vec::with_capacity(256);
     while read_line(text, &mut line)? {
