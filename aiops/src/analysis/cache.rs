@@ -226,7 +226,12 @@ fn dirty(readings: &Readings, system: &SystemMetrics, page_kb: u64) -> Dirty {
         share_of_threshold: held.and_then(|held| ratio(held as f64, threshold? as f64)),
         dirtied_kb_per_s: dirtied,
         written_kb_per_s: written,
-        time_to_write_back_s: held.and_then(|held| ratio(held as f64, written?)),
+        // While flushers rest the rate says nothing about how fast they are.
+        time_to_write_back_s: held
+            .filter(|held| {
+                background.is_some_and(|from| *held >= from) || system.writeback_kb > Some(0)
+            })
+            .and_then(|held| ratio(held as f64, written?)),
         time_to_threshold_s: to_threshold(),
         disk_busy: busy(),
     }
