@@ -2,9 +2,15 @@
 
 use std::time::Duration;
 
+use crate::analysis::cache;
+use crate::analysis::readings::Readings;
 use crate::cli;
 use crate::cli::Context;
 use crate::diag::Exit;
+use crate::report::cache::View;
+use crate::session::plane;
+use crate::session::plane::Observe;
+use crate::source::plane::Wants;
 
 /// Options of `analyze cache`.
 #[derive(Debug, clap::Args)]
@@ -32,6 +38,36 @@ pub struct Args {
 ///
 /// # Errors
 /// There is no /proc, or what was asked for cannot be read; each with its remedy.
-pub(super) fn run(_args: &Args, _context: &Context) -> anyhow::Result<Exit> {
-    anyhow::bail!("analyze cache: not built yet")
+pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
+    let readings = observe("analyze cache", args.interval, context)?;
+    let (mut data, findings) = cache::analyze(&readings);
+    data.view = View {
+        contents: false,
+        efficiency: args.efficiency,
+        top: args.top,
+    };
+    let report = plane::report("aiops.analyze.cache/1", &readings, data, findings, None);
+    super::print(&report, context, args.exit_code)
+}
+
+/// Two readings of everything that the cache reports are made from; one with an interval of 0.
+pub(super) fn observe(
+    command: &str,
+    interval: Duration,
+    context: &Context,
+) -> anyhow::Result<Readings> {
+    plane::readings(&Observe {
+        command: command.to_owned(),
+        root: context.root.clone(),
+        wants: Wants {
+            // Caches belong to the host and to cgroups: no process is read.
+            pids: Some(Vec::new()),
+            cgroups: true,
+            ..Wants::default()
+        },
+        detail: true,
+        interval,
+        duration: interval,
+        ..Observe::default()
+    })
 }

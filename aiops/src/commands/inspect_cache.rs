@@ -1,11 +1,25 @@
 //! `aiops inspect cache`: what the page cache and the slab hold, and which files.
 
+use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::analysis::cache;
 use crate::cli;
 use crate::cli::Context;
+use crate::diag;
 use crate::diag::Exit;
+use crate::msg;
+use crate::report::cache::FileHolder;
+use crate::report::cache::FileRow;
+use crate::report::cache::FilesAccounting;
+use crate::report::cache::View;
+use crate::session::plane;
+use crate::source;
+use crate::source::residency;
+use crate::source::residency::Counts;
+use crate::source::residency::FileResidency;
+use crate::source::residency::Request;
 
 /// Options of `inspect cache`.
 #[derive(Debug, clap::Args)]
@@ -40,6 +54,115 @@ pub struct Args {
 ///
 /// # Errors
 /// There is no /proc, or what was asked for cannot be read; each with its remedy.
-pub(super) fn run(_args: &Args, _context: &Context) -> anyhow::Result<Exit> {
-    anyhow::bail!("inspect cache: not built yet")
+pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
+    let wanted = args.detail || !args.path.is_empty();
+    // A captured tree has no page cache of its own: residency would be this host's.
+    let here = source::live(&context.root) && context.root == Path::new("/");
+    // Before the readings, so that Ctrl-C still ends the program and the rates are not of this work.
+    let looked = if wanted && here {
+        Some(look(args)?)
+    } else {
+        None
+    };
+    let readings = super::analyze_cache::observe("inspect cache", args.interval, context)?;
+    let (mut data, findings) = cache::analyze(&readings);
+    data.view = View {
+        contents: true,
+        efficiency: false,
+        top: args.top,
+    };
+    let mut whole = true;
+    if let Some((files, counts)) = looked {
+        let account = account(&counts, &files, args);
+        whole = account.complete;
+        data.files = Some(files.into_iter().map(row).collect());
+        data.files_accounting = Some(account);
+    } else if wanted {
+        whole = false;
+        data.notes.push(msg!(
+            "residency of files is not available below --root: only the running kernel knows it",
+            "--root 下无法得知文件驻留情况：只有运行中的内核知道"
+        ));
+    }
+    let mut report = plane::report("aiops.inspect.cache/1", &readings, data, findings, None);
+    report.accounting.complete &= whole;
+    super::print(&report, context, args.exit_code)
+}
+
+fn look(args: &Args) -> anyhow::Result<(Vec<FileResidency>, Counts)> {
+    let request = Request {
+        paths: args.path.clone(),
+        limit: args.limit,
+    };
+    let limit = args.limit.as_secs_f64();
+    diag::note(&format!("looking at files for at most {limit:.0} s"));
+    let progress = |counts: &Counts| {
+        let (looked, found) = (counts.looked, counts.found);
+        diag::note(&format!("{looked} of {found} files looked at"));
+    };
+    residency::look(&request, progress)
+        .map_err(|error| diag::hint(error, "--path wants a directory or file that exists"))
+}
+
+fn account(counts: &Counts, files: &[FileResidency], args: &Args) -> FilesAccounting {
+    let missed = [
+        counts.not_reached,
+        counts.not_listed,
+        counts.denied,
+        counts.denied_processes,
+        counts.failed,
+        counts.not_kept,
+    ];
+    let resident = files.iter().map(|file| file.resident_bytes);
+    FilesAccounting {
+        method: counts.method,
+        scope: if args.path.is_empty() {
+            "processes"
+        } else {
+            "paths"
+        },
+        elapsed_s: counts.elapsed_s,
+        limit_s: args.limit.as_secs_f64(),
+        found: counts.found,
+        looked: counts.looked,
+        not_cached: counts.not_cached,
+        not_reached: counts.not_reached,
+        not_listed: counts.not_listed,
+        not_regular: counts.not_regular,
+        network: counts.network,
+        symlinks: counts.symlinks,
+        denied: counts.denied,
+        denied_processes: counts.denied_processes,
+        vanished: counts.vanished,
+        failed: counts.failed,
+        not_kept: counts.not_kept,
+        stalled: counts.stalled,
+        resident_bytes: resident.fold(0, u64::saturating_add),
+        complete: !counts.stalled && missed.iter().all(|count| *count == 0),
+    }
+}
+
+fn row(file: FileResidency) -> FileRow {
+    let share = file.resident_bytes as f64 / file.size_bytes as f64;
+    FileRow {
+        path: file.path.lossy().into_owned(),
+        dev: file.key.0,
+        inode: file.key.1,
+        size_bytes: file.size_bytes,
+        resident_bytes: file.resident_bytes,
+        resident_share: (file.size_bytes > 0).then_some(share),
+        dirty_bytes: file.dirty_bytes,
+        writeback_bytes: file.writeback_bytes,
+        recently_evicted_bytes: file.recently_evicted_bytes,
+        deleted: file.deleted,
+        holders: file
+            .holders
+            .iter()
+            .map(|holder| FileHolder {
+                pid: holder.pid,
+                comm: holder.comm.lossy().into_owned(),
+            })
+            .collect(),
+        holder_count: file.holder_count,
+    }
 }

@@ -18,6 +18,7 @@ pub mod maps;
 pub mod plane;
 pub mod procdir;
 pub mod procfs;
+pub mod residency;
 pub mod sampler;
 pub mod symbols;
 

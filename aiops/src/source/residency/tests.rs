@@ -1,0 +1,74 @@
+//! Residency against files of our own.
+
+use std::io::Write as _;
+
+use super::*;
+
+struct Temp(PathBuf);
+
+impl Temp {
+    fn new(name: &str) -> Self {
+        let name = format!("aiops-residency-{}-{name}", std::process::id());
+        Self(std::env::temp_dir().join(name))
+    }
+}
+
+impl Drop for Temp {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn both_calls_say_the_same() {
+    let temp = Temp::new("both");
+    let size = 3 * (1 << 20) + 5;
+    let mut file = File::options()
+        .create(true)
+        .truncate(true)
+        .read(true)
+        .write(true)
+        .open(&temp.0)
+        .unwrap();
+    file.write_all(&vec![1; size]).unwrap();
+    let pages = (size as u64).div_ceil(page_size());
+    let counted = mincore(&file, size as u64, None).unwrap();
+    assert_eq!(counted.cached, pages);
+    assert_eq!(counted.dirty, None);
+    match cachestat(&file, size as u64, None) {
+        Ok(told) => {
+            assert_eq!(told.cached, pages);
+            assert!(told.dirty.is_some());
+        }
+        Err(error) => assert_eq!(error, Errno::NOSYS),
+    }
+}
+
+#[test]
+fn a_sparse_file_has_nothing_in_memory() {
+    let temp = Temp::new("sparse");
+    let file = File::options()
+        .create(true)
+        .truncate(true)
+        .read(true)
+        .write(true)
+        .open(&temp.0)
+        .unwrap();
+    // Larger than both windows.
+    let size = CHUNK + WINDOW + 1;
+    file.set_len(size).unwrap();
+    assert_eq!(mincore(&file, size, None).unwrap().cached, 0);
+    if let Ok(told) = cachestat(&file, size, None) {
+        assert_eq!(told.cached, 0);
+    }
+}
+
+#[test]
+fn a_missing_path_is_an_error_that_names_it() {
+    let request = Request {
+        paths: vec![PathBuf::from("/no/such/place")],
+        limit: Duration::from_secs(1),
+    };
+    let error = look(&request, |_| {}).unwrap_err();
+    assert!(error.to_string().contains("/no/such/place"), "{error}");
+}
