@@ -75,7 +75,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     if let Some((files, counts)) = looked {
         let account = account(&counts, &files, args);
         whole = account.complete;
-        data.files = Some(files.into_iter().map(row).collect());
+        data.files = Some(files.iter().map(row).collect());
         data.files_accounting = Some(account);
     } else if wanted {
         whole = false;
@@ -142,7 +142,7 @@ fn account(counts: &Counts, files: &[FileResidency], args: &Args) -> FilesAccoun
     }
 }
 
-fn row(file: FileResidency) -> FileRow {
+fn row(file: &FileResidency) -> FileRow {
     let share = file.resident_bytes as f64 / file.size_bytes as f64;
     FileRow {
         path: file.path.lossy().into_owned(),

@@ -22,8 +22,8 @@ fn speed(kb_per_s: Option<f64>, lang: Lang) -> String {
     kb_per_s.map_or_else(
         || lang.unknown().to_owned(),
         |rate| {
-            let kb = std::time::Duration::try_from_secs_f64(rate.max(0.0))
-                .map_or(0, |kb| kb.as_secs_f64().round() as u64);
+            let kb = std::time::Duration::try_from_secs_f64(rate.max(0.0).round());
+            let kb = kb.map_or(0, |kb| kb.as_secs());
             format!("{}/s", units::size_kb(kb))
         },
     )

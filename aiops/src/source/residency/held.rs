@@ -57,12 +57,9 @@ pub(super) fn list(worker: &mut Worker, end: Option<Instant>) -> Vec<Candidate> 
             continue;
         }
         worker.mounts.learn(&pid.to_string());
-        match listing.process(worker, *pid) {
-            Err(Errno::ACCESS | Errno::PERM) => {
-                worker.shared.count(|counts| counts.denied_processes += 1);
-            }
-            // Gone: it holds nothing any more.
-            Err(_) | Ok(()) => {}
+        // Any other error: it is gone, and holds nothing any more.
+        if let Err(Errno::ACCESS | Errno::PERM) = listing.process(worker, *pid) {
+            worker.shared.count(|counts| counts.denied_processes += 1);
         }
     }
     let mut found = listing.found;
