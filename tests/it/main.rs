@@ -8,3 +8,4 @@ mod cli;
 mod oom_live;
 mod replay;
 mod support;
+mod swap;

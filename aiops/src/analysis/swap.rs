@@ -197,9 +197,9 @@ fn zswap(detail: &Detail, system: &SystemMetrics, page_kb: u64) -> Option<ZswapU
     let pool_kb = system
         .zswap_kb
         .or(zswap.pool_bytes.map(|bytes| bytes / 1024));
-    let stored_kb = system
-        .zswapped_kb
-        .or(zswap.stored_pages.map(|pages| pages.saturating_mul(page_kb)));
+    let stored_kb = system.zswapped_kb.or(zswap
+        .stored_pages
+        .map(|pages| pages.saturating_mul(page_kb)));
     Some(ZswapUse {
         enabled: zswap.enabled,
         compressor: zswap.compressor.clone(),
@@ -272,8 +272,7 @@ fn row(
             .swap_kb
             .zip(before.and_then(|before| before.swap_kb))
             .map(|(now, then)| signed(now, then)),
-        major_faults: before
-            .and_then(|before| metrics.majflt?.checked_sub(before.majflt?)),
+        major_faults: before.and_then(|before| metrics.majflt?.checked_sub(before.majflt?)),
         listed: metrics.swap_kb > Some(0) && share.unwrap_or(0.0) >= threshold,
         regions: readings.regions.get(&key(process)).map(regions),
     }

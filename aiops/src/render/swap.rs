@@ -110,9 +110,9 @@ fn rates(data: &SwapData, out: &mut Out) {
             Lang::En => format!(
                 "in {inward} ({pages_in:.0} pages/s), out {outward} ({pages_out:.0} pages/s)"
             ),
-            Lang::Zh => format!(
-                "换入 {inward} ({pages_in:.0} 页/s)，换出 {outward} ({pages_out:.0} 页/s)"
-            ),
+            Lang::Zh => {
+                format!("换入 {inward} ({pages_in:.0} 页/s)，换出 {outward} ({pages_out:.0} 页/s)")
+            }
         };
         let separator = lang.pick("; ", "；");
         if let Some(faults) = rates.major_faults_per_s {
@@ -217,16 +217,9 @@ fn paint(share: Option<f64>) -> Paint {
 fn processes(data: &SwapData, out: &mut Out) {
     let lang = out.lang();
     let listed: Vec<&ProcessSwap> = data.processes.iter().filter(|row| row.listed).collect();
-    out.heading(
-        "📋",
-        lang.pick("Processes in swap", "换出内存最多的进程"),
-    );
+    out.heading("📋", lang.pick("Processes in swap", "换出内存最多的进程"));
     if listed.is_empty() {
-        out.line(
-            2,
-            Paint::Dim,
-            lang.pick("none", "无"),
-        );
+        out.line(2, Paint::Dim, lang.pick("none", "无"));
         return;
     }
     let top = if data.view.processes {
@@ -294,9 +287,9 @@ fn groups(data: &SwapData, out: &mut Out) {
         Lang::Zh => format!("按 {} 汇总", data.view.by),
     };
     out.heading("📋", &text);
-    let wanted = groups.iter().filter(|row| {
-        row.swap_kb > Some(0) && row.share.unwrap_or(0.0) >= data.view.threshold
-    });
+    let wanted = groups
+        .iter()
+        .filter(|row| row.swap_kb > Some(0) && row.share.unwrap_or(0.0) >= data.view.threshold);
     let rows = wanted.take(data.view.top).map(|row| {
         let none = lang.pick("(none)", "(无)");
         let cells = vec![
@@ -361,7 +354,10 @@ fn regions(data: &SwapData, out: &mut Out) {
         return;
     }
     out.blank();
-    out.heading("🔥", lang.pick("What was swapped out", "Swap 热区（换出了什么）"));
+    out.heading(
+        "🔥",
+        lang.pick("What was swapped out", "Swap 热区（换出了什么）"),
+    );
     for row in looked {
         let parts = row.regions.iter().flatten().take(3).map(|region| {
             let name = region.path.as_deref();
@@ -392,7 +388,9 @@ fn cgroups(data: &SwapData, out: &mut Out) {
             let cells = vec![
                 row.limits.path.clone(),
                 size(row.limits.swap_kb, lang),
-                row.limits.swap_limit_kb.map_or_else(String::new, units::size_kb),
+                row.limits
+                    .swap_limit_kb
+                    .map_or_else(String::new, units::size_kb),
                 size(row.limits.usage_kb, lang),
                 limit.map_or_else(String::new, units::size_kb),
                 row.other_swap_kb
@@ -435,7 +433,10 @@ fn part(id: &str, lang: Lang) -> &'static str {
         "shared_slots" => lang.pick("shared after fork, counted twice", "fork 共享，重复计数"),
         "shmem" => lang.pick("shared memory and tmpfs", "共享内存与 tmpfs"),
         "cgroup_shared" => lang.pick("other shared memory of cgroups", "cgroup 的其他共享内存"),
-        "swap_cached" => lang.pick("read back, slot kept (SwapCached)", "已读回、保留交换槽 (SwapCached)"),
+        "swap_cached" => lang.pick(
+            "read back, slot kept (SwapCached)",
+            "已读回、保留交换槽 (SwapCached)",
+        ),
         "slot_caches" => lang.pick("reserve of CPUs", "CPU 预留交换槽"),
         "unread_processes" => lang.pick("processes that could not be read", "无法读取的进程"),
         _ => lang.pick("other", "其他"),

@@ -69,7 +69,9 @@ fn thrashes(data: &SwapData) -> bool {
     let rates = &data.rates;
     let inward = rates.swap_in_kb_per_s.is_some_and(|kb| kb > MOVES_KB / 2.0);
     let back = rates.refault_anon_per_s.is_none_or(|pages| pages > 0.0);
-    let both = rates.swap_out_kb_per_s.is_some_and(|kb| kb > MOVES_KB / 2.0);
+    let both = rates
+        .swap_out_kb_per_s
+        .is_some_and(|kb| kb > MOVES_KB / 2.0);
     let waits = full(data).map_or(both, |percent| percent > FULL);
     inward && moves(data) && back && waits
 }
@@ -147,12 +149,19 @@ fn no_swap(data: &SwapData) -> Option<Finding> {
     };
     Some(Finding {
         id: "swap-none",
-        severity: if tight { Severity::Warning } else { Severity::Info },
+        severity: if tight {
+            Severity::Warning
+        } else {
+            Severity::Info
+        },
         title: msg!("no swap is configured", "未配置交换空间"),
-        evidence: [Some(msg!("SwapTotal is 0", "SwapTotal 为 0")), available_evidence(data)]
-            .into_iter()
-            .flatten()
-            .collect(),
+        evidence: [
+            Some(msg!("SwapTotal is 0", "SwapTotal 为 0")),
+            available_evidence(data),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
         advice,
     })
 }
@@ -191,7 +200,10 @@ fn thrash(data: &SwapData) -> Option<Finding> {
     Some(Finding {
         id: "swap-thrash",
         severity: Severity::Critical,
-        title: msg!("the host is thrashing in swap", "系统正在交换抖动 (thrashing)"),
+        title: msg!(
+            "the host is thrashing in swap",
+            "系统正在交换抖动 (thrashing)"
+        ),
         evidence,
         advice,
     })
@@ -241,10 +253,14 @@ fn nearly_full(data: &SwapData) -> Option<Finding> {
         id: "swap-nearly-full",
         severity: Severity::Warning,
         title: msg!("swap is nearly full", "交换空间即将用尽"),
-        evidence: [used_evidence(data), culprit_evidence(data), available_evidence(data)]
-            .into_iter()
-            .flatten()
-            .collect(),
+        evidence: [
+            used_evidence(data),
+            culprit_evidence(data),
+            available_evidence(data),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
         advice,
     })
 }
@@ -288,7 +304,11 @@ fn cgroup_limit(data: &SwapData) -> Option<Finding> {
     };
     Some(Finding {
         id: "swap-cgroup-limit",
-        severity: if moves(data) { Severity::Warning } else { Severity::Info },
+        severity: if moves(data) {
+            Severity::Warning
+        } else {
+            Severity::Info
+        },
         title: msg!(
             "cgroup {path} swaps because of its own limit, not because the host is short of memory",
             "cgroup {path} 因自身限额而换出，并非主机内存不足"
@@ -316,7 +336,12 @@ fn leak(data: &SwapData) -> Option<Finding> {
     let large = row.swap_kb?.saturating_add(row.rss_kb?) >= host / 4;
     let regions = row.regions.as_deref().unwrap_or_default();
     use crate::model::RegionKind as Kind;
-    let anon = |kind: Kind| matches!(kind, Kind::Heap | Kind::Anon | Kind::Arena | Kind::NamedAnon);
+    let anon = |kind: Kind| {
+        matches!(
+            kind,
+            Kind::Heap | Kind::Anon | Kind::Arena | Kind::NamedAnon
+        )
+    };
     let heap: u64 = regions
         .iter()
         .filter(|region| anon(region.kind))
@@ -421,13 +446,23 @@ fn compress(data: &SwapData) -> Option<Finding> {
     let rotating = devices.iter().any(|device| device.rotating == Some(true));
     let mut evidence: Vec<Msg> = traffic_evidence(data).into_iter().collect();
     evidence.push(if rotating {
-        msg!("the swap device rotates; zswap is off", "交换设备为机械盘；zswap 未启用")
+        msg!(
+            "the swap device rotates; zswap is off",
+            "交换设备为机械盘；zswap 未启用"
+        )
     } else {
-        msg!("pages go to a disk uncompressed; zswap is off", "换出页未经压缩直接写盘；zswap 未启用")
+        msg!(
+            "pages go to a disk uncompressed; zswap is off",
+            "换出页未经压缩直接写盘；zswap 未启用"
+        )
     });
     Some(Finding {
         id: "swap-compress",
-        severity: if rotating { Severity::Warning } else { Severity::Info },
+        severity: if rotating {
+            Severity::Warning
+        } else {
+            Severity::Info
+        },
         title: msg!(
             "a compressed cache in front of the swap device would take some of the traffic",
             "在交换设备前启用压缩缓存可减少部分读写"
@@ -456,10 +491,14 @@ fn switch_off(data: &SwapData) -> Option<Finding> {
             "what is in swap fits into the available memory",
             "换出的内容可以放回可用内存"
         ),
-        evidence: [used_evidence(data), available_evidence(data), traffic_evidence(data)]
-            .into_iter()
-            .flatten()
-            .collect(),
+        evidence: [
+            used_evidence(data),
+            available_evidence(data),
+            traffic_evidence(data),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
         advice: vec![msg!(
             "Only if latency matters more than room: swapoff -a && swapon -a brings it back (reads all of it, may take minutes). Cgroups at their limit cannot take their pages back: look at the list of cgroups first",
             "仅当延迟比空间更重要时：swapoff -a && swapon -a 可全部读回（可能需数分钟）。已达限额的 cgroup 无法收回其页：请先查看 cgroup 列表"

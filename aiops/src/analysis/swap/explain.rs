@@ -18,13 +18,15 @@ pub(super) fn totals(
     system: &SystemMetrics,
     cgroups: &[CgroupSwap],
 ) -> Totals {
-    let processes = readings.newest().map_or(&[][..], |sample| &sample.processes);
+    let processes = readings
+        .newest()
+        .map_or(&[][..], |sample| &sample.processes);
     let known: Vec<u64> = processes
         .iter()
         .filter_map(|process| process.metrics.swap_kb)
         .collect();
-    let sum = (!known.is_empty())
-        .then(|| known.iter().fold(0u64, |sum, kb| sum.saturating_add(*kb)));
+    let sum =
+        (!known.is_empty()).then(|| known.iter().fold(0u64, |sum, kb| sum.saturating_add(*kb)));
     let used = system
         .swap_total_kb
         .zip(system.swap_free_kb)
@@ -60,14 +62,22 @@ pub(super) fn totals(
         "charged to cgroups but in no process' own memory: memfd, shared anonymous memory, tmpfs that is not visible from here",
         "计入 cgroup 但不属于任何进程私有内存：memfd、共享匿名内存、此处不可见的 tmpfs"
     ));
-    parts.bounded("swap_cached", system.swap_cached_kb, msg!(
-        "SwapCached: pages that are back in memory and keep their slot",
-        "SwapCached：已读回内存、但仍保留交换槽的页"
-    ));
-    parts.bounded("slot_caches", slot_caches(readings), msg!(
-        "slots that CPUs hold in reserve (until Linux 6.14)",
-        "各 CPU 预留的交换槽 (Linux 6.14 及以前)"
-    ));
+    parts.bounded(
+        "swap_cached",
+        system.swap_cached_kb,
+        msg!(
+            "SwapCached: pages that are back in memory and keep their slot",
+            "SwapCached：已读回内存、但仍保留交换槽的页"
+        ),
+    );
+    parts.bounded(
+        "slot_caches",
+        slot_caches(readings),
+        msg!(
+            "slots that CPUs hold in reserve (until Linux 6.14)",
+            "各 CPU 预留的交换槽 (Linux 6.14 及以前)"
+        ),
+    );
     if totals.processes_unread > 0 {
         let unread = totals.processes_unread;
         parts.list.push(Part {
@@ -97,7 +107,9 @@ struct Parts {
 impl Parts {
     /// What the sum counts more than once: exact, where it could be read.
     fn shared_slots(&mut self, readings: &Readings) {
-        let processes = readings.newest().map_or(&[][..], |sample| &sample.processes);
+        let processes = readings
+            .newest()
+            .map_or(&[][..], |sample| &sample.processes);
         let known = processes.iter().filter_map(|process| {
             let metrics = &process.metrics;
             let swap = metrics.swap_kb.filter(|kb| *kb > 0)?;
@@ -143,12 +155,15 @@ fn shmem(readings: &Readings, system: &SystemMetrics) -> Option<u64> {
     let detail = readings.detail()?;
     let kb = |bytes: Option<u64>| bytes.unwrap_or(0) / 1024;
     let segments = detail.shm.as_ref();
-    let (resident, swapped) = segments.into_iter().flatten().fold((0u64, 0u64), |sum, one| {
-        (
-            sum.0.saturating_add(kb(one.rss_bytes)),
-            sum.1.saturating_add(kb(one.swap_bytes)),
-        )
-    });
+    let (resident, swapped) = segments
+        .into_iter()
+        .flatten()
+        .fold((0u64, 0u64), |sum, one| {
+            (
+                sum.0.saturating_add(kb(one.rss_bytes)),
+                sum.1.saturating_add(kb(one.swap_bytes)),
+            )
+        });
     let held = detail.tmpfs.as_ref().and_then(|mounts| {
         mounts
             .iter()
