@@ -15,4 +15,5 @@ mod pages;
 mod processes;
 mod replay;
 mod support;
+mod swap;
 mod trees;

@@ -1,13 +1,28 @@
 //! `aiops analyze swap`: who is in swap, how fast pages go in and out, and what to do.
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::path::Path;
 use std::time::Duration;
+use std::time::Instant;
 
 use super::options::ByArg;
 use super::options::FilterArgs;
 use super::options::share;
+use crate::analysis::readings::Readings;
+use crate::analysis::readings::key;
+use crate::analysis::swap as analysis;
 use crate::cli;
 use crate::cli::Context;
 use crate::diag::Exit;
+use crate::model::Filter;
+use crate::model::Item;
+use crate::model::Regions;
+use crate::report::swap::View;
+use crate::session;
+use crate::session::plane::Observe;
+use crate::source::plane::Rollup;
+use crate::source::plane::Wants;
 
 /// Options of `analyze swap`.
 #[derive(Debug, clap::Args)]
@@ -17,7 +32,7 @@ Examples:
       the processes that have a tenth or more of the swap in use
   aiops analyze swap --interval 5s --by cgroup -o json")]
 pub struct Args {
-    /// List the processes.
+    /// List the processes; without it, only the top 5 are shown. JSON always has all.
     #[arg(long)]
     processes: bool,
     /// Least share of the swap in use that a listed process has.
@@ -57,10 +72,116 @@ pub(super) enum SortArg {
     Pid,
 }
 
+impl From<SortArg> for analysis::Sort {
+    fn from(sort: SortArg) -> Self {
+        match sort {
+            SortArg::Swap => Self::Swap,
+            SortArg::Rss => Self::Rss,
+            SortArg::Share => Self::Share,
+            SortArg::Majflt => Self::MajorFaults,
+            SortArg::Pid => Self::Pid,
+        }
+    }
+}
+
+/// Processes whose mappings are looked into.
+const LOOK_INTO: usize = 5;
+/// No more mappings are read after this time; the process that is being read is finished.
+const LOOK_TIME: Duration = Duration::from_secs(2);
+/// Share of a second for the processes' proportional swap.
+const ROLLUP_SHARE: f64 = 0.5;
+
 /// Runs the command.
 ///
 /// # Errors
 /// There is no /proc, or what was asked for cannot be read; each with its remedy.
-pub(super) fn run(_args: &Args, _context: &Context) -> anyhow::Result<Exit> {
-    anyhow::bail!("analyze swap: not built yet")
+pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
+    // The sum over processes needs all of them: the filter only chooses what is listed.
+    let observe = Observe {
+        command: "analyze swap".to_owned(),
+        root: context.root.clone(),
+        wants: Wants {
+            cgroups: true,
+            ..Wants::default()
+        },
+        detail: true,
+        interval: args.interval,
+        duration: args.interval,
+        ..Observe::default()
+    };
+    let filter = args.filter.filter();
+    let mut readings = session::plane::readings(&observe)?;
+    look_into(&mut readings, &filter, &context.root)?;
+    if let Some(session) = &mut readings.session {
+        session.filter = filter.clone();
+    }
+    let options = analysis::Options {
+        filter,
+        by: args.by.into(),
+        sort: args.sort.into(),
+        threshold: args.threshold,
+    };
+    let (mut data, findings) = analysis::analyze(&readings, &options);
+    data.view = View {
+        processes: args.processes,
+        top: args.top,
+        threshold: args.threshold,
+        by: options.by.id(),
+    };
+    let report = session::plane::report("aiops.analyze.swap/1", &readings, data, findings, None);
+    super::print(&report, context, args.exit_code)
+}
+
+/// Reads what costs too much for every process: the proportional swap of those in swap, and the mappings
+/// of the largest.
+fn look_into(readings: &mut Readings, filter: &Filter, root: &Path) -> anyhow::Result<()> {
+    let Some(sample) = readings.newest() else {
+        return Ok(());
+    };
+    let mut swapped: Vec<_> = sample
+        .processes
+        .iter()
+        .filter(|process| process.metrics.swap_kb > Some(0))
+        .collect();
+    if swapped.is_empty() {
+        return Ok(());
+    }
+    swapped.sort_by_key(|process| Reverse(process.metrics.swap_kb));
+    let pids: Vec<u32> = swapped.iter().map(|process| process.pid).collect();
+    let wanted = swapped
+        .iter()
+        .filter(|process| filter.wants(process, readings.identity(key(process))));
+    let top: Vec<_> = wanted.take(LOOK_INTO).map(|process| key(process)).collect();
+    let mut plane = session::plane::open(root)?;
+    let begin = Instant::now();
+    for (pid, start) in top {
+        // One that is gone, or that may not be read, has no regions.
+        if let Ok(mappings) = plane.mappings(pid)
+            && mappings.process.start_ticks == start
+            && !mappings.maps_only
+        {
+            readings.push(Item::Regions(Regions::of(&mappings)));
+        }
+        if begin.elapsed() > LOOK_TIME {
+            break;
+        }
+    }
+    let rollups = plane.sample(&Wants {
+        pids: Some(pids),
+        rollup: Rollup::Budget(ROLLUP_SHARE),
+        ..Wants::default()
+    });
+    let shares: HashMap<_, _> = rollups
+        .processes
+        .iter()
+        .map(|process| (key(process), process.metrics.swap_pss_kb))
+        .collect();
+    if let Some(sample) = readings.last.as_mut().or(readings.first.as_mut()) {
+        for process in &mut sample.processes {
+            if let Some(share) = shares.get(&key(process)) {
+                process.metrics.swap_pss_kb = *share;
+            }
+        }
+    }
+    Ok(())
 }

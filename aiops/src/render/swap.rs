@@ -1,1 +1,516 @@
+//! `analyze swap` for people: the answer, what moves, who has it, the sum, what to do.
 
+use super::TextReport;
+use super::lang::Lang;
+use super::text::Column;
+use super::text::Out;
+use super::text::Paint;
+use super::text::Table;
+use super::units;
+use crate::model::RegionKind;
+use crate::report::Finding;
+use crate::report::Report;
+use crate::report::Severity;
+use crate::report::swap::ProcessSwap;
+use crate::report::swap::SwapData;
+
+/// Processes that are shown when the list was not asked for.
+const SHORT: usize = 5;
+/// Columns of a bar.
+const BAR: usize = 12;
+
+impl TextReport for SwapData {
+    fn text(report: &Report<Self>, out: &mut Out) {
+        let data = &report.data;
+        out.title(
+            out.lang().pick("Swap", "Swap 分析"),
+            &super::text::clock(&report.generated_at),
+        );
+        answer(data, out);
+        rates(data, out);
+        devices(data, out);
+        out.rule();
+        if data.groups.is_some() {
+            groups(data, out);
+        } else {
+            processes(data, out);
+        }
+        regions(data, out);
+        cgroups(data, out);
+        sum(data, out);
+        findings(&report.findings, out);
+        super::account::write(&report.accounting, out);
+    }
+}
+
+fn size(kb: Option<u64>, lang: Lang) -> String {
+    kb.map_or_else(|| lang.unknown().to_owned(), units::size_kb)
+}
+
+fn speed(kb: f64) -> String {
+    format!("{:.1} MiB/s", kb / 1024.0)
+}
+
+fn percent(share: Option<f64>) -> String {
+    share.map_or_else(String::new, |share| format!("{:.1}%", share * 100.0))
+}
+
+fn answer(data: &SwapData, out: &mut Out) {
+    let lang = out.lang();
+    let totals = &data.totals;
+    if totals.swap_total_kb == Some(0) {
+        let text = lang.pick("No swap is configured.", "未配置交换空间。");
+        out.line(0, Paint::Bold, text);
+        return;
+    }
+    let (used, total) = (
+        size(totals.swap_used_kb, lang),
+        size(totals.swap_total_kb, lang),
+    );
+    let mut text = match lang {
+        Lang::En => format!("{used} of {total} swap in use"),
+        Lang::Zh => format!("交换空间已用 {used}，共 {total}"),
+    };
+    let first = data.processes.iter().max_by_key(|row| row.swap_kb);
+    if let Some(row) = first.filter(|row| row.swap_kb > Some(0)) {
+        let share = percent(row.share);
+        text.push_str(&match lang {
+            Lang::En => format!("; {} (pid {}) has {share} of it", row.comm, row.pid),
+            Lang::Zh => format!("；{} (pid {}) 占其中 {share}", row.comm, row.pid),
+        });
+    }
+    let moved = data
+        .rates
+        .swap_in_kb_per_s
+        .zip(data.rates.swap_out_kb_per_s)
+        .map(|(inward, outward)| inward + outward);
+    text.push_str(&match (lang, moved) {
+        (Lang::En, None) => "; how fast it moves is unknown".to_owned(),
+        (Lang::Zh, None) => "；换入换出速率未知".to_owned(),
+        (Lang::En, Some(0.0)) => "; nothing moves now".to_owned(),
+        (Lang::Zh, Some(0.0)) => "；当前没有换入换出".to_owned(),
+        (Lang::En, Some(kb)) => format!("; {} go in and out", speed(kb)),
+        (Lang::Zh, Some(kb)) => format!("；换入换出共 {}", speed(kb)),
+    });
+    out.line(0, Paint::Bold, &text);
+}
+
+fn rates(data: &SwapData, out: &mut Out) {
+    let lang = out.lang();
+    let rates = &data.rates;
+    if let (Some(inward), Some(outward), Some(pages_in), Some(pages_out), Some(seconds)) = (
+        rates.swap_in_kb_per_s,
+        rates.swap_out_kb_per_s,
+        rates.pswpin_per_s,
+        rates.pswpout_per_s,
+        rates.interval_s,
+    ) {
+        let (inward, outward, span) = (speed(inward), speed(outward), units::span(seconds));
+        let mut text = match lang {
+            Lang::En => format!(
+                "in {inward} ({pages_in:.0} pages/s), out {outward} ({pages_out:.0} pages/s)"
+            ),
+            Lang::Zh => {
+                format!("换入 {inward} ({pages_in:.0} 页/s)，换出 {outward} ({pages_out:.0} 页/s)")
+            }
+        };
+        let separator = lang.pick("; ", "；");
+        if let Some(faults) = rates.major_faults_per_s {
+            let name = lang.pick("major faults", "主缺页");
+            text.push_str(&format!("{separator}{name} {faults:.0}/s"));
+        }
+        if let Some(back) = rates.refault_anon_per_s {
+            let name = lang.pick("refaults", "匿名页 refault");
+            text.push_str(&format!("{separator}{name} {back:.0}/s"));
+        }
+        if let Some(ratio) = rates
+            .readahead_hit_ratio
+            .or(rates.readahead_hit_ratio_since_boot)
+        {
+            let name = lang.pick("readahead used", "预读命中");
+            text.push_str(&format!("{separator}{name} {:.0}%", ratio * 100.0));
+        }
+        let label = match lang {
+            Lang::En => format!("Over {span}"),
+            Lang::Zh => format!("{span} 内"),
+        };
+        out.pair(0, &label, &text);
+    }
+    let pressure = &data.pressure;
+    if let Some((some, full)) = pressure.some_avg10.zip(pressure.full_avg10) {
+        let text = format!("some {some:.2}%, full {full:.2}% (avg10)");
+        out.pair(0, lang.pick("Memory pressure", "内存压力 (PSI)"), &text);
+    }
+}
+
+fn devices(data: &SwapData, out: &mut Out) {
+    let lang = out.lang();
+    let devices = data.devices.as_deref().unwrap_or_default();
+    for device in devices {
+        let kind = match device.rotating {
+            Some(true) => lang.pick(", rotating", "，机械盘"),
+            Some(false) => lang.pick(", not rotating", "，非机械盘"),
+            None => "",
+        };
+        let (used, total) = (
+            units::size_kb(device.used_kb),
+            units::size_kb(device.size_kb),
+        );
+        let text = format!(
+            "{} ({}{kind}) {used} / {total}, {} {}",
+            device.path,
+            device.kind,
+            lang.pick("priority", "优先级"),
+            device.priority
+        );
+        out.pair(0, lang.pick("Device", "设备"), &text);
+    }
+    for zram in data.zram.iter().filter(|zram| zram.stored_kb > Some(0)) {
+        let ratio = zram
+            .ratio
+            .map_or_else(String::new, |ratio| format!(" ({ratio:.1}×)"));
+        let text = format!(
+            "{} → {}{ratio} {}",
+            size(zram.stored_kb, lang),
+            size(zram.pool_kb, lang),
+            zram.algorithm.as_deref().unwrap_or_default()
+        );
+        out.pair(0, &zram.name, text.trim_end());
+    }
+    if let Some(zswap) = data
+        .zswap
+        .as_ref()
+        .filter(|zswap| zswap.enabled == Some(true))
+    {
+        let ratio = zswap
+            .ratio
+            .map_or_else(String::new, |ratio| format!(" ({ratio:.1}×)"));
+        let text = format!(
+            "{} → {}{ratio} {}",
+            size(zswap.stored_kb, lang),
+            size(zswap.pool_kb, lang),
+            zswap.compressor.as_deref().unwrap_or_default()
+        );
+        out.pair(0, "zswap", text.trim_end());
+    }
+}
+
+fn bar(share: Option<f64>, unicode: bool) -> String {
+    let Some(share) = share.filter(|share| *share > 0.0) else {
+        return String::new();
+    };
+    let filled = (1..=BAR)
+        .filter(|step| *step as f64 <= (share * BAR as f64).ceil())
+        .count();
+    let (on, off) = if unicode { ("█", "░") } else { ("#", ".") };
+    format!("{}{}", on.repeat(filled), off.repeat(BAR - filled))
+}
+
+fn paint(share: Option<f64>) -> Paint {
+    if share >= Some(0.5) {
+        Paint::Warn
+    } else {
+        Paint::Plain
+    }
+}
+
+fn processes(data: &SwapData, out: &mut Out) {
+    let lang = out.lang();
+    let listed: Vec<&ProcessSwap> = data.processes.iter().filter(|row| row.listed).collect();
+    out.heading("📋", lang.pick("Processes in swap", "换出内存最多的进程"));
+    if listed.is_empty() {
+        out.line(2, Paint::Dim, lang.pick("none", "无"));
+        return;
+    }
+    let top = if data.view.processes {
+        data.view.top
+    } else {
+        data.view.top.min(SHORT)
+    };
+    let row = |row: &&ProcessSwap| {
+        let change = match row.swap_change_kb {
+            Some(kb) if kb > 0 => format!("+{}", units::size_kb(kb.unsigned_abs())),
+            Some(kb) if kb < 0 => format!("−{}", units::size_kb(kb.unsigned_abs())),
+            _ => String::new(),
+        };
+        let faults = row.major_faults.filter(|faults| *faults > 0);
+        let cells = vec![
+            row.pid.to_string(),
+            row.comm.clone(),
+            size(row.swap_kb, lang),
+            percent(row.share),
+            bar(row.share, out.unicode()),
+            change,
+            size(row.rss_kb, lang),
+            faults.map_or_else(String::new, |faults| faults.to_string()),
+            row.cgroup.clone().unwrap_or_default(),
+        ];
+        (paint(row.share), cells)
+    };
+    let table = Table {
+        columns: vec![
+            Column::figures("PID", 0),
+            Column::text(lang.pick("Name", "名称"), 8, 0),
+            Column::figures(lang.pick("Swap", "换出"), 0),
+            Column::figures(lang.pick("Share", "占比"), 0),
+            Column {
+                title: "",
+                figures: false,
+                least: None,
+                drop: 3,
+            },
+            Column::figures(lang.pick("Change", "变化"), 2),
+            Column::figures("RSS", 1),
+            Column::figures(lang.pick("Major faults", "主缺页"), 4),
+            Column::text("Cgroup", 8, 5),
+        ],
+        rows: listed.iter().take(top).map(row).collect(),
+    };
+    out.table(&table);
+    let more = listed.len().saturating_sub(top);
+    if more > 0 {
+        let hint = match (lang, data.view.processes) {
+            (Lang::En, true) => format!("and {more} more (--top)"),
+            (Lang::En, false) => format!("and {more} more (--processes)"),
+            (Lang::Zh, true) => format!("另有 {more} 个 (--top)"),
+            (Lang::Zh, false) => format!("另有 {more} 个 (--processes)"),
+        };
+        out.line(2, Paint::Dim, &hint);
+    }
+}
+
+fn groups(data: &SwapData, out: &mut Out) {
+    let lang = out.lang();
+    let groups = data.groups.as_deref().unwrap_or_default();
+    let text = match lang {
+        Lang::En => format!("Swap by {}", data.view.by),
+        Lang::Zh => format!("按 {} 汇总", data.view.by),
+    };
+    out.heading("📋", &text);
+    let wanted = groups
+        .iter()
+        .filter(|row| row.swap_kb > Some(0) && row.share.unwrap_or(0.0) >= data.view.threshold);
+    let rows = wanted.take(data.view.top).map(|row| {
+        let none = lang.pick("(none)", "(无)");
+        let cells = vec![
+            row.who.name.clone().unwrap_or_else(|| none.to_owned()),
+            row.who.processes.to_string(),
+            size(row.swap_kb, lang),
+            percent(row.share),
+            bar(row.share, out.unicode()),
+            size(row.rss_kb, lang),
+        ];
+        (paint(row.share), cells)
+    });
+    let table = Table {
+        rows: rows.collect(),
+        columns: vec![
+            Column::text(lang.pick("Name", "名称"), 10, 0),
+            Column::figures(lang.pick("Processes", "进程数"), 2),
+            Column::figures(lang.pick("Swap", "换出"), 0),
+            Column::figures(lang.pick("Share", "占比"), 0),
+            Column {
+                title: "",
+                figures: false,
+                least: None,
+                drop: 3,
+            },
+            Column::figures("RSS", 1),
+        ],
+    };
+    out.table(&table);
+}
+
+/// A kind of memory in words.
+fn kind(kind: RegionKind, lang: Lang) -> &'static str {
+    match kind {
+        RegionKind::Heap => lang.pick("heap", "堆"),
+        RegionKind::Stack => lang.pick("stack", "栈"),
+        RegionKind::ThreadStack => lang.pick("thread stacks", "线程栈"),
+        RegionKind::Arena => lang.pick("malloc arenas", "malloc arena"),
+        RegionKind::Executable => lang.pick("program", "程序"),
+        RegionKind::Library => lang.pick("library", "动态库"),
+        RegionKind::Anon => lang.pick("anonymous", "匿名内存"),
+        RegionKind::NamedAnon => lang.pick("named anonymous", "命名匿名内存"),
+        RegionKind::SharedAnon => lang.pick("shared anonymous", "共享匿名内存"),
+        RegionKind::File => lang.pick("file (private pages)", "文件 (私有页)"),
+        RegionKind::Shm => lang.pick("shared memory", "共享内存"),
+        RegionKind::Memfd => "memfd",
+        RegionKind::Hugetlb => "hugetlb",
+        RegionKind::Vdso => "vdso",
+        RegionKind::Device => lang.pick("device", "设备"),
+    }
+}
+
+fn regions(data: &SwapData, out: &mut Out) {
+    let lang = out.lang();
+    let looked: Vec<&ProcessSwap> = data
+        .processes
+        .iter()
+        .filter(|row| row.listed && row.regions.as_ref().is_some_and(|list| !list.is_empty()))
+        .take(SHORT)
+        .collect();
+    if looked.is_empty() {
+        return;
+    }
+    out.blank();
+    out.heading(
+        "🔥",
+        lang.pick("What was swapped out", "Swap 热区（换出了什么）"),
+    );
+    for row in looked {
+        let parts = row.regions.iter().flatten().take(3).map(|region| {
+            let name = region.path.as_deref();
+            let name = name.filter(|name| !name.starts_with('['));
+            let name = name.map_or_else(String::new, |name| format!(" {name}"));
+            let (kind, kb) = (kind(region.kind, lang), units::size_kb(region.swap_kb));
+            format!("{kind}{name} {kb}")
+        });
+        let parts: Vec<String> = parts.collect();
+        let who = format!("{} ({})", row.comm, row.pid);
+        let joined = parts.join(lang.pick(", ", "、"));
+        let colon = out.colon();
+        out.limited(2, 6, Paint::Plain, &format!("{who}{colon}{joined}"), 2);
+    }
+}
+
+fn cgroups(data: &SwapData, out: &mut Out) {
+    let lang = out.lang();
+    let named = |path: &str| path.trim_matches('/') != "";
+    let rows = data
+        .cgroups
+        .iter()
+        .filter(|row| named(&row.limits.path))
+        .take(data.view.top.min(SHORT));
+    let rows: Vec<_> = rows
+        .map(|row| {
+            let limit = row.limits.limit_kb.or(row.limits.high_kb);
+            let cells = vec![
+                row.limits.path.clone(),
+                size(row.limits.swap_kb, lang),
+                row.limits
+                    .swap_limit_kb
+                    .map_or_else(String::new, units::size_kb),
+                size(row.limits.usage_kb, lang),
+                limit.map_or_else(String::new, units::size_kb),
+                row.other_swap_kb
+                    .filter(|kb| *kb > 0)
+                    .map_or_else(String::new, units::size_kb),
+            ];
+            (Paint::Plain, cells)
+        })
+        .collect();
+    if rows.is_empty() {
+        return;
+    }
+    out.blank();
+    out.heading("📦", lang.pick("Cgroups in swap", "使用交换空间的 cgroup"));
+    let swap_limit = if data.v1() {
+        lang.pick("Mem+swap limit", "内存+swap 限额")
+    } else {
+        lang.pick("Swap limit", "swap 限额")
+    };
+    out.table(&Table {
+        columns: vec![
+            Column::text("Cgroup", 10, 0),
+            Column::figures(lang.pick("Swap", "换出"), 0),
+            Column::figures(swap_limit, 3),
+            Column::figures(lang.pick("Memory", "内存"), 1),
+            Column::figures(lang.pick("Limit", "限额"), 2),
+            Column::figures(lang.pick("Shared", "共享"), 4),
+        ],
+        rows,
+    });
+}
+
+fn signed(kb: i64) -> String {
+    let sign = if kb < 0 { "−" } else { "+" };
+    format!("{sign}{}", units::size_kb(kb.unsigned_abs()))
+}
+
+fn part(id: &str, lang: Lang) -> &'static str {
+    match id {
+        "shared_slots" => lang.pick("shared after fork, counted twice", "fork 共享，重复计数"),
+        "shmem" => lang.pick("shared memory and tmpfs", "共享内存与 tmpfs"),
+        "cgroup_shared" => lang.pick("other shared memory of cgroups", "cgroup 的其他共享内存"),
+        "swap_cached" => lang.pick(
+            "read back, slot kept (SwapCached)",
+            "已读回、保留交换槽 (SwapCached)",
+        ),
+        "slot_caches" => lang.pick("reserve of CPUs", "CPU 预留交换槽"),
+        "unread_processes" => lang.pick("processes that could not be read", "无法读取的进程"),
+        _ => lang.pick("other", "其他"),
+    }
+}
+
+fn sum(data: &SwapData, out: &mut Out) {
+    let lang = out.lang();
+    let totals = &data.totals;
+    let (Some(used), Some(processes), Some(rest)) = (
+        totals.swap_used_kb,
+        totals.processes_swap_kb,
+        totals.unexplained_kb,
+    ) else {
+        return;
+    };
+    if totals.swap_total_kb == Some(0) || used == 0 {
+        return;
+    }
+    out.blank();
+    out.heading("🧮", lang.pick("The sum", "对账"));
+    let known = totals.processes_known;
+    let first = match lang {
+        Lang::En => format!("VmSwap of {known} processes"),
+        Lang::Zh => format!("{known} 个进程的 VmSwap"),
+    };
+    let plain = |name: String, kb: String| (Paint::Plain, vec![kb, name]);
+    let mut rows = vec![plain(first, units::size_kb(processes))];
+    for one in &totals.explained {
+        let name = part(one.part, lang).to_owned();
+        match one.kb {
+            Some(0) => {}
+            Some(kb) => rows.push(plain(name, signed(kb))),
+            None if one.part == "unread_processes" => {
+                rows.push(plain(name, lang.unknown().to_owned()));
+            }
+            None => {}
+        }
+    }
+    if rest != 0 {
+        let share = totals.unexplained_share.unwrap_or(0.0) * 100.0;
+        let name = lang.pick("not explained", "未解释");
+        let paint = if share > 5.0 { Paint::Warn } else { Paint::Dim };
+        rows.push((paint, vec![signed(rest), format!("{name} ({share:.1}%)")]));
+    }
+    let name = lang.pick("= swap in use", "= 已用交换空间");
+    rows.push((Paint::Bold, vec![units::size_kb(used), name.to_owned()]));
+    out.table(&Table {
+        columns: vec![Column::figures("", 0), Column::text("", 10, 0)],
+        rows,
+    });
+}
+
+fn findings(findings: &[Finding], out: &mut Out) {
+    if findings.is_empty() {
+        return;
+    }
+    let lang = out.lang();
+    out.rule();
+    out.heading("💡", lang.pick("What to do", "优化建议"));
+    for finding in findings {
+        let (mark, paint) = match finding.severity {
+            Severity::Critical => (lang.pick("[critical] ", "[严重] "), Paint::Bad),
+            Severity::Warning => (lang.pick("[warning] ", "[警告] "), Paint::Warn),
+            Severity::Info => ("", Paint::Plain),
+        };
+        out.hang(2, 4, paint, &format!("{mark}{}", lang.of(&finding.title)));
+        let evidence: Vec<&str> = finding.evidence.iter().map(|msg| lang.of(msg)).collect();
+        if !evidence.is_empty() {
+            out.hang(4, 6, Paint::Dim, &evidence.join(lang.pick("; ", "；")));
+        }
+        for advice in &finding.advice {
+            let arrow = format!("→ {}", lang.of(advice));
+            out.hang(4, 6, Paint::Plain, &arrow);
+        }
+    }
+}

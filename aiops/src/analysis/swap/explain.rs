@@ -1,0 +1,208 @@
+//! Why the processes' sum is not the swap in use: named parts with their figures.
+
+use crate::model::SystemMetrics;
+use crate::msg;
+use crate::report::swap::CgroupSwap;
+use crate::report::swap::Part;
+use crate::report::swap::Totals;
+
+use super::super::readings::Readings;
+use super::signed;
+
+/// Slots that a CPU may hold in reserve, to give and to give back: 64 each (`SWAP_SLOTS_CACHE_SIZE`).
+const SLOTS_PER_CPU: u64 = 128;
+
+/// Compares the sum of the processes with the swap in use.
+pub(super) fn totals(
+    readings: &Readings,
+    system: &SystemMetrics,
+    cgroups: &[CgroupSwap],
+) -> Totals {
+    let processes = readings
+        .newest()
+        .map_or(&[][..], |sample| &sample.processes);
+    let known: Vec<u64> = processes
+        .iter()
+        .filter_map(|process| process.metrics.swap_kb)
+        .collect();
+    let sum =
+        (!known.is_empty()).then(|| known.iter().fold(0u64, |sum, kb| sum.saturating_add(*kb)));
+    let used = system
+        .swap_total_kb
+        .zip(system.swap_free_kb)
+        .map(|(total, free)| total.saturating_sub(free));
+    let skipped = readings.skipped;
+    let mut totals = Totals {
+        swap_total_kb: system.swap_total_kb,
+        swap_used_kb: used,
+        swap_free_kb: system.swap_free_kb,
+        swap_cached_kb: system.swap_cached_kb,
+        mem_total_kb: system.mem_total_kb,
+        mem_available_kb: system.mem_available_kb,
+        processes_swap_kb: sum,
+        processes_known: known.len() as u64,
+        processes_unread: u64::from(skipped.denied).saturating_add(skipped.failed.into()),
+        ..Totals::default()
+    };
+    let Some(difference) = used.zip(sum).map(|(used, sum)| signed(used, sum)) else {
+        return totals;
+    };
+    totals.difference_kb = Some(difference);
+    let mut parts = Parts {
+        rest: difference,
+        list: Vec::new(),
+    };
+    parts.shared_slots(readings);
+    let shmem = shmem(readings, system);
+    parts.bounded("shmem", shmem, msg!(
+        "shared memory and tmpfs files in swap: what mounted tmpfs hold less resident Shmem, and System V segments",
+        "换出的共享内存与 tmpfs 文件：已挂载 tmpfs 的内容减去驻留的 Shmem，加上 System V 共享内存段"
+    ));
+    parts.bounded("cgroup_shared", charged(cgroups, shmem), msg!(
+        "charged to cgroups but in no process' own memory: memfd, shared anonymous memory, tmpfs that is not visible from here",
+        "计入 cgroup 但不属于任何进程私有内存：memfd、共享匿名内存、此处不可见的 tmpfs"
+    ));
+    parts.bounded(
+        "swap_cached",
+        system.swap_cached_kb,
+        msg!(
+            "SwapCached: pages that are back in memory and keep their slot",
+            "SwapCached：已读回内存、但仍保留交换槽的页"
+        ),
+    );
+    parts.bounded(
+        "slot_caches",
+        slot_caches(readings),
+        msg!(
+            "slots that CPUs hold in reserve (until Linux 6.14)",
+            "各 CPU 预留的交换槽 (Linux 6.14 及以前)"
+        ),
+    );
+    if totals.processes_unread > 0 {
+        let unread = totals.processes_unread;
+        parts.list.push(Part {
+            part: "unread_processes",
+            kb: None,
+            at_most_kb: None,
+            note: msg!(
+                "{unread} processes could not be read: run as root to have them",
+                "{unread} 个进程无法读取：以 root 运行可获得"
+            ),
+        });
+    }
+    totals.explained = parts.list;
+    totals.unexplained_kb = Some(parts.rest);
+    totals.unexplained_share = match used {
+        Some(used) if used > 0 => Some(parts.rest.unsigned_abs() as f64 / used as f64),
+        _ => None,
+    };
+    totals
+}
+
+struct Parts {
+    rest: i64,
+    list: Vec<Part>,
+}
+
+impl Parts {
+    /// What the sum counts more than once: exact, where it could be read.
+    fn shared_slots(&mut self, readings: &Readings) {
+        let processes = readings
+            .newest()
+            .map_or(&[][..], |sample| &sample.processes);
+        let known = processes.iter().filter_map(|process| {
+            let metrics = &process.metrics;
+            let swap = metrics.swap_kb.filter(|kb| *kb > 0)?;
+            Some(swap.saturating_sub(metrics.swap_pss_kb?))
+        });
+        let Some(twice) = known.fold(None, |sum: Option<u64>, kb| {
+            Some(sum.unwrap_or(0).saturating_add(kb))
+        }) else {
+            return;
+        };
+        let kb = signed(0, twice);
+        self.rest = self.rest.saturating_sub(kb);
+        self.list.push(Part {
+            part: "shared_slots",
+            kb: Some(kb),
+            at_most_kb: None,
+            note: msg!(
+                "slots that several processes share after fork, counted once for each (Swap less SwapPss)",
+                "fork 后多个进程共享、被重复计数的交换槽 (Swap 减 SwapPss)"
+            ),
+        });
+    }
+
+    /// What accounts for up to `most` of the rest.
+    fn bounded(&mut self, part: &'static str, most: Option<u64>, note: crate::report::Msg) {
+        let kb = most.map(|most| {
+            let most = i64::try_from(most).unwrap_or(i64::MAX);
+            self.rest.clamp(0, most)
+        });
+        self.rest = self.rest.saturating_sub(kb.unwrap_or(0));
+        self.list.push(Part {
+            part,
+            kb,
+            at_most_kb: most,
+            note,
+        });
+    }
+}
+
+/// Shared memory in swap: System V segments say it themselves; of tmpfs it is what the mounts hold less
+/// what is resident, at least (resident memfds hide some of it).
+fn shmem(readings: &Readings, system: &SystemMetrics) -> Option<u64> {
+    let detail = readings.detail()?;
+    let kb = |bytes: Option<u64>| bytes.unwrap_or(0) / 1024;
+    let segments = detail.shm.as_ref();
+    let (resident, swapped) = segments
+        .into_iter()
+        .flatten()
+        .fold((0u64, 0u64), |sum, one| {
+            (
+                sum.0.saturating_add(kb(one.rss_bytes)),
+                sum.1.saturating_add(kb(one.swap_bytes)),
+            )
+        });
+    let held = detail.tmpfs.as_ref().and_then(|mounts| {
+        mounts
+            .iter()
+            .filter_map(|mount| mount.used_kb)
+            .fold(None, |sum: Option<u64>, kb| {
+                Some(sum.unwrap_or(0).saturating_add(kb))
+            })
+    });
+    let files = held
+        .zip(system.shmem_kb)
+        .map(|(held, shmem)| held.saturating_sub(shmem.saturating_sub(resident)));
+    match (files, segments) {
+        (None, None) => None,
+        (files, _) => Some(files.unwrap_or(0).saturating_add(swapped)),
+    }
+}
+
+/// Swap charged to cgroups of the first level that neither their processes nor known shared memory show.
+fn charged(cgroups: &[CgroupSwap], shmem: Option<u64>) -> Option<u64> {
+    let first_level = cgroups.iter().filter(|row| {
+        let path = row.limits.path.trim_matches('/');
+        !path.is_empty() && !path.contains('/')
+    });
+    let sum = first_level
+        .filter_map(|row| row.other_swap_kb)
+        .fold(None, |sum: Option<u64>, kb| {
+            Some(sum.unwrap_or(0).saturating_add(kb))
+        })?;
+    Some(sum.saturating_sub(shmem.unwrap_or(0)))
+}
+
+fn slot_caches(readings: &Readings) -> Option<u64> {
+    let host = &readings.session.as_ref()?.host;
+    let kernel = host.kernel.lossy();
+    let mut numbers = kernel.split(|c: char| !c.is_ascii_digit());
+    let version: (u32, u32) = (numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?);
+    if version >= (6, 15) {
+        return Some(0);
+    }
+    let slots = u64::from(host.cpus?).saturating_mul(SLOTS_PER_CPU);
+    Some(slots.saturating_mul(readings.page_kb()))
+}
