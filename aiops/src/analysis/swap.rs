@@ -83,7 +83,7 @@ pub fn analyze(readings: &Readings, options: &Options) -> (SwapData, Vec<Finding
     let mut data = SwapData {
         rates: rates(readings, system),
         devices: detail.and_then(devices),
-        zram: detail.map(|detail| zram(detail)).unwrap_or_default(),
+        zram: detail.map(zram).unwrap_or_default(),
         zswap: detail.and_then(|detail| zswap(detail, system, readings.page_kb())),
         pressure: pressure(readings, system),
         processes: processes(readings, options, used),

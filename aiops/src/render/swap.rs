@@ -376,7 +376,7 @@ fn regions(data: &SwapData, out: &mut Out) {
 
 fn cgroups(data: &SwapData, out: &mut Out) {
     let lang = out.lang();
-    let named = |path: &str| path.trim_matches('/') != "";
+    let named = |path: &str| !path.trim_matches('/').is_empty();
     let rows = data
         .cgroups
         .iter()

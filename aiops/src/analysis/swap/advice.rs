@@ -216,7 +216,7 @@ fn limit_advice(data: &SwapData) -> Option<Msg> {
     let row = data
         .cgroups
         .iter()
-        .filter(|row| row.limits.path.trim_matches('/') != "")
+        .filter(|row| !row.limits.path.trim_matches('/').is_empty())
         .filter(|row| row.limits.swap_kb.unwrap_or(0) as f64 >= used as f64 * MOST)
         .max_by_key(|row| row.limits.path.len())?;
     let path = row.limits.path.trim_end_matches('/');
