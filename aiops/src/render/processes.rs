@@ -7,7 +7,6 @@ use super::text::Out;
 use super::text::Paint;
 use super::text::Table;
 use super::units;
-use crate::model::ProcessMetrics;
 use crate::report::Finding;
 use crate::report::Report;
 use crate::report::Severity;
@@ -142,7 +141,10 @@ fn bar(makeup: &Makeup, unicode: bool) -> String {
 
 /// Columns of figures and bar that processes and groups share.
 struct Figures<'a> {
-    metrics: &'a ProcessMetrics,
+    rss_kb: Option<u64>,
+    pss_kb: Option<u64>,
+    uss_kb: Option<u64>,
+    age_ms: Option<u64>,
     makeup: &'a Makeup,
     share: Option<f64>,
 }
@@ -167,7 +169,7 @@ fn figure_columns(out: &Out) -> Vec<Column> {
 
 fn figures(row: &Figures<'_>, out: &Out) -> Vec<String> {
     let nonzero = |kb: Option<u64>| size(kb.filter(|kb| *kb > 0));
-    let stale = row.metrics.rollup_age_ms > Some(STALE_MS);
+    let stale = row.age_ms > Some(STALE_MS);
     let mark = |kb: Option<u64>| {
         let text = size(kb);
         if stale && !text.is_empty() {
@@ -177,15 +179,15 @@ fn figures(row: &Figures<'_>, out: &Out) -> Vec<String> {
         }
     };
     vec![
-        size(row.metrics.rss_kb),
+        size(row.rss_kb),
         percent(row.share),
         bar(row.makeup, out.unicode()),
         size(row.makeup.anon_kb),
         size(row.makeup.file_kb),
         nonzero(row.makeup.shmem_kb),
         nonzero(row.makeup.swap_kb),
-        mark(row.metrics.pss_kb),
-        mark(row.metrics.uss_kb),
+        mark(row.pss_kb),
+        mark(row.uss_kb),
     ]
 }
 
@@ -247,7 +249,10 @@ fn processes(data: &ProcessesData, out: &mut Out) {
             who.comm.clone().unwrap_or_default(),
         ];
         let line = Figures {
-            metrics: &row.metrics,
+            rss_kb: row.metrics.rss_kb,
+            pss_kb: row.metrics.pss_kb,
+            uss_kb: row.metrics.uss_kb,
+            age_ms: row.metrics.rollup_age_ms,
             makeup: &row.makeup,
             share: row.rss_share,
         };
@@ -344,7 +349,10 @@ fn groups(data: &ProcessesData, out: &mut Out) {
             .map_or_else(|| none.to_owned(), short);
         let mut cells = vec![name, row.who.processes.to_string()];
         let line = Figures {
-            metrics: &row.metrics,
+            rss_kb: row.metrics.rss_kb,
+            pss_kb: row.metrics.pss_kb,
+            uss_kb: row.metrics.uss_kb,
+            age_ms: row.metrics.rollup_age_ms,
             makeup: &row.makeup,
             share: row.rss_share,
         };
