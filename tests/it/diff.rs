@@ -89,7 +89,7 @@ fn a_process_that_grew_is_found_with_its_regions() {
     snapshot(&b, &["--smaps"]);
     let args = ["diff", "memory", "--snapshot1", &a, "--snapshot2", &b];
     let report = json(&stdout(&[&args[..], &["-o", "json"]].concat()));
-    assert_eq!(report["schema"], "aiops.diff.memory/1");
+    assert_eq!(report["schema"], "aiops.diff-memory/1");
     let data = &report["data"];
     assert_eq!(data["same_boot"], true, "{}", data["snapshots"]);
     let processes = data["processes"].as_array().expect("processes");

@@ -17,7 +17,7 @@ fn this_host_has_a_score_with_its_factors() {
         "-o",
         "json",
     ]));
-    assert_eq!(report["schema"], "aiops.health.memory/1");
+    assert_eq!(report["schema"], "aiops.health-memory/1");
     let data = &report["data"];
     let score = data["score"].as_f64().expect("a score");
     assert!((0.0..=100.0).contains(&score), "{score}");

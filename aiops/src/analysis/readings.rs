@@ -199,13 +199,15 @@ impl Readings {
         Some((pair.boot_ns as f64 / 1e9 - start_s).max(0.0))
     }
 
-    /// What was seen and what could not be had.
+    /// What was seen and what could not be had. `needs` are the files of the inner state that the report is
+    /// made from: that another one is for root alone makes it no less complete.
     #[must_use]
-    pub fn accounting(&self) -> Accounting {
+    pub fn accounting(&self, needs: &[&str]) -> Accounting {
         let skipped = self.skipped;
         let denied = self.detail().into_iter().flat_map(|detail| &detail.unread);
         let mut unread: Vec<String> = denied
             .filter(|unread| unread.reason != UnreadReason::Absent)
+            .filter(|unread| needs.contains(&unread.source.as_str()))
             .map(|unread| unread.source.clone())
             .collect();
         unread.sort();
@@ -262,7 +264,7 @@ mod tests {
         readings.push(sample(16, 1));
         assert_eq!(readings.rate(|system| system.pswpin), None);
         assert_eq!(
-            (readings.samples, readings.accounting().complete),
+            (readings.samples, readings.accounting(&[]).complete),
             (4, true)
         );
     }

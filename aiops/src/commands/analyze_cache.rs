@@ -1,5 +1,6 @@
 //! `aiops analyze cache`: how well the page cache and the slab caches serve.
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::analysis::cache;
@@ -11,6 +12,10 @@ use crate::report::cache::View;
 use crate::session::plane;
 use crate::session::plane::Observe;
 use crate::source::plane::Wants;
+
+const SCHEMA: &str = "aiops.analyze-cache/1";
+/// What the cache reports read of the memory manager's inner state.
+pub(super) const NEEDS: [&str; 3] = ["/proc/slabinfo", "/proc/zoneinfo", "/proc/buddyinfo"];
 
 /// Options of `analyze cache`.
 #[derive(Debug, clap::Args)]
@@ -46,7 +51,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         efficiency: args.efficiency,
         top: args.top,
     };
-    let report = plane::report("aiops.analyze.cache/1", &readings, data, findings, None);
+    let report = plane::report(SCHEMA, &readings, &NEEDS, data, findings, None);
     super::print(&report, context, args.exit_code)
 }
 
@@ -70,4 +75,25 @@ pub(super) fn observe(
         duration: interval,
         ..Observe::default()
     })
+}
+
+/// The same report from a recording.
+///
+/// # Errors
+/// The file is no recording, or nothing in it can be read.
+pub(super) fn replay(
+    file: &Path,
+    top: usize,
+    exit_code: bool,
+    context: &Context,
+) -> anyhow::Result<Exit> {
+    let (readings, damage) = plane::replay(file)?;
+    let (mut data, findings) = cache::analyze(&readings);
+    data.view = View {
+        contents: false,
+        efficiency: true,
+        top,
+    };
+    let report = plane::report(SCHEMA, &readings, &NEEDS, data, findings, damage);
+    super::print(&report, context, exit_code)
 }

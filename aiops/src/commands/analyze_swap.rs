@@ -9,6 +9,7 @@ use std::time::Instant;
 use super::options::ByArg;
 use super::options::FilterArgs;
 use super::options::share;
+use crate::analysis::grouping::By;
 use crate::analysis::readings::Readings;
 use crate::analysis::readings::key;
 use crate::analysis::swap as analysis;
@@ -23,6 +24,10 @@ use crate::session;
 use crate::session::plane::Observe;
 use crate::source::plane::Rollup;
 use crate::source::plane::Wants;
+
+const SCHEMA: &str = "aiops.analyze-swap/1";
+/// What the report reads of the memory manager's inner state.
+const NEEDS: [&str; 1] = ["/proc/swaps"];
 
 /// Options of `analyze swap`.
 #[derive(Debug, clap::Args)]
@@ -128,7 +133,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         threshold: args.threshold,
         by: options.by.id(),
     };
-    let report = session::plane::report("aiops.analyze.swap/1", &readings, data, findings, None);
+    let report = session::plane::report(SCHEMA, &readings, &NEEDS, data, findings, None);
     super::print(&report, context, args.exit_code)
 }
 
@@ -184,4 +189,36 @@ fn look_into(readings: &mut Readings, filter: &Filter, root: &Path) -> anyhow::R
         }
     }
     Ok(())
+}
+
+/// The same report from a recording.
+///
+/// # Errors
+/// The file is no recording, or nothing in it can be read.
+pub(super) fn replay(
+    file: &Path,
+    by: Option<By>,
+    top: usize,
+    exit_code: bool,
+    context: &Context,
+) -> anyhow::Result<Exit> {
+    let (readings, damage) = session::plane::replay(file)?;
+    let filter = readings.session.as_ref();
+    let options = analysis::Options {
+        filter: filter
+            .map(|session| session.filter.clone())
+            .unwrap_or_default(),
+        by: by.unwrap_or_default(),
+        sort: analysis::Sort::Swap,
+        threshold: 0.0,
+    };
+    let (mut data, findings) = analysis::analyze(&readings, &options);
+    data.view = View {
+        processes: true,
+        top,
+        threshold: 0.0,
+        by: options.by.id(),
+    };
+    let report = session::plane::report(SCHEMA, &readings, &NEEDS, data, findings, damage);
+    super::print(&report, context, exit_code)
 }

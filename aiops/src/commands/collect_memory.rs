@@ -102,7 +102,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         1 => "collected one sample".to_owned(),
         _ => format!("collected {samples} samples in {span}"),
     });
-    let report = plane::report(SCHEMA, collector.readings(), data, findings, None);
+    let report = plane::report(SCHEMA, collector.readings(), &[], data, findings, None);
     super::print(&report, context, args.exit_code)
 }
 
@@ -126,7 +126,7 @@ pub(super) fn replay(
         }
     })?;
     let (data, findings) = collector.finish();
-    let report = plane::report(SCHEMA, collector.readings(), data, findings, damage);
+    let report = plane::report(SCHEMA, collector.readings(), &[], data, findings, damage);
     super::print(&report, context, exit_code)
 }
 

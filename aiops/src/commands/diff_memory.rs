@@ -15,7 +15,7 @@ use crate::report::diff::DiffView;
 use crate::session::plane;
 
 /// Name and version of the report.
-const SCHEMA: &str = "aiops.diff.memory/1";
+const SCHEMA: &str = "aiops.diff-memory/1";
 
 /// Options of `diff memory`.
 #[derive(Debug, clap::Args)]
@@ -89,8 +89,8 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         diag::warn("the first snapshot is the later one: growth shows as a decrease");
     }
     let damage = both(first_damage, second_damage);
-    let mut report = plane::report(SCHEMA, &second, data, findings, damage);
-    add(&mut report.accounting, &first.accounting());
+    let mut report = plane::report(SCHEMA, &second, &[], data, findings, damage);
+    add(&mut report.accounting, &first.accounting(&[]));
     super::print(&report, context, args.exit_code)
 }
 

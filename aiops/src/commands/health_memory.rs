@@ -1,5 +1,6 @@
 //! `aiops health memory`: one score for the memory of the host, and what lowers it.
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::analysis::health;
@@ -11,8 +12,9 @@ use crate::session::plane;
 use crate::session::plane::Observe;
 
 /// Name and version of the report.
-const SCHEMA: &str = "aiops.health.memory/1";
-/// What the score reads of the memory manager's inner state.
+const SCHEMA: &str = "aiops.health-memory/1";
+/// What the score reads of the memory manager's inner state: that /proc/slabinfo is for root makes it no
+/// less complete.
 const SOURCES: [&str; 2] = ["/proc/zoneinfo", "/proc/buddyinfo"];
 
 /// Options of `health memory`.
@@ -57,15 +59,23 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         brief: args.score,
         top: args.top,
     };
-    let mut report = plane::report(SCHEMA, &readings, data, findings, None);
-    // The score needs the zones alone: that /proc/slabinfo is for root makes it no less complete.
-    let accounting = &mut report.accounting;
-    let needed = |source: &String| SOURCES.contains(&source.as_str());
-    accounting.unread.retain(needed);
-    let skipped = accounting.skipped_processes;
-    accounting.complete = accounting.unread.is_empty()
-        && skipped.denied == 0
-        && skipped.failed == 0
-        && readings.samples > 0;
+    let report = plane::report(SCHEMA, &readings, &SOURCES, data, findings, None);
     super::print(&report, context, args.exit_code)
+}
+
+/// The score of a recording.
+///
+/// # Errors
+/// The file is no recording, or nothing in it can be read.
+pub(super) fn replay(
+    file: &Path,
+    top: usize,
+    exit_code: bool,
+    context: &Context,
+) -> anyhow::Result<Exit> {
+    let (readings, damage) = plane::replay(file)?;
+    let (mut data, findings) = health::assess(&readings);
+    data.view = HealthView { brief: false, top };
+    let report = plane::report(SCHEMA, &readings, &SOURCES, data, findings, damage);
+    super::print(&report, context, exit_code)
 }

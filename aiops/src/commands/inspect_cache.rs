@@ -84,7 +84,14 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
             "--root 下无法得知文件驻留情况：只有运行中的内核知道"
         ));
     }
-    let mut report = plane::report("aiops.inspect.cache/1", &readings, data, findings, None);
+    let mut report = plane::report(
+        "aiops.inspect-cache/1",
+        &readings,
+        &super::analyze_cache::NEEDS,
+        data,
+        findings,
+        None,
+    );
     report.accounting.complete &= whole;
     super::print(&report, context, args.exit_code)
 }

@@ -300,7 +300,7 @@ impl Rounds<'_> {
             top: self.args.top,
         };
         let accounting = accounting(&data, count);
-        let mut report = session::plane::report(SCHEMA, &self.readings, data, findings, None);
+        let mut report = session::plane::report(SCHEMA, &self.readings, &[], data, findings, None);
         report.accounting = accounting;
         if self.context.format == Format::Text {
             return super::print(&report, self.context, self.args.exit_code);

@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::options::ByArg;
 use super::options::FilterArgs;
 use super::options::share;
+use crate::analysis::grouping::By;
 use crate::analysis::processes;
 use crate::analysis::processes::Options;
 use crate::analysis::processes::Sort;
@@ -21,6 +22,8 @@ use crate::session::plane::Observe;
 use crate::source::plane::Rollup;
 use crate::source::plane::Wants;
 use crate::source::procfs::read_placement;
+
+const SCHEMA: &str = "aiops.inspect-processes/1";
 
 /// Options of `inspect processes`.
 #[derive(Debug, clap::Args)]
@@ -130,7 +133,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         place_all(&mut data, &context.root);
     }
     let findings = processes::findings(&readings, &data);
-    let report = plane::report("aiops.inspect-processes/1", &readings, data, findings, None);
+    let report = plane::report(SCHEMA, &readings, &[], data, findings, None);
     super::print(&report, context, args.exit_code)
 }
 
@@ -158,4 +161,32 @@ fn place_all(data: &mut ProcessesData, root: &Path) {
             processes::place(data, (pid, start), placement.node_kb, cpus);
         }
     }
+}
+
+/// The same report from a recording.
+///
+/// # Errors
+/// The file is no recording, or nothing in it can be read.
+pub(super) fn replay(
+    file: &Path,
+    by: Option<By>,
+    top: usize,
+    exit_code: bool,
+    context: &Context,
+) -> anyhow::Result<Exit> {
+    let (readings, damage) = plane::replay(file)?;
+    let session = readings.session.as_ref();
+    let options = Options {
+        by: by.unwrap_or_default(),
+        sort: Sort::Rss,
+        view: View {
+            top,
+            filtered: session.is_some_and(|session| !session.filter.is_empty()),
+            pss: false,
+        },
+    };
+    let data = analyze(&readings, &options);
+    let findings = processes::findings(&readings, &data);
+    let report = plane::report(SCHEMA, &readings, &[], data, findings, damage);
+    super::print(&report, context, exit_code)
 }

@@ -9,7 +9,11 @@ use crate::report::oom::Incident;
 use crate::session;
 use crate::session::plane;
 
+use super::analyze_cache;
+use super::analyze_swap;
 use super::collect_memory;
+use super::health_memory;
+use super::inspect_processes;
 use super::options::ByArg;
 
 /// Options of `replay`.
@@ -20,7 +24,9 @@ Examples:
       the report of the live command, in your language
   aiops replay oom.aiops -o json | jq '.data.incidents[].kills[]'
   aiops replay mem_snap1.db --by comm
-      what `collect memory --output mem_snap1.db` saw, by name")]
+      what `collect memory --output mem_snap1.db` saw, by name
+  aiops replay mem_snap1.db --as swap
+      what `analyze swap` would have said at that moment")]
 pub struct Args {
     /// The recording.
     #[arg(value_name = "FILE")]
@@ -28,7 +34,7 @@ pub struct Args {
     /// Which report to make; by default that of the command that recorded.
     #[arg(long = "as", value_enum)]
     report: Option<ReportArg>,
-    /// Put processes together, instead of as the recording command did (`collect memory`).
+    /// Put processes together, instead of as the recording command did.
     #[arg(long, value_enum)]
     by: Option<ByArg>,
     /// Rows of the text report; JSON is whole.
@@ -46,6 +52,14 @@ pub(super) enum ReportArg {
     Oom,
     /// Least, mean, most and last, as `collect memory` reports them.
     Collect,
+    /// The largest processes at the end, as `inspect processes` reports them.
+    Processes,
+    /// Who is in swap, as `analyze swap` reports it.
+    Swap,
+    /// Page cache and slab, as `analyze cache` reports them.
+    Cache,
+    /// The score, as `health memory` gives it.
+    Health,
 }
 
 impl ReportArg {
@@ -84,5 +98,15 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
             let by = args.by.map(Into::into);
             collect_memory::replay(&args.file, by, args.top, args.exit_code, context)
         }
+        ReportArg::Processes => {
+            let by = args.by.map(Into::into);
+            inspect_processes::replay(&args.file, by, args.top, args.exit_code, context)
+        }
+        ReportArg::Swap => {
+            let by = args.by.map(Into::into);
+            analyze_swap::replay(&args.file, by, args.top, args.exit_code, context)
+        }
+        ReportArg::Cache => analyze_cache::replay(&args.file, args.top, args.exit_code, context),
+        ReportArg::Health => health_memory::replay(&args.file, args.top, args.exit_code, context),
     }
 }

@@ -7,11 +7,11 @@ use super::text::Out;
 use super::text::Paint;
 use super::text::Table;
 use super::units;
-use crate::model::RegionKind;
 use crate::report::Finding;
 use crate::report::Report;
 use crate::report::Severity;
 use crate::report::swap::ProcessSwap;
+use crate::report::swap::RegionKind;
 use crate::report::swap::SwapData;
 
 /// Processes that are shown when the list was not asked for.

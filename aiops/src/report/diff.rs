@@ -11,7 +11,7 @@ pub struct DiffView {
     pub top: usize,
 }
 
-/// Data of `aiops.diff.memory/1`. Changes are of the second snapshot against the first.
+/// Data of `aiops.diff-memory/1`. Changes are of the second snapshot against the first.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct DiffData {
     /// The two moments.

@@ -14,7 +14,7 @@ pub struct HealthView {
     pub top: usize,
 }
 
-/// Data of `aiops.health.memory/1`.
+/// Data of `aiops.health-memory/1`.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct HealthData {
     /// 0 (worst) to 100, one decimal; `null` when not one factor is known.

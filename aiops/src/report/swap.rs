@@ -6,6 +6,8 @@ use super::Msg;
 use super::processes::Limits;
 use super::processes::Who;
 
+pub use crate::model::RegionKind;
+
 /// Swap: how much, whose, how fast, and what the figures do not tell apart.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct SwapData {
@@ -262,7 +264,7 @@ pub struct ProcessSwap {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Region {
     /// `heap`, `anon`, `stack`, `library`, …
-    pub kind: crate::model::RegionKind,
+    pub kind: RegionKind,
     /// File or name; `null`: memory without a name.
     pub path: Option<String>,
     /// How many mappings.

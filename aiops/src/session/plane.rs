@@ -300,16 +300,18 @@ pub fn command(path: &Path) -> anyhow::Result<Option<String>> {
     })
 }
 
-/// A report on readings: host, accounting and findings as every report has them.
+/// A report on readings: host, accounting and findings as every report has them. `needs` are the files of
+/// the inner state that it is made from ([`Readings::accounting`]).
 #[must_use]
 pub fn report<D>(
     schema: &str,
     readings: &Readings,
+    needs: &[&str],
     data: D,
     findings: Vec<Finding>,
     damage: Option<report::Damage>,
 ) -> Report<D> {
-    let mut accounting = readings.accounting();
+    let mut accounting = readings.accounting(needs);
     accounting.complete &= damage.is_none();
     accounting.damage = damage;
     let host = readings.session.as_ref().map(|session| &session.host);

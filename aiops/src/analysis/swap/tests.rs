@@ -48,7 +48,7 @@ fn process(pid: u32, swap_kb: u64, rss_kb: u64) -> ProcessSample {
 }
 
 /// Two samples, two seconds apart.
-fn readings(first: SystemMetrics, last: SystemMetrics, processes: Vec<ProcessSample>) -> Readings {
+fn readings(first: SystemMetrics, last: SystemMetrics, processes: &[ProcessSample]) -> Readings {
     let mut readings = Readings::default();
     readings.push(Item::Session(Session {
         host: Host {
@@ -64,7 +64,7 @@ fn readings(first: SystemMetrics, last: SystemMetrics, processes: Vec<ProcessSam
         readings.push(Item::Sample(Sample {
             ts_ns,
             system: Some(system),
-            processes: processes.clone(),
+            processes: processes.to_vec(),
             ..Sample::default()
         }));
     }
@@ -88,7 +88,7 @@ fn the_parts_add_up_to_the_difference() {
     let mut last = system(200 * MIB);
     last.swap_cached_kb = Some(8 * MIB);
     last.shmem_kb = Some(30 * MIB);
-    let mut readings = readings(system(0), last, vec![process(1, 100 * MIB, MIB), sharer]);
+    let mut readings = readings(system(0), last, &[process(1, 100 * MIB, MIB), sharer]);
     readings.push(Item::Detail(Box::new(Detail {
         tmpfs: Some(vec![Tmpfs {
             used_kb: Some(70 * MIB),
@@ -130,11 +130,7 @@ fn what_is_missing_is_unknown() {
 
 #[test]
 fn processes_unread_are_a_part_without_a_figure() {
-    let mut readings = readings(
-        system(0),
-        system(100 * MIB),
-        vec![process(1, 90 * MIB, MIB)],
-    );
+    let mut readings = readings(system(0), system(100 * MIB), &[process(1, 90 * MIB, MIB)]);
     readings.skipped.denied = 3;
     let (data, _) = analyze(&readings, &Options::default());
     assert!(parts(&data).contains(&("unread_processes", None)));
@@ -145,7 +141,7 @@ fn thresholds_order_and_filters() {
     let mut readings = readings(
         system(0),
         system(100 * MIB),
-        vec![
+        &[
             process(1, 5 * MIB, 9),
             process(2, 80 * MIB, 1),
             process(3, 10 * MIB, 5),
@@ -199,7 +195,7 @@ fn no_swap_advises_only_when_memory_is_tight() {
         ..system(0)
     };
     let (_, findings) = analyze(
-        &readings(none.clone(), none.clone(), vec![]),
+        &readings(none.clone(), none.clone(), &[]),
         &Options::default(),
     );
     assert_eq!((findings[0].id, findings[0].advice.len()), ("swap-none", 0));
@@ -207,7 +203,7 @@ fn no_swap_advises_only_when_memory_is_tight() {
         mem_available_kb: Some(100 * MIB),
         ..none
     };
-    let (_, findings) = analyze(&readings(tight.clone(), tight, vec![]), &Options::default());
+    let (_, findings) = analyze(&readings(tight.clone(), tight, &[]), &Options::default());
     assert_eq!((findings[0].id, findings[0].advice.len()), ("swap-none", 1));
     assert_eq!(findings[0].severity, crate::report::Severity::Warning);
 }
@@ -225,8 +221,8 @@ fn thrashing() -> SystemMetrics {
 
 #[test]
 fn thrash_needs_traffic_waiting_and_refaults() {
-    let processes = || vec![process(1, 450 * MIB, MIB)];
-    let all = readings(system(500 * MIB), thrashing(), processes());
+    let processes = &[process(1, 450 * MIB, MIB)];
+    let all = readings(system(500 * MIB), thrashing(), processes);
     let (data, findings) = analyze(&all, &Options::default());
     assert_eq!(findings[0].id, "swap-thrash");
     assert_eq!(data.rates.swap_in_kb_per_s, Some(20_000.0));
@@ -235,36 +231,36 @@ fn thrash_needs_traffic_waiting_and_refaults() {
         psi_full_total_us: Some(0),
         ..thrashing()
     };
-    assert!(!ids(&readings(system(500 * MIB), calm, processes())).contains(&"swap-thrash"));
+    assert!(!ids(&readings(system(500 * MIB), calm, processes)).contains(&"swap-thrash"));
     let outward = SystemMetrics {
         pswpin: Some(0),
         ..thrashing()
     };
-    assert!(!ids(&readings(system(500 * MIB), outward, processes())).contains(&"swap-thrash"));
+    assert!(!ids(&readings(system(500 * MIB), outward, processes)).contains(&"swap-thrash"));
 }
 
 #[test]
 fn idle_swap_is_normal_and_may_be_emptied_when_it_fits() {
-    let one = || vec![process(1, 500 * MIB, MIB)];
-    let found = ids(&readings(system(500 * MIB), system(500 * MIB), one()));
+    let one = &[process(1, 500 * MIB, MIB)];
+    let found = ids(&readings(system(500 * MIB), system(500 * MIB), one));
     assert_eq!(found, ["swap-could-be-emptied", "swap-idle"]);
     let full = SystemMetrics {
         mem_available_kb: Some(1500 * MIB),
         ..system(500 * MIB)
     };
-    assert_eq!(ids(&readings(full.clone(), full, one())), ["swap-idle"]);
+    assert_eq!(ids(&readings(full.clone(), full, one)), ["swap-idle"]);
 }
 
 #[test]
 fn nearly_full_swap_is_a_warning() {
     let full = system(2000 * MIB);
-    let found = ids(&readings(full.clone(), full, vec![process(1, 9, 9)]));
+    let found = ids(&readings(full.clone(), full, &[process(1, 9, 9)]));
     assert!(found.contains(&"swap-nearly-full"), "{found:?}");
 }
 
 #[test]
 fn one_large_process_with_swapped_heap_is_suspect() {
-    let large = vec![process(1, 450 * MIB, 2048 * MIB)];
+    let large = &[process(1, 450 * MIB, 2048 * MIB)];
     let mut all = readings(system(500 * MIB), system(500 * MIB), large);
     assert!(ids(&all).contains(&"swap-leak-suspect"));
     let shm = |kind| crate::model::Regions {
@@ -284,7 +280,7 @@ fn one_large_process_with_swapped_heap_is_suspect() {
     assert!(ids(&all).contains(&"swap-leak-suspect"));
     all.push(Item::Regions(shm(RegionKind::Shm)));
     assert!(!ids(&all).contains(&"swap-leak-suspect"));
-    let small = vec![process(1, 450 * MIB, MIB)];
+    let small = &[process(1, 450 * MIB, MIB)];
     let all = readings(system(500 * MIB), system(500 * MIB), small);
     assert!(
         !ids(&all).contains(&"swap-leak-suspect"),
@@ -313,7 +309,7 @@ fn detail(swappiness: &str, device: &str, zswap: Option<bool>) -> Item {
 #[test]
 fn swappiness_and_compression_follow_the_load() {
     let with = |last: SystemMetrics, item| {
-        let mut all = readings(system(500 * MIB), last, vec![process(1, 9, 9)]);
+        let mut all = readings(system(500 * MIB), last, &[process(1, 9, 9)]);
         all.push(item);
         ids(&all)
     };
@@ -338,7 +334,7 @@ fn swappiness_and_compression_follow_the_load() {
 
 #[test]
 fn a_cgroup_at_its_limit_is_told_from_a_host_without_memory() {
-    let mut all = readings(system(500 * MIB), system(500 * MIB), vec![process(1, 9, 9)]);
+    let mut all = readings(system(500 * MIB), system(500 * MIB), &[process(1, 9, 9)]);
     let cgroup = CgroupSample {
         path: RawText::from("/a"),
         metrics: crate::model::CgroupMetrics {
