@@ -176,8 +176,11 @@ fn known_child() {
     std::thread::sleep(Duration::from_secs(600));
 }
 
-/// smaps as the kernel prints it: range to keys.
-fn smaps(pid: u32) -> BTreeMap<String, BTreeMap<String, String>> {
+/// smaps by range and key.
+type Smaps = BTreeMap<String, BTreeMap<String, String>>;
+
+/// smaps as the kernel prints it.
+fn smaps(pid: u32) -> Smaps {
     let bytes = fs::read(format!("/proc/{pid}/smaps")).expect("smaps");
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let mut all = BTreeMap::new();
@@ -222,10 +225,49 @@ const PAIRS: [(&str, &str); 15] = [
     ("page_kb", "KernelPageSize"),
 ];
 
+/// What the kernel and pmap say of a stopped process around one report on it.
+struct Truth {
+    smaps: Smaps,
+    rollup: Option<String>,
+    pmap: Option<String>,
+    /// Nothing changed around the report. Else shares of pages that others map as well may be others': their
+    /// processes come and go.
+    still: bool,
+}
+
+/// A report and the truth of the same moment, where one can be had: other tests start programs of the same
+/// libraries, and each changes the shares of all.
+fn settled(pid: u32, more: &[&str]) -> (Value, Truth) {
+    for attempt in 1.. {
+        let before = smaps(pid);
+        let report = inspect(pid, more);
+        let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok();
+        let output = Command::new("pmap").args(["-X", &pid.to_string()]).output();
+        let pmap = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        let still = before == smaps(pid);
+        if still || attempt == 40 {
+            let truth = Truth {
+                smaps: before,
+                rollup,
+                pmap: pmap.ok(),
+                still,
+            };
+            return (report, truth);
+        }
+    }
+    unreachable!("the last attempt returns")
+}
+
+/// Whether a figure is a share that depends on who else maps the same pages.
+fn is_share(key: &str) -> bool {
+    key.contains("pss") || key.starts_with("shared") || key.starts_with("private")
+}
+
 /// Compares a report with the kernel's files and pmap, figure by figure.
-fn compare(report: &Value, pid: u32) {
+fn compare(report: &Value, pid: u32, truth: &Truth) {
     let data = &report["data"];
-    let kernel = smaps(pid);
+    let kernel = &truth.smaps;
+    let certain = |key: &str| truth.still || !is_share(key);
     let mappings = data["mappings"].as_array().expect("mappings");
     assert_eq!(mappings.len(), kernel.len(), "every mapping");
     for ours in mappings {
@@ -236,7 +278,9 @@ fn compare(report: &Value, pid: u32) {
             .unwrap_or_else(|| panic!("{range} is not in smaps"));
         for (key, name) in PAIRS {
             let value = theirs.get(name).and_then(|value| value.parse::<u64>().ok());
-            assert_eq!(ours[key].as_u64(), value, "{range} {key}");
+            if certain(key) || theirs["path"].is_empty() {
+                assert_eq!(ours[key].as_u64(), value, "{range} {key}");
+            }
         }
         assert_eq!(text("perms"), theirs["perms"], "{range}");
         assert_eq!(
@@ -266,28 +310,33 @@ fn compare(report: &Value, pid: u32) {
             .values()
             .filter_map(|one| one.get(*name)?.parse::<u64>().ok())
             .sum();
-        assert_eq!(data["totals"][key].as_u64(), Some(sum), "{key}");
+        if certain(key) {
+            assert_eq!(data["totals"][key].as_u64(), Some(sum), "{key}");
+        }
     }
-    if let Ok(rollup) = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) {
-        assert_eq!(data["totals_equal_rollup"], true, "{}", data["differences"]);
+    if let Some(rollup) = &truth.rollup {
+        if truth.still {
+            assert_eq!(data["totals_equal_rollup"], true, "{}", data["differences"]);
+        }
         for (key, name) in &PAIRS[1..PAIRS.len() - 1] {
             let line = rollup
                 .lines()
                 .find_map(|line| line.strip_prefix(&format!("{name}:")));
             let value = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
-            assert_eq!(data["rollup"][key].as_u64(), value, "{key}");
+            if certain(key) {
+                assert_eq!(data["rollup"][key].as_u64(), value, "{key} of {pid}");
+            }
         }
     }
-    pmap(data, pid);
+    pmap(data, truth);
 }
 
 /// The last line of `pmap -X` has the sums of its columns.
-fn pmap(data: &Value, pid: u32) {
-    let Ok(output) = Command::new("pmap").args(["-X", &pid.to_string()]).output() else {
+fn pmap(data: &Value, truth: &Truth) {
+    let Some(text) = &truth.pmap else {
         println!("SKIPPED: there is no pmap to compare with");
         return;
     };
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let heading: Vec<&str> = text
         .lines()
         .find(|line| line.trim_start().starts_with("Address"))
@@ -311,12 +360,13 @@ fn pmap(data: &Value, pid: u32) {
     for (name, sum) in heading[from..].iter().zip(&sums) {
         if let Some((key, _)) = PAIRS.iter().find(|(_, known)| known == name)
             && *key != "page_kb"
+            && (truth.still || !is_share(key))
         {
             assert_eq!(data["totals"][key].as_u64(), Some(*sum), "pmap {name}");
             compared += 1;
         }
     }
-    assert!(compared >= 4, "{heading:?}");
+    assert!(compared >= 3, "{heading:?}");
 }
 
 fn inspect(pid: u32, more: &[&str]) -> Value {
@@ -334,8 +384,8 @@ fn kind<'a>(report: &'a Value, kind: &str) -> Option<&'a Value> {
 fn every_mapping_of_a_known_process() {
     let place = Scratch::new();
     let target = Target::known("known", &place);
-    let report = inspect(target.pid(), &["--maps", "--detail"]);
-    compare(&report, target.pid());
+    let (report, truth) = settled(target.pid(), &["--maps", "--detail"]);
+    compare(&report, target.pid(), &truth);
     assert_eq!(report["schema"], "aiops.inspect-memory/1");
     assert_eq!(report["accounting"]["complete"], true);
     let data = &report["data"];
@@ -374,8 +424,8 @@ fn every_mapping_of_a_program_with_libraries() {
         println!("SKIPPED: there is no sleep");
         return;
     };
-    let report = inspect(target.pid(), &[]);
-    compare(&report, target.pid());
+    let (report, truth) = settled(target.pid(), &[]);
+    compare(&report, target.pid(), &truth);
     assert!(kind(&report, "library").is_some() && kind(&report, "executable").is_some());
     assert_eq!(report["findings"].as_array().map(Vec::len), Some(0));
     // Every order has every mapping, and text fits into both widths and languages.
@@ -405,8 +455,8 @@ fn every_mapping_of_a_program_with_libraries() {
 fn the_most_mappings_that_a_process_may_have() {
     let place = Scratch::new();
     let target = Target::known("many", &place);
-    let report = inspect(target.pid(), &["--sort", "address"]);
-    compare(&report, target.pid());
+    let (report, truth) = settled(target.pid(), &["--sort", "address"]);
+    compare(&report, target.pid(), &truth);
     let count = report["data"]["mappings"].as_array().map_or(0, Vec::len);
     assert!(count > 60_000, "{count}");
     let findings = report["findings"].as_array().expect("findings");

@@ -55,7 +55,7 @@ fn a_kill_is_explained_recorded_and_replayed() {
     assert!(
         kill["anon_rss_kb"]
             .as_u64()
-            .is_some_and(|kb| (16 << 10..=32 << 10).contains(&kb)),
+            .is_some_and(|kb| (16 << 10..=34 << 10).contains(&kb)),
         "{kill}"
     );
     assert!(

@@ -142,10 +142,20 @@ impl Own {
                 .next()
                 .is_some_and(|rest| rest.trim().starts_with('T'))
             {
-                return;
+                break;
             }
             assert!(Instant::now() < end, "it does not stop: {stat}");
             thread::sleep(Duration::from_millis(10));
+        }
+        // Pages on their way to the device when it stopped still arrive there.
+        let swap = || field(&format!("/proc/{}/status", self.0.id()), "VmSwap");
+        let mut last = swap();
+        let mut same = 0;
+        while same < 10 && Instant::now() < end {
+            thread::sleep(Duration::from_millis(50));
+            let now = swap();
+            same = if now == last { same + 1 } else { 0 };
+            last = now;
         }
     }
 }

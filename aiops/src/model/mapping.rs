@@ -149,6 +149,30 @@ pub enum RegionKind {
     Device,
 }
 
+impl RegionKind {
+    /// As JSON has it.
+    #[must_use]
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::Heap => "heap",
+            Self::Stack => "stack",
+            Self::ThreadStack => "thread_stack",
+            Self::Arena => "arena",
+            Self::Executable => "executable",
+            Self::Library => "library",
+            Self::Anon => "anon",
+            Self::NamedAnon => "named_anon",
+            Self::SharedAnon => "shared_anon",
+            Self::File => "file",
+            Self::Shm => "shm",
+            Self::Memfd => "memfd",
+            Self::Hugetlb => "hugetlb",
+            Self::Vdso => "vdso",
+            Self::Device => "device",
+        }
+    }
+}
+
 /// Every mapping of one process.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ProcessMappings {

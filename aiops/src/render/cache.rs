@@ -3,12 +3,12 @@
 mod tables;
 
 use super::TextReport;
+use super::findings;
 use super::text::Out;
 use super::text::Paint;
 use super::units;
 use crate::msg;
 use crate::report::Finding;
-use crate::report::Msg;
 use crate::report::Report;
 use crate::report::Severity;
 use crate::report::cache::CacheData;
@@ -25,7 +25,7 @@ impl TextReport for CacheData {
         };
         out.title(title, &super::text::clock(&report.generated_at));
         answer(data, &report.findings, out);
-        findings(&report.findings, out);
+        findings::write(&report.findings, out);
         out.rule();
         if data.view.contents {
             tables::composition(data, out);
@@ -133,26 +133,6 @@ fn answer(data: &CacheData, findings: &[Finding], out: &mut Out) {
         ),
     };
     out.hang(0, 2, paint, lang.of(&text));
-}
-
-fn findings(findings: &[Finding], out: &mut Out) {
-    let lang = out.lang();
-    for finding in findings {
-        out.blank();
-        let (mark, paint) = match finding.severity {
-            Severity::Critical => (lang.pick("[critical]", "[严重]"), Paint::Bad),
-            Severity::Warning => (lang.pick("[warning]", "[警告]"), Paint::Warn),
-            Severity::Info => (lang.pick("[info]", "[提示]"), Paint::Plain),
-        };
-        out.hang(0, 2, paint, &format!("{mark} {}", lang.of(&finding.title)));
-        let list = |label: &str, texts: &[Msg], out: &mut Out| {
-            for text in texts {
-                out.hang(2, 4, Paint::Plain, &format!("{label} {}", lang.of(text)));
-            }
-        };
-        list("-", &finding.evidence, out);
-        list(if out.unicode() { "→" } else { "->" }, &finding.advice, out);
-    }
 }
 
 fn judgements(data: &CacheData, out: &mut Out) {

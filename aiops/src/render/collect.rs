@@ -2,8 +2,11 @@
 
 use super::TextReport;
 use super::account;
+use super::findings;
+use super::lang::Group;
 use super::lang::Lang;
 use super::lang::Word;
+use super::lang::term;
 use super::text::Column;
 use super::text::Out;
 use super::text::Paint;
@@ -11,9 +14,7 @@ use super::text::Table;
 use super::text::clock;
 use super::units;
 use crate::msg;
-use crate::report::Finding;
 use crate::report::Report;
-use crate::report::Severity;
 use crate::report::collect::CollectData;
 use crate::report::collect::Point;
 use crate::report::collect::ProcessRow;
@@ -50,7 +51,7 @@ impl TextReport for CollectData {
         changes(data, out);
         cgroups(&data.cgroups, out);
         regions(data, out);
-        findings(&report.findings, out);
+        findings::write(&report.findings, out);
         if !data.notes.is_empty() {
             out.rule();
             out.heading("📝", Word::Notes.text(lang));
@@ -531,7 +532,7 @@ fn regions(data: &CollectData, out: &mut Out) {
     let rows = regions.iter().map(|region| {
         let metrics = &region.metrics;
         let cells = vec![
-            kind(region.kind, lang).to_owned(),
+            term(Group::Region, region.kind, lang).into_owned(),
             region.mappings.to_string(),
             size(metrics.rss_kb, lang),
             size(metrics.pss_kb, lang),
@@ -549,61 +550,4 @@ fn regions(data: &CollectData, out: &mut Out) {
         ],
         rows: rows.collect(),
     });
-}
-
-/// Name of a kind of mapping.
-fn kind(id: &'static str, lang: Lang) -> &'static str {
-    match id {
-        "heap" => lang.pick("heap", "堆"),
-        "stack" => lang.pick("stack", "栈"),
-        "thread_stack" => lang.pick("thread stacks", "线程栈"),
-        "arena" => lang.pick("malloc arenas", "malloc 分配区"),
-        "executable" => lang.pick("program", "程序"),
-        "library" => lang.pick("libraries", "共享库"),
-        "anon" => lang.pick("anonymous", "匿名"),
-        "named_anon" => lang.pick("named anonymous", "具名匿名"),
-        "shared_anon" => lang.pick("shared anonymous", "共享匿名"),
-        "file" => lang.pick("files", "文件"),
-        "shm" => lang.pick("shared memory", "共享内存"),
-        "memfd" => "memfd",
-        "hugetlb" => lang.pick("huge pages", "大页"),
-        "vdso" => "vdso",
-        "device" => lang.pick("devices", "设备"),
-        other => other,
-    }
-}
-
-fn findings(findings: &[Finding], out: &mut Out) {
-    let lang = out.lang();
-    if findings.is_empty() {
-        return;
-    }
-    out.rule();
-    out.heading("🔍", lang.pick("Findings", "发现"));
-    let mut advice: Vec<&str> = Vec::new();
-    for finding in findings {
-        let (mark, paint) = match finding.severity {
-            Severity::Critical => (lang.pick("critical", "严重"), Paint::Bad),
-            Severity::Warning => (lang.pick("warning", "警告"), Paint::Warn),
-            Severity::Info => (lang.pick("note", "提示"), Paint::Plain),
-        };
-        out.hang(
-            2,
-            4,
-            paint,
-            &format!("[{mark}] {}", lang.of(&finding.title)),
-        );
-        for evidence in &finding.evidence {
-            out.hang(4, 6, Paint::Plain, lang.of(evidence));
-        }
-        for text in finding.advice.iter().map(|msg| lang.of(msg)) {
-            if !advice.contains(&text) {
-                advice.push(text);
-            }
-        }
-    }
-    if !advice.is_empty() {
-        out.heading("💡", Word::Advice.text(lang));
-        out.numbered(advice);
-    }
 }

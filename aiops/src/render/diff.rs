@@ -2,8 +2,10 @@
 
 use super::TextReport;
 use super::account;
-use super::health::findings;
+use super::findings;
+use super::lang::Group;
 use super::lang::Lang;
+use super::lang::term;
 use super::text::Column;
 use super::text::Out;
 use super::text::Paint;
@@ -16,7 +18,6 @@ use crate::report::diff::DiffData;
 use crate::report::diff::Metric;
 use crate::report::diff::ProcessChange;
 use crate::report::diff::RegionChange;
-use crate::report::diff::RegionKind;
 use crate::report::diff::Snapshot;
 use crate::report::diff::Status;
 
@@ -61,7 +62,7 @@ impl TextReport for DiffData {
         slab(data, out);
         swap_devices(data, out);
         settings(data, out);
-        findings(&report.findings, out);
+        findings::write(&report.findings, out);
         out.rule();
         account::write(&report.accounting, out);
     }
@@ -287,26 +288,6 @@ fn processes(data: &DiffData, out: &mut Out) {
     }
 }
 
-fn kind(kind: RegionKind, lang: Lang) -> &'static str {
-    match kind {
-        RegionKind::Heap => lang.pick("heap", "堆"),
-        RegionKind::Stack => lang.pick("stack", "栈"),
-        RegionKind::ThreadStack => lang.pick("thread stacks", "线程栈"),
-        RegionKind::Arena => lang.pick("malloc arenas", "malloc arena"),
-        RegionKind::Executable => lang.pick("program", "程序代码"),
-        RegionKind::Library => lang.pick("libraries", "动态库"),
-        RegionKind::Anon => lang.pick("anonymous", "匿名"),
-        RegionKind::NamedAnon => lang.pick("named anonymous", "具名匿名"),
-        RegionKind::SharedAnon => lang.pick("shared anonymous", "共享匿名"),
-        RegionKind::File => lang.pick("files", "文件"),
-        RegionKind::Shm => lang.pick("shared memory", "共享内存"),
-        RegionKind::Memfd => "memfd",
-        RegionKind::Hugetlb => "hugetlb",
-        RegionKind::Vdso => "vdso",
-        RegionKind::Device => lang.pick("devices", "设备"),
-    }
-}
-
 fn regions(data: &DiffData, out: &mut Out) {
     let lang = out.lang();
     let (Some(kinds), Some(processes)) = (&data.regions, &data.process_regions) else {
@@ -326,7 +307,7 @@ fn regions(data: &DiffData, out: &mut Out) {
         figures
     };
     let rows = kinds.iter().filter(moves).take(ROWS).map(|row| {
-        let mut cells = vec![kind(row.kind, lang).to_owned()];
+        let mut cells = vec![term(Group::Region, row.kind.id(), lang).into_owned()];
         cells.extend(figures(row));
         (paint(row.rss_kb.delta), cells)
     });
@@ -345,7 +326,7 @@ fn regions(data: &DiffData, out: &mut Out) {
         let mut cells = vec![
             row.pid.map_or_else(String::new, |pid| pid.to_string()),
             row.comm.clone().unwrap_or_default(),
-            kind(row.kind, lang).to_owned(),
+            term(Group::Region, row.kind.id(), lang).into_owned(),
             row.path.clone().unwrap_or_default(),
         ];
         cells.extend(figures(row));

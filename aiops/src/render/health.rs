@@ -2,6 +2,7 @@
 
 use super::TextReport;
 use super::account;
+use super::findings;
 use super::lang::Lang;
 use super::lang::Word;
 use super::text::Column;
@@ -10,10 +11,7 @@ use super::text::Paint;
 use super::text::Table;
 use super::units;
 use crate::msg;
-use crate::report::Finding;
-use crate::report::Msg;
 use crate::report::Report;
-use crate::report::Severity;
 use crate::report::health::Cause;
 use crate::report::health::Factor;
 use crate::report::health::HealthData;
@@ -23,8 +21,6 @@ use crate::report::health::Input;
 const BAR: usize = 30;
 /// Columns of the bar of a factor.
 const SMALL_BAR: usize = 10;
-/// Lines of evidence of a finding that are shown.
-const EVIDENCE: usize = 6;
 
 impl TextReport for HealthData {
     fn text(report: &Report<Self>, out: &mut Out) {
@@ -48,7 +44,7 @@ impl TextReport for HealthData {
             out.hang(0, 2, Paint::Dim, &format!("- {}", lang.of(note)));
         }
         if !data.view.brief {
-            findings(&report.findings, out);
+            findings::write(&report.findings, out);
         }
         out.rule();
         account::write(&report.accounting, out);
@@ -290,29 +286,6 @@ fn processes(data: &HealthData, out: &mut Out) {
         rows: rows.collect(),
     };
     out.table(&table);
-}
-
-/// Findings of a report of the /proc plane: title, evidence, advice.
-pub(super) fn findings(findings: &[Finding], out: &mut Out) {
-    let lang = out.lang();
-    for finding in findings {
-        let (icon, paint) = match finding.severity {
-            Severity::Info => ("💡", Paint::Plain),
-            Severity::Warning => ("⚠️", Paint::Warn),
-            Severity::Critical => ("🚨", Paint::Bad),
-        };
-        out.rule();
-        out.heading(icon, lang.of(&finding.title));
-        for text in finding.evidence.iter().take(EVIDENCE) {
-            out.hang(2, 4, paint, &format!("- {}", lang.of(text)));
-        }
-        let more = finding.evidence.len().saturating_sub(EVIDENCE);
-        if more > 0 {
-            let text = msg!("… and {more} more (-o json)", "……另有 {more} 条（-o json）");
-            out.line(2, Paint::Dim, lang.of(&text));
-        }
-        out.numbered(finding.advice.iter().map(|advice: &Msg| lang.of(advice)));
-    }
 }
 
 /// A bar of `columns` for 0 to 100.

@@ -5,6 +5,9 @@
 
 mod tables;
 
+use super::findings;
+use super::lang::Group;
+use super::lang::term;
 use std::io;
 
 use super::Format;
@@ -75,10 +78,7 @@ impl TextReport for InspectData {
             out.rule();
             tables::watch(reading, data.view.top, out);
         }
-        if !report.findings.is_empty() {
-            out.rule();
-            findings(&report.findings, out);
-        }
+        findings::write(&report.findings, out);
         out.rule();
         super::account::write(&report.accounting, out);
     }
@@ -163,7 +163,10 @@ fn answer(data: &InspectData, findings: &[Finding], out: &mut Out) {
         let metrics = &row.figures.metrics;
         let part = metrics.pss_kb.or(metrics.rss_kb)?;
         let share = units::share(part, whole).filter(|_| part > 0)?;
-        Some(format!("{} {share}", tables::kind_name(&row.id(), lang)))
+        Some(format!(
+            "{} {share}",
+            term(Group::Region, row.kind.id(), lang)
+        ))
     });
     let parts: Vec<String> = parts.take(NAMED).collect();
     if !parts.is_empty() {
@@ -258,21 +261,6 @@ fn paint(severity: Severity) -> Paint {
         Severity::Info => Paint::Plain,
         Severity::Warning => Paint::Warn,
         Severity::Critical => Paint::Bad,
-    }
-}
-
-fn findings(findings: &[Finding], out: &mut Out) {
-    let lang = out.lang();
-    out.heading("🔎", lang.pick("Findings", "发现"));
-    for finding in findings {
-        out.hang(2, 4, paint(finding.severity), lang.of(&finding.title));
-        for evidence in &finding.evidence {
-            out.hang(4, 6, Paint::Plain, &format!("- {}", lang.of(evidence)));
-        }
-        for (at, advice) in finding.advice.iter().enumerate() {
-            let text = format!("{}. {}", at + 1, lang.of(advice));
-            out.hang(4, 7, Paint::Plain, &text);
-        }
     }
 }
 

@@ -195,10 +195,37 @@ pub enum Group {
     State,
     /// Where a figure is from.
     From,
+    /// Kind of a mapping.
+    Region,
 }
 
 /// Readable names of ids.
 const TERMS: &[(Group, &str, &str, &str)] = &[
+    (Group::Region, "heap", "heap", "堆"),
+    (Group::Region, "stack", "stack", "主线程栈"),
+    (Group::Region, "thread_stack", "thread stacks", "线程栈"),
+    (Group::Region, "arena", "malloc arenas", "malloc arena"),
+    (Group::Region, "executable", "program", "程序文件"),
+    (Group::Region, "library", "libraries", "共享库"),
+    (Group::Region, "anon", "anonymous", "匿名内存"),
+    (
+        Group::Region,
+        "named_anon",
+        "named anonymous",
+        "具名匿名内存",
+    ),
+    (
+        Group::Region,
+        "shared_anon",
+        "shared anonymous",
+        "共享匿名内存",
+    ),
+    (Group::Region, "file", "files", "文件映射"),
+    (Group::Region, "shm", "shared memory", "共享内存"),
+    (Group::Region, "memfd", "memfd", "memfd"),
+    (Group::Region, "hugetlb", "hugetlb", "hugetlb 大页"),
+    (Group::Region, "vdso", "vdso/vvar", "vdso/vvar"),
+    (Group::Region, "device", "devices/GPU", "设备/GPU"),
     (
         Group::Cause,
         "cgroup-limit",

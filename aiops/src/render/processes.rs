@@ -1,15 +1,14 @@
 //! `inspect processes` for people: the largest processes or groups, where the memory went, limits, nodes.
 
 use super::TextReport;
+use super::findings;
 use super::lang::Word;
 use super::text::Column;
 use super::text::Out;
 use super::text::Paint;
 use super::text::Table;
 use super::units;
-use crate::report::Finding;
 use crate::report::Report;
-use crate::report::Severity;
 use crate::report::processes::CgroupRow;
 use crate::report::processes::Limits;
 use crate::report::processes::Makeup;
@@ -42,7 +41,7 @@ impl TextReport for ProcessesData {
         account(data, out);
         cgroups(data, out);
         nodes(data, out);
-        findings(&report.findings, out);
+        findings::write(&report.findings, out);
         out.rule();
         super::account::write(&report.accounting, out);
     }
@@ -589,34 +588,6 @@ fn nodes(data: &ProcessesData, out: &mut Out) {
         rows: cells.collect(),
     };
     out.table(&table);
-}
-
-fn findings(findings: &[Finding], out: &mut Out) {
-    if findings.is_empty() {
-        return;
-    }
-    let lang = out.lang();
-    out.rule();
-    out.heading("🔍", lang.pick("Findings", "发现"));
-    for finding in findings {
-        let (name, paint) = match finding.severity {
-            Severity::Critical => (lang.pick("critical", "严重"), Paint::Bad),
-            Severity::Warning => (lang.pick("warning", "警告"), Paint::Warn),
-            Severity::Info => (lang.pick("info", "提示"), Paint::Bold),
-        };
-        out.hang(
-            2,
-            4,
-            paint,
-            &format!("[{name}] {}", lang.of(&finding.title)),
-        );
-        for text in &finding.evidence {
-            out.hang(4, 6, Paint::Plain, &format!("- {}", lang.of(text)));
-        }
-        for text in &finding.advice {
-            out.hang(4, 7, Paint::Plain, &format!("-> {}", lang.of(text)));
-        }
-    }
 }
 
 #[cfg(test)]

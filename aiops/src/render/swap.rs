@@ -1,17 +1,17 @@
 //! `analyze swap` for people: the answer, what moves, who has it, the sum, what to do.
 
 use super::TextReport;
+use super::findings;
+use super::lang::Group;
 use super::lang::Lang;
+use super::lang::term;
 use super::text::Column;
 use super::text::Out;
 use super::text::Paint;
 use super::text::Table;
 use super::units;
-use crate::report::Finding;
 use crate::report::Report;
-use crate::report::Severity;
 use crate::report::swap::ProcessSwap;
-use crate::report::swap::RegionKind;
 use crate::report::swap::SwapData;
 
 /// Processes that are shown when the list was not asked for.
@@ -38,7 +38,7 @@ impl TextReport for SwapData {
         regions(data, out);
         cgroups(data, out);
         sum(data, out);
-        findings(&report.findings, out);
+        findings::write(&report.findings, out);
         super::account::write(&report.accounting, out);
     }
 }
@@ -321,27 +321,6 @@ fn groups(data: &SwapData, out: &mut Out) {
     out.table(&table);
 }
 
-/// A kind of memory in words.
-fn kind(kind: RegionKind, lang: Lang) -> &'static str {
-    match kind {
-        RegionKind::Heap => lang.pick("heap", "堆"),
-        RegionKind::Stack => lang.pick("stack", "栈"),
-        RegionKind::ThreadStack => lang.pick("thread stacks", "线程栈"),
-        RegionKind::Arena => lang.pick("malloc arenas", "malloc arena"),
-        RegionKind::Executable => lang.pick("program", "程序"),
-        RegionKind::Library => lang.pick("library", "动态库"),
-        RegionKind::Anon => lang.pick("anonymous", "匿名内存"),
-        RegionKind::NamedAnon => lang.pick("named anonymous", "命名匿名内存"),
-        RegionKind::SharedAnon => lang.pick("shared anonymous", "共享匿名内存"),
-        RegionKind::File => lang.pick("file (private pages)", "文件 (私有页)"),
-        RegionKind::Shm => lang.pick("shared memory", "共享内存"),
-        RegionKind::Memfd => "memfd",
-        RegionKind::Hugetlb => "hugetlb",
-        RegionKind::Vdso => "vdso",
-        RegionKind::Device => lang.pick("device", "设备"),
-    }
-}
-
 fn regions(data: &SwapData, out: &mut Out) {
     let lang = out.lang();
     let looked: Vec<&ProcessSwap> = data
@@ -363,7 +342,10 @@ fn regions(data: &SwapData, out: &mut Out) {
             let name = region.path.as_deref();
             let name = name.filter(|name| !name.starts_with('['));
             let name = name.map_or_else(String::new, |name| format!(" {name}"));
-            let (kind, kb) = (kind(region.kind, lang), units::size_kb(region.swap_kb));
+            let (kind, kb) = (
+                term(Group::Region, region.kind.id(), lang),
+                units::size_kb(region.swap_kb),
+            );
             format!("{kind}{name} {kb}")
         });
         let parts: Vec<String> = parts.collect();
@@ -488,29 +470,4 @@ fn sum(data: &SwapData, out: &mut Out) {
         columns: vec![Column::figures("", 0), Column::text("", 10, 0)],
         rows,
     });
-}
-
-fn findings(findings: &[Finding], out: &mut Out) {
-    if findings.is_empty() {
-        return;
-    }
-    let lang = out.lang();
-    out.rule();
-    out.heading("💡", lang.pick("What to do", "优化建议"));
-    for finding in findings {
-        let (mark, paint) = match finding.severity {
-            Severity::Critical => (lang.pick("[critical] ", "[严重] "), Paint::Bad),
-            Severity::Warning => (lang.pick("[warning] ", "[警告] "), Paint::Warn),
-            Severity::Info => ("", Paint::Plain),
-        };
-        out.hang(2, 4, paint, &format!("{mark}{}", lang.of(&finding.title)));
-        let evidence: Vec<&str> = finding.evidence.iter().map(|msg| lang.of(msg)).collect();
-        if !evidence.is_empty() {
-            out.hang(4, 6, Paint::Dim, &evidence.join(lang.pick("; ", "；")));
-        }
-        for advice in &finding.advice {
-            let arrow = format!("→ {}", lang.of(advice));
-            out.hang(4, 6, Paint::Plain, &arrow);
-        }
-    }
 }

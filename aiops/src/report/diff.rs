@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-pub use crate::model::RegionKind;
+use crate::model::RegionKind;
 
 /// What the text view shows; JSON is whole.
 #[derive(Clone, Copy, Debug, Default)]

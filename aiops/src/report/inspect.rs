@@ -179,21 +179,6 @@ pub struct KindRow {
     pub figures: Figures,
 }
 
-impl KindRow {
-    /// As in JSON: `thread_stack`.
-    #[must_use]
-    pub fn id(&self) -> String {
-        id(self.kind)
-    }
-}
-
-fn id(kind: RegionKind) -> String {
-    match serde_json::to_value(kind) {
-        Ok(serde_json::Value::String(id)) => id,
-        _ => String::new(),
-    }
-}
-
 /// Mappings of one file, or of one name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ModuleRow {
@@ -216,14 +201,6 @@ pub struct ModuleRow {
     /// Its figures together.
     #[serde(flatten)]
     pub figures: Figures,
-}
-
-impl ModuleRow {
-    /// As in JSON: `library`.
-    #[must_use]
-    pub fn id(&self) -> String {
-        id(self.kind)
-    }
 }
 
 /// What changed between readings.
@@ -283,14 +260,6 @@ pub struct KindChange {
     pub mappings: i64,
 }
 
-impl KindChange {
-    /// As in JSON.
-    #[must_use]
-    pub fn id(&self) -> String {
-        id(self.kind)
-    }
-}
-
 /// A mapping that grew.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct GrownMapping {
@@ -310,14 +279,6 @@ pub struct GrownMapping {
     pub rss_kb: Option<u64>,
     /// Swapped out now.
     pub swap_kb: Option<u64>,
-}
-
-impl GrownMapping {
-    /// As in JSON.
-    #[must_use]
-    pub fn id(&self) -> String {
-        id(self.kind)
-    }
 }
 
 /// A mapping, kept as it was read: 65,530 of them are the most that a process has by default.
@@ -347,8 +308,8 @@ impl MappingRow {
 
     /// What it is for, as in JSON.
     #[must_use]
-    pub fn id(&self) -> String {
-        id(self.sample.kind)
+    pub fn id(&self) -> &'static str {
+        self.sample.kind.id()
     }
 
     /// Every known figure that is not 0, by its name in JSON.

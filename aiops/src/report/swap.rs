@@ -6,7 +6,7 @@ use super::Msg;
 use super::processes::Limits;
 use super::processes::Who;
 
-pub use crate::model::RegionKind;
+use crate::model::RegionKind;
 
 /// Swap: how much, whose, how fast, and what the figures do not tell apart.
 #[derive(Clone, Debug, Default, Serialize)]

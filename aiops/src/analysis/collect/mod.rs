@@ -482,7 +482,7 @@ fn regions(readings: &Readings) -> Vec<RegionRow> {
         let mut kinds = BTreeSet::new();
         for region in &process.regions {
             let sum = sums.entry(region.kind).or_insert_with(|| RegionRow {
-                kind: kind_id(region.kind),
+                kind: region.kind.id(),
                 mappings: 0,
                 processes: 0,
                 metrics: MappingMetrics::default(),
@@ -495,25 +495,4 @@ fn regions(readings: &Readings) -> Vec<RegionRow> {
     let mut rows: Vec<RegionRow> = sums.into_values().collect();
     rows.sort_by_key(|row| std::cmp::Reverse((row.metrics.pss_kb, row.metrics.rss_kb)));
     rows
-}
-
-/// As JSON has it.
-fn kind_id(kind: RegionKind) -> &'static str {
-    match kind {
-        RegionKind::Heap => "heap",
-        RegionKind::Stack => "stack",
-        RegionKind::ThreadStack => "thread_stack",
-        RegionKind::Arena => "arena",
-        RegionKind::Executable => "executable",
-        RegionKind::Library => "library",
-        RegionKind::Anon => "anon",
-        RegionKind::NamedAnon => "named_anon",
-        RegionKind::SharedAnon => "shared_anon",
-        RegionKind::File => "file",
-        RegionKind::Shm => "shm",
-        RegionKind::Memfd => "memfd",
-        RegionKind::Hugetlb => "hugetlb",
-        RegionKind::Vdso => "vdso",
-        RegionKind::Device => "device",
-    }
 }

@@ -1,10 +1,11 @@
 //! The lists: kinds, modules, mappings, processes, changes.
 
+use super::super::lang::Group;
+use super::super::lang::term;
 use super::signed;
 use super::size;
 use super::sums;
 use crate::msg;
-use crate::render::lang::Lang;
 use crate::render::text::Column;
 use crate::render::text::Out;
 use crate::render::text::Paint;
@@ -17,31 +18,6 @@ use crate::report::inspect::Reading;
 
 /// Columns of a bar.
 const BAR: u64 = 10;
-
-/// Names of the kinds, by their ids in JSON.
-const KINDS: &[(&str, &str, &str)] = &[
-    ("heap", "heap", "堆"),
-    ("stack", "stack", "主线程栈"),
-    ("thread_stack", "thread stacks", "线程栈"),
-    ("arena", "malloc arenas", "malloc arena"),
-    ("executable", "program", "程序文件"),
-    ("library", "libraries", "共享库"),
-    ("anon", "anonymous", "匿名内存"),
-    ("named_anon", "named anonymous", "具名匿名内存"),
-    ("shared_anon", "shared anonymous", "共享匿名内存"),
-    ("file", "files", "文件映射"),
-    ("shm", "shared memory", "共享内存"),
-    ("memfd", "memfd", "memfd"),
-    ("hugetlb", "hugetlb", "hugetlb 大页"),
-    ("vdso", "vdso/vvar", "vdso/vvar"),
-    ("device", "devices/GPU", "设备/GPU"),
-];
-
-/// A kind for people; its id where it has no name here.
-pub(super) fn kind_name(id: &str, lang: Lang) -> String {
-    let found = KINDS.iter().find(|(known, ..)| *known == id);
-    found.map_or_else(|| id.to_owned(), |(_, en, zh)| lang.pick(en, zh).to_owned())
-}
 
 /// A bar of `part` in `whole`.
 fn bar(part: u64, whole: u64, unicode: bool) -> String {
@@ -117,7 +93,7 @@ pub(super) fn kinds(data: &InspectData, out: &mut Out) {
         table.rows.push((
             Paint::Plain,
             vec![
-                kind_name(&row.id(), lang),
+                term(Group::Region, row.kind.id(), lang).into_owned(),
                 bar(part.unwrap_or(0), whole, out.unicode()),
                 part.and_then(|part| units::share(part, whole))
                     .unwrap_or_default(),
@@ -165,7 +141,7 @@ pub(super) fn modules(data: &InspectData, out: &mut Out) {
             },
             vec![
                 format!("{}{mark}", brief(&row.path)),
-                kind_name(&row.id(), lang),
+                term(Group::Region, row.kind.id(), lang).into_owned(),
                 size(metrics.pss_kb, lang),
                 size(metrics.rss_kb, lang),
                 size(row.figures.private_kb, lang),
@@ -200,7 +176,7 @@ pub(super) fn mappings(data: &InspectData, out: &mut Out) {
                 "{}{start}-{end} {} {} {path}{mark}",
                 pid.unwrap_or_default(),
                 row.sample.perms,
-                kind_name(&row.id(), lang)
+                term(Group::Region, row.sample.kind.id(), lang).into_owned()
             );
             out.hang(2, 4, Paint::Bold, text.trim_end());
             let figures: Vec<String> = row
@@ -253,7 +229,7 @@ pub(super) fn mappings(data: &InspectData, out: &mut Out) {
                     },
                     row.range().0,
                     row.sample.perms.clone(),
-                    kind_name(&row.id(), lang),
+                    term(Group::Region, row.sample.kind.id(), lang).into_owned(),
                     size(metrics.size_kb, lang),
                     size(metrics.rss_kb, lang),
                     size(metrics.pss_kb, lang),
@@ -362,7 +338,7 @@ pub(super) fn watch(reading: &Reading, top: usize, out: &mut Out) {
         table.rows.push((
             Paint::Plain,
             vec![
-                kind_name(&row.id(), lang),
+                term(Group::Region, row.kind.id(), lang).into_owned(),
                 signed(recent.and_then(|one| one.rss_kb).unwrap_or(0)),
                 row.rss_kb.map_or_else(none, signed),
                 row.swap_kb.map_or_else(none, signed),
@@ -383,7 +359,7 @@ pub(super) fn watch(reading: &Reading, top: usize, out: &mut Out) {
             "{} {} {} {}{new}",
             signed(row.grown_kb),
             row.start,
-            kind_name(&row.id(), lang),
+            term(Group::Region, row.kind.id(), lang).into_owned(),
             row.path.as_deref().unwrap_or_default()
         );
         out.hang(4, 6, Paint::Plain, text.trim_end());

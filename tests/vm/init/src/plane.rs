@@ -1,8 +1,8 @@
 //! The scenarios without a kill: commands that only read /proc and /sys.
 
 use std::fs;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
@@ -153,46 +153,92 @@ fn stop(pid: u32) -> anyhow::Result<()> {
 /// Calm, three steps of more readers that need the same too few pages, and calm again.
 fn pressure(frames: &mut Frames) -> anyhow::Result<()> {
     let group = cgroup2("thrash", 192)?;
-    let health: &[&str] = &["health", "memory", "--interval", "2s"];
+    let health: &[&str] = &["health", "memory", "--interval", "4s"];
     commands(frames, &[("step0", health)])?;
     std::os::unix::fs::symlink("/init", "/thrash")?;
-    let mut running: Vec<Child> = Vec::new();
-    for (name, high_mib, more) in [("step1", 10, 1), ("step2", 6, 1), ("step3", 3, 2)] {
-        write(&format!("{CGROUPS}/thrash/memory.high"), &bytes(high_mib))?;
-        for _ in 0..more {
-            let child = Command::new("/thrash")
-                .args(["thrash", &group, "12"])
-                .spawn()?;
-            running.push(child);
-        }
-        std::thread::sleep(Duration::from_secs(8));
-        commands(frames, &[(name, health)])?;
-        let psi = fs::read(format!("{CGROUPS}/thrash/memory.pressure")).unwrap_or_default();
-        frames.send(&format!("{name}-psi"), &psi)?;
-    }
-    for mut child in running {
+    for (name, share) in [("step1", "6"), ("step2", "20"), ("step3", "85")] {
+        let mut child = Command::new("/thrash")
+            .args(["thrash", &group, share])
+            .spawn()?;
+        // Long enough for the averages of ten seconds.
+        std::thread::sleep(Duration::from_secs(14));
+        let done = commands(frames, &[(name, health)]);
+        let psi = fs::read("/proc/pressure/memory").unwrap_or_default();
         child.kill()?;
         child.wait()?;
+        done?;
+        frames.send(&format!("{name}-psi"), &psi)?;
     }
     // The averages of ten seconds forget in thirty.
     std::thread::sleep(Duration::from_secs(30));
     commands(frames, &[("step4", health)])
 }
 
-/// `thrash CGROUP.PROCS MIB`: enters the group and writes over its memory, for ever. Above memory.high
-/// every fault of new memory has to wait, which is what the pressure figures count.
+/// Bytes that go beyond the limit.
+const BEYOND: usize = 256 << 10;
+/// Bytes that are held below it.
+const HELD: usize = 8 << 20;
+
+/// `thrash CGROUP.PROCS PERCENT`: enters the group, puts memory.high a little above what it holds, and goes
+/// beyond it again and again, so that it waits for memory in that share of the time.
 pub(crate) fn thrash(args: &[String]) -> anyhow::Result<()> {
-    let [procs, mib] = args else {
-        bail!("expected: CGROUP.PROCS MIB");
+    let [procs, percent] = args else {
+        bail!("expected: CGROUP.PROCS PERCENT");
     };
+    let percent: u32 = percent.parse()?;
+    let folder = procs.strip_suffix("/cgroup.procs").context("a cgroup")?;
+    write(&format!("{folder}/memory.high"), "max")?;
     write(procs, &std::process::id().to_string())?;
-    let size = mib.parse::<usize>()? << 20;
+    let mut held = vec![0_u8; HELD];
+    touch(&mut held);
     loop {
-        // New memory each time: above the limit each page is paid for by a wait.
-        let mut held = vec![0_u8; size];
-        for at in (0..size).step_by(4096) {
-            held[at] = 1;
+        let usage = fs::read_to_string(format!("{folder}/memory.current"))?;
+        let usage: usize = usage.trim().parse()?;
+        write(
+            &format!("{folder}/memory.high"),
+            &(usage + (32 << 10)).to_string(),
+        )?;
+        let begin = Instant::now();
+        // A mapping of its own each time: above the limit each of its pages is paid for by a wait.
+        let mut beyond = Pages::new(BEYOND)?;
+        touch(beyond.bytes());
+        drop(beyond);
+        let waited = begin.elapsed();
+        std::thread::sleep(waited * (100 - percent.min(99)) / percent.max(1));
+    }
+}
+
+fn touch(bytes: &mut [u8]) {
+    for at in (0..bytes.len()).step_by(4096) {
+        bytes[at] = 1;
+    }
+    std::hint::black_box(bytes);
+}
+
+/// Anonymous memory that the allocator does not keep.
+struct Pages(*mut libc::c_void, usize);
+
+impl Pages {
+    fn new(len: usize) -> anyhow::Result<Self> {
+        let rw = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: a new mapping, wherever the kernel puts it.
+        let place = unsafe { libc::mmap(std::ptr::null_mut(), len, rw, flags, -1, 0) };
+        if place == libc::MAP_FAILED {
+            bail!("mmap: {}", std::io::Error::last_os_error());
         }
-        std::hint::black_box(&held);
+        Ok(Self(place, len))
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        // SAFETY: the mapping is this long, zeroed, and nobody else's.
+        unsafe { std::slice::from_raw_parts_mut(self.0.cast(), self.1) }
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `new`, and used by nobody any more.
+        let _ = unsafe { libc::munmap(self.0, self.1) };
     }
 }
