@@ -3,6 +3,8 @@
 //! Members whose rows are many and small ([`ROWS`]) stand one row to a line, so that a report can be read
 //! and compared with `diff`.
 
+use std::fmt::Write as _;
+
 use serde::Serialize;
 use serde_json::Map;
 use serde_json::Value;
@@ -99,14 +101,26 @@ fn string(text: &str, out: &mut String) {
 
 /// On one line; `gap` stands after `:` and `,`.
 pub(super) fn compact(value: &Value, gap: &str, out: &mut String) {
+    let _whole = within(value, gap, usize::MAX, out);
+}
+
+/// On one line, unless `out` grows beyond `most` bytes: then false, and what was written is of no use.
+fn within(value: &Value, gap: &str, most: usize, out: &mut String) -> bool {
     match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => out.push_str(&value.to_string()),
+        Value::Null => out.push_str("null"),
+        Value::Bool(flag) => out.push_str(if *flag { "true" } else { "false" }),
+        Value::Number(number) => {
+            // Writing into a string cannot fail.
+            let _ = write!(out, "{number}");
+        }
         Value::String(text) => string(text, out),
         Value::Array(items) => {
             out.push('[');
             for (index, item) in items.iter().enumerate() {
                 separate(index, gap, out);
-                compact(item, gap, out);
+                if !within(item, gap, most, out) {
+                    return false;
+                }
             }
             out.push(']');
         }
@@ -117,11 +131,14 @@ pub(super) fn compact(value: &Value, gap: &str, out: &mut String) {
                 string(key, out);
                 out.push(':');
                 out.push_str(gap);
-                compact(member, gap, out);
+                if !within(member, gap, most, out) {
+                    return false;
+                }
             }
             out.push('}');
         }
     }
+    out.len() <= most
 }
 
 fn separate(index: usize, gap: &str, out: &mut String) {
@@ -132,12 +149,15 @@ fn separate(index: usize, gap: &str, out: &mut String) {
 }
 
 fn indented(value: &Value, depth: usize, out: &mut String) {
-    let mut short = String::new();
-    compact(value, " ", &mut short);
-    if short.len() + 2 * depth <= SHORT || !(value.is_array() || value.is_object()) {
-        out.push_str(&short);
+    if !(value.is_array() || value.is_object()) {
+        compact(value, " ", out);
         return;
     }
+    let begin = out.len();
+    if within(value, " ", begin + SHORT.saturating_sub(2 * depth), out) {
+        return;
+    }
+    out.truncate(begin);
     match value {
         Value::Array(items) => block('[', ']', depth, items, out, |item, out| {
             indented(item, depth + 1, out);

@@ -1,6 +1,7 @@
 //! A session on the /proc plane: samples at an interval, to the analysis and beside it to a recording.
 
 use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -183,9 +184,10 @@ impl Rounds<'_> {
         let mut sample = self.plane.sample(&self.options.wants);
         let identities = self.plane.identities(&sample.processes);
         self.filter(&mut sample);
+        let key = |process: &ProcessSample| (process.pid, process.start_ticks);
+        let kept: HashSet<(u32, u64)> = sample.processes.iter().map(key).collect();
         for identity in identities {
-            let kept = |process: &ProcessSample| process.pid == identity.pid;
-            if sample.processes.iter().any(kept) {
+            if kept.contains(&(identity.pid, identity.start_ticks.unwrap_or(0))) {
                 self.keep(&Item::Identity(identity))?;
             }
         }

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,7 +28,8 @@ use super::cgroup::Controller;
 use super::clock;
 use super::host;
 use super::identity::Users;
-use super::identity::identify_sampled;
+use super::identity::identify_open;
+use super::procdir::ProcDir;
 use super::procfs;
 use super::procfs::ProcessReader;
 use super::procfs::Scope;
@@ -79,6 +81,8 @@ pub struct Plane {
     live: bool,
     captured: Option<ClockPair>,
     told: HashMap<(u32, u64), Identity>,
+    /// Read with the last samples, and not told yet.
+    fresh: Vec<Identity>,
     rollups: HashMap<(u32, u64), Last>,
     sampled: Option<Instant>,
 }
@@ -98,6 +102,7 @@ impl Plane {
             live,
             root: root.to_path_buf(),
             told: HashMap::new(),
+            fresh: Vec::new(),
             rollups: HashMap::new(),
             sampled: None,
         })
@@ -156,10 +161,17 @@ impl Plane {
         } else {
             Wanted::Sizes
         };
-        let (mut processes, skipped) = match &wants.pids {
-            Some(pids) => self.reader.read(pids, wanted),
-            None => self.reader.scan(wanted),
+        let (told, fresh, users) = (&self.told, &mut self.fresh, &self.users);
+        let mut identify = |dir: BorrowedFd<'_>, process: &ProcessSample| {
+            let known = told.get(&(process.pid, process.start_ticks));
+            if known.is_none_or(|known| known.comm != process.comm)
+                && let Ok(dir) = ProcDir::of(dir)
+            {
+                fresh.push(identify_open(&dir, process, users));
+            }
         };
+        let pids = wants.pids.as_deref();
+        let (mut processes, skipped) = self.reader.each(pids, wanted, &mut identify);
         self.rollup(&mut processes, wants.rollup);
         Sample {
             ts_ns,
@@ -237,27 +249,19 @@ impl Plane {
         detail
     }
 
-    /// Who these processes are: each told once, and again when it runs another program.
+    /// Who the processes of the last samples are: each told once, and again when it runs another program.
     pub fn identities(&mut self, processes: &[ProcessSample]) -> Vec<Identity> {
-        let alive: HashMap<(u32, u64), &ProcessSample> = processes
+        let alive: HashSet<(u32, u64)> = processes
             .iter()
-            .map(|process| ((process.pid, process.start_ticks), process))
+            .map(|process| (process.pid, process.start_ticks))
             .collect();
-        self.told.retain(|known, _| alive.contains_key(known));
-        let mut found = Vec::new();
-        for ((pid, start), process) in alive {
-            let known = self.told.get(&(pid, start));
-            if known.is_some_and(|known| known.comm == process.comm) {
-                continue;
-            }
-            // Gone or another process by now: nothing to tell.
-            if let Ok(mut identity) = identify_sampled(&self.root, process, &self.users) {
-                identity.ts_ns = self.now_ns();
-                self.told.insert((pid, start), identity.clone());
-                found.push(identity);
-            }
+        self.told.retain(|known, _| alive.contains(known));
+        let mut found = std::mem::take(&mut self.fresh);
+        for identity in &mut found {
+            identity.ts_ns = self.now_ns();
+            let key = (identity.pid, identity.start_ticks.unwrap_or(0));
+            self.told.insert(key, identity.clone());
         }
-        found.sort_by_key(|identity| identity.pid);
         found
     }
 

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
+use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -39,6 +40,15 @@ impl ProcDir {
     pub fn thread(&self, pid: u32) -> Option<Self> {
         let dir = super::procfs::live_thread(self.dir.as_fd(), pid)?;
         Some(Self { dir })
+    }
+
+    /// The folder of a process that is open already.
+    ///
+    /// # Errors
+    /// As dup(2): no descriptor is left.
+    pub fn of(dir: BorrowedFd<'_>) -> io::Result<Self> {
+        let dir = dir.try_clone_to_owned()?;
+        Ok(Self { dir })
     }
 
     /// The first `limit` bytes of a file of the process.

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::table::MAX_CMDLINE;
 use crate::model::Mapping;
+use crate::model::ProcessSample;
 use crate::source::buildid;
 use crate::source::maps;
 use crate::source::procdir::ProcDir;
@@ -36,16 +37,6 @@ pub(super) fn facts(
     pid: u32,
     build_ids: Option<&mut buildid::Cache>,
 ) -> io::Result<Facts> {
-    facts_beside(root, pid, None, build_ids)
-}
-
-/// As [`facts`]; with a uid that is known already, one file less is read.
-pub(super) fn facts_beside(
-    root: &Path,
-    pid: u32,
-    uid: Option<u32>,
-    build_ids: Option<&mut buildid::Cache>,
-) -> io::Result<Facts> {
     let dir = ProcDir::open(root, pid)?;
     // What vanishes first is read first: an exiting process loses its mm before its other parts.
     let cmdline = dir.read("cmdline", MAX_CMDLINE);
@@ -53,7 +44,7 @@ pub(super) fn facts_beside(
     let cgroup = dir.read("cgroup", 64 << 10);
     let mappings = build_ids.and_then(|cache| mappings(&dir, cache));
     let stat = dir.stat()?;
-    let uid = uid.or_else(|| real_uid(&dir.read("status", 16 << 10).ok()?));
+    let status = dir.read("status", 16 << 10).unwrap_or_default();
     Ok(Facts {
         start_ticks: stat.start_ticks,
         ppid: stat.ppid,
@@ -61,11 +52,30 @@ pub(super) fn facts_beside(
         comm: stat.comm,
         cmdline: cmdline.ok().filter(|bytes| !bytes.is_empty()),
         exe: exe.ok(),
-        uid,
+        uid: real_uid(&status),
         unit: cgroup.as_deref().ok().and_then(systemd_unit),
         cgroup: cgroup.ok().and_then(|text| memory_cgroup(&text)),
         mappings,
     })
+}
+
+/// What the folder of a sampled process says beside the sample.
+pub(super) fn facts_of(dir: &ProcDir, process: &ProcessSample) -> Facts {
+    let cmdline = dir.read("cmdline", MAX_CMDLINE);
+    let exe = dir.link("exe");
+    let cgroup = dir.read("cgroup", 64 << 10);
+    Facts {
+        start_ticks: process.start_ticks,
+        ppid: process.ppid,
+        exiting: false,
+        comm: process.comm.as_bytes().to_vec(),
+        cmdline: cmdline.ok().filter(|bytes| !bytes.is_empty()),
+        exe: exe.ok(),
+        uid: process.uid,
+        unit: cgroup.as_deref().ok().and_then(systemd_unit),
+        cgroup: cgroup.ok().and_then(|text| memory_cgroup(&text)),
+        mappings: None,
+    }
 }
 
 /// `Uid: REAL EFFECTIVE SAVED FILESYSTEM` (tabs between) of /proc/PID/status.

@@ -10,6 +10,7 @@ use crate::model::ProcessSample;
 use crate::model::RawText;
 use crate::source::clock;
 use crate::source::container;
+use crate::source::procdir::ProcDir;
 
 /// Names of users, from ROOT/etc/passwd.
 #[derive(Debug, Default)]
@@ -53,20 +54,10 @@ pub fn identify(root: &Path, pid: u32, users: &Users) -> io::Result<Identity> {
     Ok(told(read::facts(root, pid, None)?, pid, users))
 }
 
-/// Who a process of a sample is.
-///
-/// # Errors
-/// As [`identify`]; `NotFound` also when another process has its pid by now.
-pub fn identify_sampled(
-    root: &Path,
-    process: &ProcessSample,
-    users: &Users,
-) -> io::Result<Identity> {
-    let facts = read::facts_beside(root, process.pid, process.uid, None)?;
-    if facts.start_ticks != process.start_ticks {
-        return Err(io::ErrorKind::NotFound.into());
-    }
-    Ok(told(facts, process.pid, users))
+/// Reads who a process is that is being sampled, through its open folder.
+#[must_use]
+pub fn identify_open(dir: &ProcDir, process: &ProcessSample, users: &Users) -> Identity {
+    told(read::facts_of(dir, process), process.pid, users)
 }
 
 fn told(facts: read::Facts, pid: u32, users: &Users) -> Identity {

@@ -100,10 +100,36 @@ impl ProcessReader {
 
     /// These processes. Kernel threads and zombies have no memory: they are only counted.
     pub fn read(&mut self, pids: &[u32], wanted: Wanted) -> (Vec<ProcessSample>, Skipped) {
+        self.read_each(pids, wanted, &mut |_, _| {})
+    }
+
+    /// As [`Self::scan`] and [`Self::read`] (`None`: all), and shows each process with its open folder: what is
+    /// read through that belongs to the same process.
+    pub fn each(
+        &mut self,
+        wanted_pids: Option<&[u32]>,
+        wanted: Wanted,
+        show: &mut dyn FnMut(BorrowedFd<'_>, &ProcessSample),
+    ) -> (Vec<ProcessSample>, Skipped) {
+        match wanted_pids {
+            Some(pids) => self.read_each(pids, wanted, show),
+            None => {
+                let pids = pids(&self.proc);
+                self.read_each(&pids, wanted, show)
+            }
+        }
+    }
+
+    fn read_each(
+        &mut self,
+        pids: &[u32],
+        wanted: Wanted,
+        show: &mut dyn FnMut(BorrowedFd<'_>, &ProcessSample),
+    ) -> (Vec<ProcessSample>, Skipped) {
         let mut skipped = Skipped::default();
         let mut samples = Vec::with_capacity(pids.len());
         for pid in pids {
-            match self.one(*pid, wanted) {
+            match self.one(*pid, wanted, show) {
                 Ok(One::Process(sample)) => samples.push(*sample),
                 Ok(One::KernelThread) => skipped.kernel_threads += 1,
                 Ok(One::Zombie) => skipped.zombies += 1,
@@ -115,7 +141,12 @@ impl ProcessReader {
         (samples, skipped)
     }
 
-    fn one(&mut self, pid: u32, wanted: Wanted) -> Result<One, Failure> {
+    fn one(
+        &mut self,
+        pid: u32,
+        wanted: Wanted,
+        show: &mut dyn FnMut(BorrowedFd<'_>, &ProcessSample),
+    ) -> Result<One, Failure> {
         let mut dir = folder(&self.proc, DecInt::new(pid))?;
         self.load(&dir, c"stat")?;
         let Some((mut sample, flags)) = parse_stat(&self.buffer, self.page_kb) else {
@@ -161,6 +192,7 @@ impl ProcessReader {
                 sample.metrics.write_bytes = keyed(&self.buffer, b"write_bytes: ");
             }
         }
+        show(dir.as_fd(), &sample);
         Ok(One::Process(Box::new(sample)))
     }
 
