@@ -70,6 +70,10 @@ const UNSAFE_HOMES: &[(&str, &str)] = &[
         "cachestat and mincore, on mappings that nobody touches",
     ),
     (
+        "aiops/src/source/residency/tests.rs",
+        "a filter of system calls, on a thread of its own",
+    ),
+    (
         "aiops/src/record/tests.rs",
         "a small disk of its own, mounted for one thread",
     ),

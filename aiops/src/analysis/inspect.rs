@@ -441,6 +441,7 @@ pub fn accounting(data: &InspectData, readings: u64) -> Accounting {
             failed: count(FailReason::Failed),
             kernel_threads: count(FailReason::KernelThread),
             zombies: count(FailReason::Zombie),
+            denied_smaps: 0,
         },
         complete: unread.is_empty() && data.failed.is_empty() && !data.processes.is_empty(),
         unread,

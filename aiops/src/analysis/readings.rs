@@ -204,12 +204,18 @@ impl Readings {
     #[must_use]
     pub fn accounting(&self, needs: &[&str]) -> Accounting {
         let skipped = self.skipped;
+        let left_cgroups = u64::from(skipped.cgroups);
         let denied = self.detail().into_iter().flat_map(|detail| &detail.unread);
         let mut unread: Vec<String> = denied
             .filter(|unread| unread.reason != UnreadReason::Absent)
             .filter(|unread| needs.contains(&unread.source.as_str()))
             .map(|unread| unread.source.clone())
             .collect();
+        // Only a report on all processes misses those that are hidden.
+        if self.newest().is_some_and(|sample| sample.all_processes) {
+            let session = self.session.iter();
+            unread.extend(session.flat_map(|session| session.unread.iter().cloned()));
+        }
         unread.sort();
         unread.dedup();
         let processes = self.newest().map_or(0, |sample| sample.processes.len());
@@ -225,8 +231,15 @@ impl Readings {
                 failed: skipped.failed.into(),
                 kernel_threads: skipped.kernel_threads.into(),
                 zombies: skipped.zombies.into(),
+                denied_smaps: skipped.denied_smaps.into(),
             },
+            lost: (left_cgroups > 0)
+                .then(|| ("cgroups".to_owned(), left_cgroups))
+                .into_iter()
+                .collect(),
             complete: skipped.denied == 0
+                && skipped.denied_smaps == 0
+                && left_cgroups == 0
                 && skipped.failed == 0
                 && unread.is_empty()
                 && self.samples > 0,
@@ -267,6 +280,38 @@ mod tests {
             (readings.samples, readings.accounting(&[]).complete),
             (4, true)
         );
+    }
+
+    #[test]
+    fn what_is_hidden_or_refused_is_not_complete() {
+        let session = |all_processes: bool, skipped: Skipped| {
+            let mut readings = Readings::default();
+            readings.push(Item::Session(Session {
+                unread: vec!["/proc (hidepid)".to_owned()],
+                ..Session::default()
+            }));
+            readings.push(Item::Sample(Sample {
+                all_processes,
+                skipped,
+                ..Sample::default()
+            }));
+            readings.accounting(&[])
+        };
+        let hidden = session(true, Skipped::default());
+        assert!(!hidden.complete);
+        assert_eq!(hidden.unread, ["/proc (hidepid)"]);
+        assert!(session(false, Skipped::default()).complete);
+        let refused = session(
+            false,
+            Skipped {
+                denied_smaps: 3,
+                cgroups: 2,
+                ..Skipped::default()
+            },
+        );
+        assert!(!refused.complete);
+        assert_eq!(refused.skipped_processes.denied_smaps, 3);
+        assert_eq!(refused.lost.get("cgroups"), Some(&2));
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub struct Args {
 /// # Errors
 /// There is no /proc, or what was asked for cannot be read; each with its remedy.
 pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
-    let readings = observe("analyze cache", args.interval, context)?;
+    let readings = observe("analyze cache", args.interval, false, context)?;
     let (mut data, findings) = cache::analyze(&readings);
     data.view = View {
         contents: false,
@@ -59,6 +59,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
 pub(super) fn observe(
     command: &str,
     interval: Duration,
+    page_types: bool,
     context: &Context,
 ) -> anyhow::Result<Readings> {
     plane::readings(&Observe {
@@ -71,6 +72,7 @@ pub(super) fn observe(
             ..Wants::default()
         },
         detail: true,
+        page_types,
         interval,
         duration: interval,
         ..Observe::default()

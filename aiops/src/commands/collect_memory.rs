@@ -160,6 +160,7 @@ fn observe(args: &Args, context: &Context) -> Observe {
         },
         filter,
         detail: true,
+        page_types: false,
         regions: args.smaps,
         interval: args.interval.max(LEAST_INTERVAL),
         duration: args.duration,

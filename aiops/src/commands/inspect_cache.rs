@@ -64,7 +64,8 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     } else {
         None
     };
-    let readings = super::analyze_cache::observe("inspect cache", args.interval, context)?;
+    let readings =
+        super::analyze_cache::observe("inspect cache", args.interval, args.detail, context)?;
     let (mut data, findings) = cache::analyze(&readings);
     data.view = View {
         contents: true,

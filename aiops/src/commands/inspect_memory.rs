@@ -187,7 +187,9 @@ impl Rounds<'_> {
         let mut chosen = sample.clone();
         chosen.processes.retain(|one| pids.contains(&one.pid));
         self.readings.push(Item::Sample(chosen));
-        let taken = self.read(&pids);
+        let starts = sample.processes.iter();
+        let starts = starts.map(|one| (one.pid, one.start_ticks)).collect();
+        let taken = self.read(&pids, &starts);
         if taken.processes.is_empty() {
             // After the first reading this is the end of what was watched.
             self.ended = !self.taken.processes.is_empty();
@@ -210,14 +212,16 @@ impl Rounds<'_> {
         Ok(())
     }
 
-    /// The mappings of these processes.
-    fn read(&mut self, pids: &[u32]) -> Taken {
+    /// The mappings of these processes. `sampled` are starts of this round's sample, by which names and
+    /// children were chosen: another process may have the id by now.
+    fn read(&mut self, pids: &[u32], sampled: &HashMap<u32, u64>) -> Taken {
         let mut taken = Taken::default();
         for pid in pids {
             let asked = self.args.pid.contains(pid);
             let read = self.plane.mappings(*pid).and_then(|one| {
                 let start = one.process.start_ticks;
-                let same = !asked || *self.starts.entry(*pid).or_insert(start) == start;
+                let chosen = sampled.get(pid).is_none_or(|sampled| *sampled == start);
+                let same = chosen && (!asked || *self.starts.entry(*pid).or_insert(start) == start);
                 // Without any mapping it has ended, but for being waited for.
                 if same && !one.mappings.is_empty() {
                     Ok(one)
@@ -284,7 +288,7 @@ impl Rounds<'_> {
         if self.ended {
             diag::note("the process has ended: the report shows its last figures");
         }
-        let settings = self.plane.detail().settings;
+        let settings = self.plane.detail(false).settings;
         let most = settings.iter().find(|one| one.name == "vm.max_map_count");
         let most = most.and_then(|one| one.value.trim().parse().ok());
         let count = self.readings.samples.saturating_sub(self.ended.into());
@@ -351,4 +355,59 @@ fn nothing(failed: &[FailedProcess], comms: &[String]) -> anyhow::Error {
         FailReason::Failed => "check that --root names a whole tree, or report this as a bug",
     };
     diag::hint(error, remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::render::Lang;
+    use crate::render::Style;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn another_process_with_the_id_of_a_child_is_not_taken_for_it() {
+        let root = Path::new("/");
+        let line = <Line as clap::Parser>::try_parse_from(["x", "--comm", "x"]).unwrap();
+        let context = Context {
+            format: Format::Json,
+            style: Style {
+                lang: Lang::En,
+                color: false,
+                width: 80,
+                unicode: true,
+            },
+            root: root.to_path_buf(),
+            strict: false,
+        };
+        let mut rounds = Rounds {
+            args: &line.args,
+            context: &context,
+            comms: vec!["x".to_owned()],
+            plane: session::plane::open(root).unwrap(),
+            readings: Readings::default(),
+            changes: Changes::default(),
+            reading: None,
+            taken: Taken::default(),
+            starts: HashMap::new(),
+            error: None,
+            ended: false,
+        };
+        let pid = std::process::id();
+        let wants = Wants {
+            pids: Some(vec![pid]),
+            ..Wants::default()
+        };
+        let start = rounds.plane.sample(&wants).processes[0].start_ticks;
+        let mut read = |start| rounds.read(&[pid], &HashMap::from([(pid, start)]));
+        assert_eq!(read(start).processes.len(), 1);
+        let other = read(start - 1);
+        assert!(other.processes.is_empty() && other.failed.is_empty());
+    }
 }

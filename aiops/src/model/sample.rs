@@ -350,16 +350,16 @@ metrics! {
         pgscan: "stat:pgscan",
         /// Pages reclaimed.
         pgsteal: "stat:pgsteal",
-        /// Times that use went beyond memory.high and was throttled.
-        high_events: "v2:memory.events.high",
+        /// Times that its use went beyond memory.high and was throttled (before 5.2 with everything below it).
+        high_events: "v2:memory.events.local.high v2:memory.events.high",
         /// Times that swap could not be had because of its limit.
         swap_fail_events: "v2:memory.swap.events.fail",
         /// Some task waited for memory since creation, µs.
         psi_some_total_us: "v2:memory.pressure some total",
         /// All tasks waited for memory since creation, µs.
         psi_full_total_us: "v2:memory.pressure full total",
-        /// Times that the limit was hit.
-        failcnt: "v2:memory.events.max v1:memory.failcnt",
+        /// Times that its limit was hit (v2 before 5.2: or the limit of one below it).
+        failcnt: "v2:memory.events.local.max v2:memory.events.max v1:memory.failcnt",
         /// OOM kills of members since creation.
         oom_kill: "v2:memory.events.oom_kill v1:memory.oom_control.oom_kill",
         /// Some task waited for memory: 10 s average, hundredths of a percent.
@@ -472,7 +472,7 @@ pub struct CgroupSample {
     pub metrics: CgroupMetrics,
 }
 
-/// Processes that a sample could not have, by reason.
+/// What a sample could not have: processes by reason, figures of processes, cgroups.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipped {
     /// Gone between listing and reading.
@@ -487,6 +487,13 @@ pub struct Skipped {
     /// Ended, but not yet waited for: they have no memory any more.
     #[serde(default)]
     pub zombies: u32,
+    /// Processes of the sample whose smaps or smaps_rollup were asked for and refused: their shares are
+    /// unknown.
+    #[serde(default)]
+    pub denied_smaps: u32,
+    /// Memory cgroups that were not looked at because there are too many: at least so many.
+    #[serde(default)]
+    pub cgroups: u32,
 }
 
 /// Figures of one moment.

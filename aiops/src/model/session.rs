@@ -33,6 +33,9 @@ pub struct Session {
     /// What else a reader of the report has to know about how it was observed.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// What could not be read whole through all of it: `/proc (hidepid)`.
+    #[serde(default)]
+    pub unread: Vec<String>,
     /// Options of the command that its report depends on, so that a replay needs none: `interval`, `by`.
     #[serde(default)]
     pub options: std::collections::BTreeMap<String, String>,

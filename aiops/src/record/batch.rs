@@ -296,6 +296,8 @@ impl Parts {
                 failed: head.failed,
                 kernel_threads: head.kernel_threads,
                 zombies: head.zombies,
+                denied_smaps: head.denied_smaps,
+                cgroups: head.left_cgroups,
             },
         }))
     }

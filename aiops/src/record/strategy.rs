@@ -194,13 +194,23 @@ fn sample() -> BoxedStrategy<Item> {
             oom_group,
             metrics,
         });
-    let skipped = any::<[u32; 5]>().prop_map(
-        |[vanished, denied, failed, kernel_threads, zombies]| Skipped {
+    let skipped = any::<[u32; 7]>().prop_map(
+        |[
             vanished,
             denied,
             failed,
             kernel_threads,
             zombies,
+            denied_smaps,
+            cgroups,
+        ]| Skipped {
+            vanished,
+            denied,
+            failed,
+            kernel_threads,
+            zombies,
+            denied_smaps,
+            cgroups,
         },
     );
     let system = option::of(metrics(SystemMetrics::METRICS));

@@ -92,6 +92,7 @@ fn defects(accounting: &Accounting) -> Vec<Msg> {
     );
     let (vanished, denied, unread) = (skipped.vanished, skipped.denied, skipped.failed);
     let (zombies, threads) = (skipped.zombies, skipped.kernel_threads);
+    let shares = skipped.denied_smaps;
     let counted = [
         (
             full,
@@ -145,6 +146,13 @@ fn defects(accounting: &Accounting) -> Vec<Msg> {
             msg!(
                 "{unread} processes not understood",
                 "{unread} 个进程无法解析"
+            ),
+        ),
+        (
+            shares,
+            msg!(
+                "{shares} processes whose smaps may not be read (permission)",
+                "{shares} 个进程的 smaps 无权读取"
             ),
         ),
         (

@@ -198,6 +198,9 @@ pub struct SkippedProcesses {
     /// Ended, but not yet waited for.
     #[serde(skip_serializing_if = "is_zero")]
     pub zombies: u64,
+    /// Read, but for their shares: smaps was asked for and refused.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub denied_smaps: u64,
 }
 
 #[expect(

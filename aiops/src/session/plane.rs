@@ -45,8 +45,10 @@ pub struct Observe {
     pub filter: Filter,
     /// What a sample holds.
     pub wants: Wants,
-    /// Slab, zones, swap devices and settings at the beginning and at the end.
+    /// Slab, zones, swap devices, settings and every memory cgroup at the beginning and at the end.
     pub detail: bool,
+    /// With the last of them, free blocks by migration type: the kernel counts them with interrupts off.
+    pub page_types: bool,
     /// The mappings of every kept process, summed, with the last sample.
     pub regions: bool,
     /// Between samples.
@@ -181,7 +183,9 @@ impl Rounds<'_> {
     fn round(&mut self, first: bool, last: bool) -> anyhow::Result<()> {
         let clock = self.plane.clock();
         self.keep(&Item::Clock(clock))?;
-        let mut sample = self.plane.sample(&self.options.wants);
+        let mut wants = self.options.wants.clone();
+        wants.cgroups |= self.options.detail && (first || last);
+        let mut sample = self.plane.sample(&wants);
         let identities = self.plane.identities(&sample.processes);
         self.filter(&mut sample);
         let key = |process: &ProcessSample| (process.pid, process.start_ticks);
@@ -192,11 +196,11 @@ impl Rounds<'_> {
             }
         }
         if last && self.options.regions {
-            self.regions(&sample)?;
+            self.regions(&mut sample)?;
         }
         self.keep(&Item::Sample(sample))?;
         if self.options.detail && (first || last) {
-            let detail = self.plane.detail();
+            let detail = self.plane.detail(self.options.page_types && last);
             self.keep(&Item::Detail(Box::new(detail)))?;
         }
         if let Some(writer) = &mut self.writer
@@ -215,19 +219,29 @@ impl Rounds<'_> {
                 let key = (process.pid, process.start_ticks);
                 filter.wants(process, plane.identity(key))
             });
+            // Of those that are kept; nothing else is missed.
+            if sample.skipped.denied_smaps > 0 {
+                let kept = sample.processes.iter();
+                let refused = kept.filter(|one| plane.refused((one.pid, one.start_ticks)));
+                sample.skipped.denied_smaps = u32::try_from(refused.count()).unwrap_or(u32::MAX);
+            }
         }
     }
 
-    fn regions(&mut self, sample: &Sample) -> anyhow::Result<()> {
+    fn regions(&mut self, sample: &mut Sample) -> anyhow::Result<()> {
+        let mut refused: u32 = 0;
         for process in &sample.processes {
-            // One that is gone, or that may not be read, has no regions.
-            if let Ok(mappings) = self.plane.mappings(process.pid)
-                && mappings.process.start_ticks == process.start_ticks
-                && !mappings.maps_only
-            {
-                self.keep(&Item::Regions(Regions::of(&mappings)))?;
+            match self.plane.mappings(process.pid) {
+                Ok(mappings) if mappings.process.start_ticks != process.start_ticks => {}
+                Ok(mappings) if mappings.maps_only => refused += u32::from(self.plane.live()),
+                Ok(mappings) => self.keep(&Item::Regions(Regions::of(&mappings)))?,
+                Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => refused += 1,
+                // It is gone: it has no regions.
+                Err(_) => {}
             }
         }
+        let skipped = &mut sample.skipped;
+        skipped.denied_smaps = skipped.denied_smaps.max(refused);
         Ok(())
     }
 

@@ -83,6 +83,7 @@ impl Sources {
         );
         notes.extend(guard::settle());
         let session = Session {
+            unread: Vec::new(),
             command: "trace oom".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_ns: clock::mono_ns(),

@@ -26,11 +26,13 @@ use crate::model::Session;
 
 use super::cgroup::Controller;
 use super::clock;
+use super::files;
 use super::host;
 use super::identity::Users;
 use super::identity::identify_open;
 use super::procdir::ProcDir;
 use super::procfs;
+use super::procfs::Failure;
 use super::procfs::ProcessReader;
 use super::procfs::Scope;
 use super::procfs::Wanted;
@@ -61,6 +63,15 @@ pub struct Wants {
     pub all: bool,
 }
 
+/// Every process' identity is looked at again once in so many samples.
+const TURN: u32 = 30;
+
+/// How long a process that refused its smaps_rollup is not asked again: it may become another user's.
+const REFUSED_FOR: Duration = Duration::from_secs(60);
+
+/// What is not read whole where /proc hides processes, as [`Session::unread`] names it.
+pub const HIDDEN: &str = "/proc (hidepid)";
+
 /// Metrics that come from smaps_rollup, by the prefix of their source.
 const ROLLUP: &str = "smaps_rollup:";
 
@@ -81,9 +92,13 @@ pub struct Plane {
     live: bool,
     captured: Option<ClockPair>,
     told: HashMap<(u32, u64), Identity>,
+    /// Samples taken.
+    samples: u32,
     /// Read with the last samples, and not told yet.
     fresh: Vec<Identity>,
     rollups: HashMap<(u32, u64), Last>,
+    /// Whose smaps_rollup was refused, and when.
+    refused: HashMap<(u32, u64), Instant>,
     sampled: Option<Instant>,
 }
 
@@ -102,8 +117,10 @@ impl Plane {
             live,
             root: root.to_path_buf(),
             told: HashMap::new(),
+            samples: 0,
             fresh: Vec::new(),
             rollups: HashMap::new(),
+            refused: HashMap::new(),
             sampled: None,
         })
     }
@@ -124,7 +141,9 @@ impl Plane {
                 self.root.display()
             ));
         }
+        let mut unread = Vec::new();
         if self.live && procfs::hides(&self.root) {
+            unread.push(HIDDEN.to_owned());
             notes.push(
                 "/proc is mounted with hidepid: processes of other users are not seen, and not counted; run as root or in the group of its gid= option"
                     .to_owned(),
@@ -137,6 +156,7 @@ impl Plane {
             host: host::read(&self.root),
             filter,
             notes,
+            unread,
             ..Session::default()
         }
     }
@@ -161,31 +181,38 @@ impl Plane {
         } else {
             Wanted::Sizes
         };
+        self.samples = self.samples.wrapping_add(1);
         let (told, fresh, users) = (&self.told, &mut self.fresh, &self.users);
+        let samples = self.samples;
         let mut identify = |dir: BorrowedFd<'_>, process: &ProcessSample| {
             let known = told.get(&(process.pid, process.start_ticks));
-            if known.is_none_or(|known| known.comm != process.comm)
+            // Its cgroup, or its arguments, may have changed without a sign: looked at in turn.
+            let turn = process.pid.wrapping_add(samples).is_multiple_of(TURN);
+            if known.is_none_or(|known| turn || !alike(known, process))
                 && let Ok(dir) = ProcDir::of(dir)
             {
                 fresh.push(identify_open(&dir, process, users));
             }
         };
         let pids = wants.pids.as_deref();
-        let (mut processes, skipped) = self.reader.each(pids, wanted, &mut identify);
-        self.rollup(&mut processes, wants.rollup);
+        let (mut processes, mut skipped) = self.reader.each(pids, wanted, &mut identify);
+        skipped.denied_smaps = self.rollup(&mut processes, wants.rollup);
+        let (cgroups, left_out) = self.cgroups(wants.cgroups);
+        skipped.cgroups = left_out;
         Sample {
             ts_ns,
             system,
-            cgroups: self.cgroups(wants.cgroups),
+            cgroups,
             processes,
             all_processes: wants.pids.is_none(),
             skipped,
         }
     }
 
-    fn cgroups(&self, all: bool) -> Vec<CgroupSample> {
+    /// The cgroups, and how many were left out.
+    fn cgroups(&self, all: bool) -> (Vec<CgroupSample>, u32) {
         let Some(controller) = &self.controller else {
-            return Vec::new();
+            return (Vec::new(), 0);
         };
         controller.refresh();
         let paths = if all {
@@ -194,14 +221,15 @@ impl Plane {
             controller.limited()
         };
         let samples = paths.iter().filter_map(|path| controller.sample(path));
-        samples.collect()
+        (samples.collect(), controller.left_out(all))
     }
 
-    /// Reads smaps_rollup of as many processes as may be, the stalest and then the largest first.
-    fn rollup(&mut self, processes: &mut [ProcessSample], rollup: Rollup) {
+    /// Reads smaps_rollup of as many processes as may be, the stalest and then the largest first. How many
+    /// refuse it: these are not asked again for a while, or they would take the time of those that do not.
+    fn rollup(&mut self, processes: &mut [ProcessSample], rollup: Rollup) -> u32 {
         let now = Instant::now();
         let budget = match rollup {
-            Rollup::None => return,
+            Rollup::None => return 0,
             Rollup::All => None,
             Rollup::Budget(share) => {
                 let since = self
@@ -212,7 +240,12 @@ impl Plane {
         };
         self.sampled = Some(now);
         let key = |process: &ProcessSample| (process.pid, process.start_ticks);
-        let mut order: Vec<usize> = (0..processes.len()).collect();
+        let mut order: Vec<usize> = (0..processes.len())
+            .filter(|index| {
+                let refused = self.refused.get(&key(&processes[*index]));
+                refused.is_none_or(|at| now.saturating_duration_since(*at) >= REFUSED_FOR)
+            })
+            .collect();
         order.sort_by_key(|index| {
             let process = &processes[*index];
             let last = self.rollups.get(&key(process)).map(|last| last.at);
@@ -228,28 +261,44 @@ impl Plane {
                 continue;
             }
             let begin = Instant::now();
-            if self.reader.rollup(process) {
-                let last = Last {
-                    at: begin,
-                    metrics: process.metrics.clone(),
-                };
-                self.rollups.insert(key(process), last);
+            match self.reader.rollup(process) {
+                Ok(()) => {
+                    let last = Last {
+                        at: begin,
+                        metrics: process.metrics.clone(),
+                    };
+                    self.refused.remove(&key(process));
+                    self.rollups.insert(key(process), last);
+                }
+                Err(Failure::Denied) => {
+                    self.refused.insert(key(process), begin);
+                }
+                Err(Failure::Vanished | Failure::Failed) => {}
             }
             spent += begin.elapsed();
         }
         let alive: HashSet<(u32, u64)> = processes.iter().map(key).collect();
         self.rollups.retain(|known, _| alive.contains(known));
+        self.refused.retain(|known, _| alive.contains(known));
+        u32::try_from(self.refused.len()).unwrap_or(u32::MAX)
     }
 
-    /// Slab, zones, nodes, swap devices, settings.
+    /// Whether the smaps_rollup of a process was refused when it was asked for last.
     #[must_use]
-    pub fn detail(&self) -> Detail {
-        let mut detail = procfs::read_detail(&self.root);
+    pub fn refused(&self, key: (u32, u64)) -> bool {
+        self.refused.contains_key(&key)
+    }
+
+    /// Slab, zones, nodes, swap devices, settings; free blocks by migration type when they are wanted: the
+    /// kernel counts them with interrupts off, some 18 ms on a host of 24 GiB.
+    #[must_use]
+    pub fn detail(&self, page_types: bool) -> Detail {
+        let mut detail = procfs::read_detail(&self.root, page_types);
         detail.ts_ns = self.now_ns();
         detail
     }
 
-    /// Who the processes of the last samples are: each told once, and again when it runs another program.
+    /// Who the processes of the last samples are: each told once, and again when that has changed.
     pub fn identities(&mut self, processes: &[ProcessSample]) -> Vec<Identity> {
         let alive: HashSet<(u32, u64)> = processes
             .iter()
@@ -257,11 +306,16 @@ impl Plane {
             .collect();
         self.told.retain(|known, _| alive.contains(known));
         let mut found = std::mem::take(&mut self.fresh);
-        for identity in &mut found {
-            identity.ts_ns = self.now_ns();
+        let now = self.now_ns();
+        found.retain_mut(|identity| {
+            identity.ts_ns = now;
             let key = (identity.pid, identity.start_ticks.unwrap_or(0));
-            self.told.insert(key, identity.clone());
-        }
+            let news = self.told.get(&key).is_none_or(|told| news(told, identity));
+            if news {
+                self.told.insert(key, identity.clone());
+            }
+            news
+        });
         found
     }
 
@@ -282,6 +336,24 @@ impl Plane {
     }
 }
 
+/// Whether a sample's process is still as it was told.
+fn alike(told: &Identity, process: &ProcessSample) -> bool {
+    told.comm == process.comm && told.uid == process.uid
+}
+
+/// Whether an identity tells something new. A process that ends loses its program and arguments first: that
+/// is no news.
+fn news(told: &Identity, now: &Identity) -> bool {
+    let same = told.comm == now.comm && told.uid == now.uid;
+    let ending = now.exe.is_none() && told.exe.is_some()
+        || now.cmdline.is_empty() && !told.cmdline.is_empty();
+    let as_told = Identity {
+        ts_ns: told.ts_ns,
+        ..now.clone()
+    };
+    as_told != *told && !(same && ending)
+}
+
 /// Copies what the last smaps_rollup told, with its age.
 fn keep(metrics: &mut ProcessMetrics, last: &Last, now: Instant) {
     for metric in ProcessMetrics::METRICS {
@@ -295,7 +367,8 @@ fn keep(metrics: &mut ProcessMetrics, last: &Last, now: Instant) {
 
 /// When a tree was captured: its uptime, and the time at which its meminfo was written.
 fn captured(root: &Path) -> ClockPair {
-    let uptime = std::fs::read_to_string(root.join("proc/uptime")).unwrap_or_default();
+    let uptime = files::read(&root.join("proc/uptime")).unwrap_or_default();
+    let uptime = String::from_utf8_lossy(&uptime);
     let seconds: Option<f64> = uptime
         .split_whitespace()
         .next()

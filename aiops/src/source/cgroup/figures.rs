@@ -4,24 +4,25 @@ use std::path::Path;
 
 use crate::model::CgroupMetrics;
 
+use crate::source::files;
 use crate::source::procfs;
 
 /// Version 1 says "no limit" by a number near `PAGE_COUNTER_MAX` pages (include/linux/page_counter.h).
 const V1_NO_LIMIT: u64 = 0x7fff_ffff_0000_0000;
 
-/// Whether it has a limit of memory.
+/// Whether it has a limit of memory, of throttling or of swap.
 pub(super) fn has_limit(folder: &Path, hierarchy: u8) -> bool {
-    let name = if hierarchy == 1 {
-        "memory.limit_in_bytes"
+    let names: &[&str] = if hierarchy == 1 {
+        &["memory.limit_in_bytes", "memory.memsw.limit_in_bytes"]
     } else {
-        "memory.max"
+        &["memory.max", "memory.high", "memory.swap.max"]
     };
     let mut files = Files {
         folder,
         hierarchy,
         read: Vec::new(),
     };
-    files.number(name).is_some()
+    names.iter().any(|name| files.number(name).is_some())
 }
 
 /// The files of one folder, each read once.
@@ -32,7 +33,8 @@ struct Files<'a> {
 }
 
 /// Files of `key number` lines; a source names such a key behind a dot.
-const FLAT: [&str; 4] = [
+const FLAT: [&str; 5] = [
+    "memory.events.local",
     "memory.events",
     "memory.swap.events",
     "memory.oom_control",
@@ -43,7 +45,7 @@ impl Files<'_> {
     fn text(&mut self, name: &str) -> &[u8] {
         let known = self.read.iter().position(|(known, _)| known == name);
         let at = known.unwrap_or_else(|| {
-            let bytes = std::fs::read(self.folder.join(name)).unwrap_or_default();
+            let bytes = files::read(&self.folder.join(name)).unwrap_or_default();
             self.read.push((name.to_owned(), bytes));
             self.read.len() - 1
         });
@@ -120,6 +122,39 @@ pub(super) fn read(folder: &Path, hierarchy: u8) -> (CgroupMetrics, Option<bool>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn events_are_of_the_cgroup_itself_where_the_kernel_tells() {
+        let folder = std::env::temp_dir().join(format!("aiops-cg2-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let put = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
+        put("memory.max", "max\n");
+        put("memory.high", "max\n");
+        let mut limited = vec![has_limit(&folder, 2)];
+        put("memory.high", "4096\n");
+        limited.push(has_limit(&folder, 2));
+        put("memory.high", "max\n");
+        put("memory.swap.max", "0\n");
+        limited.push(has_limit(&folder, 2));
+        let events = |high: u32, max: u32, kill: u32| {
+            format!("low 0\nhigh {high}\nmax {max}\noom 1\noom_kill {kill}\n")
+        };
+        put("memory.events", &events(9, 8, 7));
+        let (old, _) = read(&folder, 2);
+        put("memory.events.local", &events(3, 2, 1));
+        let (new, _) = read(&folder, 2);
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(limited, [false, true, true]);
+        assert_eq!(
+            (old.high_events, old.failcnt, old.oom_kill),
+            (Some(9), Some(8), Some(7))
+        );
+        // Kills are counted of the whole tree below: what the reconciliation compares.
+        assert_eq!(
+            (new.high_events, new.failcnt, new.oom_kill),
+            (Some(3), Some(2), Some(7))
+        );
+    }
 
     #[test]
     fn a_tree_of_version_1() {

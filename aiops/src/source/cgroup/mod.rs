@@ -7,7 +7,9 @@ mod figures;
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Component;
 use std::path::Path;
@@ -16,13 +18,12 @@ use std::sync::Mutex;
 use std::time::Duration;
 use std::time::Instant;
 
-use ::procfs::FromRead as _;
-use ::procfs::process::MountInfo;
-use ::procfs::process::MountInfos;
-
 use crate::model::CgroupSample;
 use crate::model::RawText;
 
+use super::files;
+use super::mounts;
+use super::mounts::Mount;
 use super::procfs::number;
 
 /// Most folders that one walk looks at.
@@ -53,6 +54,10 @@ struct Walked {
     count: Option<u64>,
     limited: Vec<RawText>,
     by_id: HashMap<u64, RawText>,
+    /// Folders that were found and not looked at: what is below them is not known.
+    left_folders: u32,
+    /// Cgroups with a limit beyond those that are watched.
+    left_limited: u32,
 }
 
 impl Controller {
@@ -116,6 +121,15 @@ impl Controller {
         paths
     }
 
+    /// How many cgroups the last walk left out, at least: of `all` of them, or of those with a limit.
+    #[must_use]
+    pub fn left_out(&self, all: bool) -> u32 {
+        self.walked(|walked| {
+            let limited = if all { 0 } else { walked.left_limited };
+            walked.left_folders.saturating_add(limited)
+        })
+    }
+
     /// The path of the cgroup with this inode, as of the last walk.
     #[must_use]
     pub fn by_id(&self, id: u64) -> Option<RawText> {
@@ -147,12 +161,12 @@ impl Controller {
     /// Nothing but that it changes is made use of.
     fn count(&self) -> Option<u64> {
         if self.hierarchy == 2 {
-            let stat = std::fs::read(self.mount.join("cgroup.stat")).ok()?;
+            let stat = files::read(&self.mount.join("cgroup.stat")).ok()?;
             let mut lines = stat.split(|byte| *byte == b'\n');
             return lines.find_map(|line| number(line.strip_prefix(b"nr_descendants ")?));
         }
         // subsys_name, hierarchy, num_cgroups, enabled
-        let table = std::fs::read(self.table.as_ref()?).ok()?;
+        let table = files::read(self.table.as_ref()?).ok()?;
         let mut lines = table.split(|byte| *byte == b'\n');
         let line = lines.find_map(|line| line.strip_prefix(b"memory\t"))?;
         number(line.split(|byte| *byte == b'\t').nth(1)?)
@@ -184,8 +198,12 @@ impl Controller {
             if let Ok(meta) = std::fs::metadata(&folder) {
                 found.by_id.insert(meta.ino(), text.clone());
             }
-            if found.limited.len() < MOST_LIMITED && figures::has_limit(&folder, self.hierarchy) {
-                found.limited.push(text);
+            if figures::has_limit(&folder, self.hierarchy) {
+                if found.limited.len() < MOST_LIMITED {
+                    found.limited.push(text);
+                } else {
+                    found.left_limited = found.left_limited.saturating_add(1);
+                }
             }
             let entries = std::fs::read_dir(&folder)
                 .into_iter()
@@ -195,6 +213,8 @@ impl Controller {
             for entry in folders {
                 if found.by_id.len() + queue.len() < MOST_FOLDERS {
                     queue.push_back(path.join(entry.file_name()));
+                } else {
+                    found.left_folders = found.left_folders.saturating_add(1);
                 }
             }
         }
@@ -209,8 +229,7 @@ impl Controller {
 /// A captured tree has no mount table of its own that could be believed, so the usual places are looked at
 /// when the table has nothing.
 fn mounted(root: &Path) -> Option<(PathBuf, u8)> {
-    let table = MountInfos::from_file(root.join("proc/self/mountinfo"));
-    let table = table.map_or_else(|_| Vec::new(), |table| table.0);
+    let table = mounts::own(root);
     let inside = |mount: &Path| root.join(mount.strip_prefix("/").unwrap_or(mount));
     let mut places: Vec<(PathBuf, u8)> = table.into_iter().filter_map(memory_mount).collect();
     for usual in [
@@ -228,7 +247,7 @@ fn mounted(root: &Path) -> Option<(PathBuf, u8)> {
     places.find(|(mount, hierarchy)| match hierarchy {
         1 => mount.join("memory.usage_in_bytes").exists(),
         _ => {
-            let list = std::fs::read(mount.join("cgroup.controllers")).unwrap_or_default();
+            let list = files::read(&mount.join("cgroup.controllers")).unwrap_or_default();
             list.split(u8::is_ascii_whitespace)
                 .any(|word| word == b"memory")
         }
@@ -236,12 +255,13 @@ fn mounted(root: &Path) -> Option<(PathBuf, u8)> {
 }
 
 /// A mount of the memory controller, and its version.
-fn memory_mount(mount: MountInfo) -> Option<(PathBuf, u8)> {
-    match mount.fs_type.as_str() {
-        "cgroup2" => Some((mount.mount_point, 2)),
-        "cgroup" if mount.super_options.contains_key("memory") => Some((mount.mount_point, 1)),
-        _ => None,
-    }
+fn memory_mount(mount: Mount) -> Option<(PathBuf, u8)> {
+    let version = match mount.fs_type.as_slice() {
+        b"cgroup2" => 2,
+        b"cgroup" if mount.has("memory") => 1,
+        _ => return None,
+    };
+    Some((PathBuf::from(OsString::from_vec(mount.point)), version))
 }
 
 #[cfg(test)]
@@ -250,7 +270,7 @@ mod tests {
 
     #[test]
     fn mounts_of_the_memory_controller() {
-        let mount = |line: &str| memory_mount(MountInfo::from_line(line).unwrap());
+        let mount = |line: &str| memory_mount(mounts::parse(line.as_bytes()).remove(0));
         let v1 = mount("36 35 0:30 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory");
         assert_eq!(v1, Some((PathBuf::from("/sys/fs/cgroup/memory"), 1)));
         let v2 = mount("36 35 0:30 / /sys/fs/cgroup rw shared:1 - cgroup2 cgroup2 rw,nsdelegate");
@@ -321,6 +341,27 @@ mod tests {
             controller.unwrap().by_id(sample.id),
             Some(RawText::from("/a/b"))
         );
+    }
+
+    #[test]
+    fn what_is_beyond_the_bounds_is_counted() {
+        let root = std::env::temp_dir().join(format!("aiops-cgs-{}", std::process::id()));
+        let mount = root.join("sys/fs/cgroup");
+        std::fs::create_dir_all(&mount).unwrap();
+        std::fs::write(mount.join("cgroup.controllers"), "memory\n").unwrap();
+        for at in 0..MOST_FOLDERS + 6 {
+            let folder = mount.join(format!("c{at}"));
+            std::fs::create_dir(&folder).unwrap();
+            std::fs::write(folder.join("memory.high"), "4096\n").unwrap();
+        }
+        let controller = Controller::detect(&root).unwrap();
+        let found = (controller.all().len(), controller.limited().len());
+        let left = (controller.left_out(true), controller.left_out(false));
+        std::fs::remove_dir_all(&root).unwrap();
+        assert_eq!(found, (MOST_FOLDERS, MOST_LIMITED));
+        // The mount's own folder takes a place too.
+        let limited = u32::try_from(MOST_FOLDERS - 1 - MOST_LIMITED).unwrap();
+        assert_eq!(left, (7, 7 + limited));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::model::ProcessSample;
 use crate::model::RawText;
 use crate::source::clock;
 use crate::source::container;
+use crate::source::files;
 use crate::source::procdir::ProcDir;
 
 /// Names of users, from ROOT/etc/passwd.
@@ -20,7 +21,7 @@ impl Users {
     /// Reads ROOT/etc/passwd; without it no user has a name.
     #[must_use]
     pub fn read(root: &Path) -> Self {
-        let text = std::fs::read(root.join("etc/passwd")).unwrap_or_default();
+        let text = files::read(&root.join("etc/passwd")).unwrap_or_default();
         Self(Self::parse(&text))
     }
 

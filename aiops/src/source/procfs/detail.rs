@@ -10,6 +10,7 @@ use crate::model::Detail;
 use crate::model::Unread;
 use crate::model::UnreadReason;
 use crate::source::clock;
+use crate::source::files;
 
 use super::nodes;
 use super::settings;
@@ -27,11 +28,15 @@ pub(super) struct Look<'a> {
 impl Look<'_> {
     /// A whole file; `None` is noted.
     pub(super) fn read(&mut self, name: &str) -> Option<Vec<u8>> {
-        match std::fs::read(self.root.join(name)) {
+        match files::read(&self.root.join(name)) {
             Ok(bytes) => Some(bytes),
             Err(error) => {
                 let reason = match error.kind() {
                     io::ErrorKind::PermissionDenied => UnreadReason::Denied,
+                    // A damaged tree: no file, or one that no kernel writes.
+                    io::ErrorKind::InvalidInput | io::ErrorKind::FileTooLarge => {
+                        UnreadReason::Malformed
+                    }
                     _ => UnreadReason::Absent,
                 };
                 self.note(name, reason);
@@ -42,7 +47,7 @@ impl Look<'_> {
 
     /// A file that not every host has: nothing is noted.
     pub(super) fn maybe(&self, name: &str) -> Option<String> {
-        let bytes = std::fs::read(self.root.join(name)).ok()?;
+        let bytes = files::read(&self.root.join(name)).ok()?;
         Some(String::from_utf8_lossy(bytes.trim_ascii()).into_owned())
     }
 
@@ -60,9 +65,10 @@ impl Look<'_> {
     }
 }
 
-/// Reads everything of [`Detail`] below `root`.
+/// Reads everything of [`Detail`] below `root`; free blocks by migration type only when they are asked for:
+/// the kernel walks every free list with interrupts off for them.
 #[must_use]
-pub fn read_detail(root: &Path) -> Detail {
+pub fn read_detail(root: &Path, page_types: bool) -> Detail {
     let ts_ns = clock::mono_ns();
     let mut look = Look {
         root,
@@ -72,7 +78,7 @@ pub fn read_detail(root: &Path) -> Detail {
         ts_ns,
         slabs: slab::read(&mut look),
         zones: zones::read(&mut look),
-        page_types: zones::page_types(&mut look),
+        page_types: page_types.then(|| zones::page_types(&mut look)).flatten(),
         nodes: nodes::read(&mut look),
         swaps: swaps::devices(&mut look),
         zrams: swaps::zrams(&look),
@@ -92,7 +98,7 @@ mod tests {
 
     #[test]
     fn this_host() {
-        let detail = read_detail(Path::new("/"));
+        let detail = read_detail(Path::new("/"), true);
         let zones = detail.zones.as_ref().unwrap();
         assert!(zones.iter().any(|zone| zone.free > Some(0)));
         assert!(zones.iter().any(|zone| zone.free_blocks.len() >= 10));
@@ -108,7 +114,16 @@ mod tests {
 
     #[test]
     fn nothing_there_is_nothing_known() {
-        let detail = read_detail(Path::new("/nonexistent"));
+        let named = |detail: &Detail| {
+            let mut unread = detail.unread.iter();
+            unread.any(|one| one.source == "/proc/pagetypeinfo")
+        };
+        let whole = read_detail(Path::new("/nonexistent"), true);
+        let detail = read_detail(Path::new("/nonexistent"), false);
+        assert!(
+            named(&whole) && !named(&detail),
+            "what nobody asked for is not missed"
+        );
         assert!(detail.slabs.is_none() && detail.zones.is_none() && detail.swaps.is_none());
         assert!(detail.nodes.is_none() && detail.shm.is_none() && detail.settings.is_empty());
         let absent = |source: &str| Unread {

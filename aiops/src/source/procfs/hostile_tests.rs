@@ -108,7 +108,7 @@ fn each_kind_of_damage_is_counted() {
             failed: 4,
             kernel_threads: 1,
             zombies: 1,
-            denied: 0
+            ..Skipped::default()
         }
     );
     let (first, half) = (&samples[0], &samples[4]);
@@ -142,7 +142,7 @@ fn a_pid_that_is_used_again_is_another_process() {
     tree.put("30/smaps_rollup", rollup);
     let mut reader = ProcessReader::open(&tree.0).unwrap();
     let (mut samples, _) = reader.scan(Wanted::Sizes);
-    assert!(reader.rollup(&mut samples[0]));
+    assert_eq!(reader.rollup(&mut samples[0]), Ok(()));
     assert_eq!(
         (samples[0].metrics.pss_kb, samples[0].metrics.uss_kb),
         (Some(800), Some(3))
@@ -150,8 +150,9 @@ fn a_pid_that_is_used_again_is_another_process() {
     let mut old = samples.remove(0);
     old.metrics.pss_kb = None;
     tree.process(30, b"second", 'S', 200);
-    assert!(
-        !reader.rollup(&mut old),
+    assert_eq!(
+        reader.rollup(&mut old),
+        Err(Failure::Vanished),
         "the second one's figures are not the first one's"
     );
     assert_eq!(old.metrics.pss_kb, None);
@@ -246,7 +247,7 @@ fn an_old_kernel_leaves_gaps() {
     assert_eq!(rss, [Some(4), Some(8)], "and its figures are nobody's");
     assert_eq!(mappings.mappings[0].metrics.swap_kb, None);
     assert!(mappings.rollup.is_none() && mappings.node_kb.is_none() && !mappings.maps_only);
-    let detail = plane.detail();
+    let detail = plane.detail(false);
     assert_eq!(detail.swaps, Some(Vec::new()));
     assert!(detail.slabs.is_none() && detail.zones.is_none() && detail.shm.is_none());
 }
@@ -261,9 +262,22 @@ fn a_line_without_end_takes_no_memory() {
     assert!(mappings.mappings.is_empty() && mappings.node_kb.is_none());
 }
 
+/// Set in the run as nobody.
+const CHILD: &str = "AIOPS_TEST_NOBODY";
+
+/// This program as a path that nobody may start, whatever folders it lies in: its open file.
+fn own_program() -> String {
+    use std::os::fd::AsRawFd as _;
+    let exe = std::fs::File::open(std::env::current_exe().unwrap()).unwrap();
+    let copy = rustix::io::fcntl_dupfd_cloexec(&exe, 100).unwrap();
+    rustix::io::fcntl_setfd(&copy, rustix::io::FdFlags::empty()).unwrap();
+    let number = copy.as_raw_fd();
+    std::mem::forget(copy);
+    format!("/proc/self/fd/{number}")
+}
+
 /// Starts this test once more as nobody. True: we are root, and it went well; or this is not root's run.
 fn as_nobody(test: &str) -> bool {
-    const CHILD: &str = "AIOPS_TEST_NOBODY";
     if std::env::var_os(CHILD).is_some() {
         return false;
     }
@@ -271,23 +285,14 @@ fn as_nobody(test: &str) -> bool {
         println!("SKIPPED: only root can become nobody");
         return true;
     }
-    // Nobody may have no way to this program: it is started by its open file.
-    let exe = std::fs::File::open(std::env::current_exe().unwrap()).unwrap();
-    let output = Command::new(format!("/proc/self/fd/{}", {
-        use std::os::fd::AsRawFd as _;
-        let copy = rustix::io::fcntl_dupfd_cloexec(&exe, 100).unwrap();
-        rustix::io::fcntl_setfd(&copy, rustix::io::FdFlags::empty()).unwrap();
-        let number = copy.as_raw_fd();
-        std::mem::forget(copy);
-        number
-    }))
-    .args(["--exact", test, "--nocapture"])
-    .env(CHILD, "1")
-    .current_dir("/")
-    .uid(65_534)
-    .gid(65_534)
-    .output()
-    .unwrap();
+    let output = Command::new(own_program())
+        .args(["--exact", test, "--nocapture"])
+        .env(CHILD, "1")
+        .current_dir("/")
+        .uid(65_534)
+        .gid(65_534)
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(
         output.status.success(),
@@ -329,12 +334,25 @@ fn without_permission_sizes_are_known_and_the_rest_is_not() {
     // Since it became another user, its own files are root's until it runs a program of nobody's.
     assert!(own.metrics.rss_kb > Some(0));
     assert_eq!(sample.skipped.failed, 0);
+    // Whose shares are unknown is counted, and not asked again at once.
+    let first = (1, first.start_ticks);
+    assert!(sample.skipped.denied_smaps > 0 && plane.refused(first));
+    let again = plane.sample(&Wants {
+        rollup: Rollup::Budget(0.0),
+        ..wants.clone()
+    });
+    assert!(again.skipped.denied_smaps > 0 && plane.refused(first));
+    let none = plane.sample(&Wants {
+        rollup: Rollup::None,
+        ..wants
+    });
+    assert_eq!(none.skipped.denied_smaps, 0, "nobody asked");
     let error = plane.mappings(1).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
     let told = plane.identities(&sample.processes);
     let first = told.iter().find(|identity| identity.pid == 1).unwrap();
     assert!(first.exe.is_none() && !first.comm.is_empty());
-    let detail = plane.detail();
+    let detail = plane.detail(true);
     assert!(detail.slabs.is_none() && detail.page_types.is_none());
     let denied = |source: &str| {
         let mut unread = detail.unread.iter();
@@ -345,6 +363,140 @@ fn without_permission_sizes_are_known_and_the_rest_is_not() {
         "{:?}",
         detail.unread
     );
+}
+
+#[test]
+fn hidden_processes_are_missed() {
+    if std::env::var_os(CHILD).is_some() {
+        let mut plane = Plane::open(Path::new("/")).unwrap();
+        let session = plane.session("test", crate::model::Filter::default());
+        assert_eq!(session.unread, [crate::source::plane::HIDDEN]);
+        assert_eq!(session.notes.len(), 1);
+        let sample = plane.sample(&Wants::default());
+        assert!(sample.processes.iter().all(|one| one.uid == Some(65_534)));
+        assert_eq!((sample.processes.len(), sample.skipped.denied), (1, 0));
+        return;
+    }
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIPPED: only root can mount /proc");
+        return;
+    }
+    let session = Plane::open(Path::new("/"))
+        .unwrap()
+        .session("test", crate::model::Filter::default());
+    assert!(session.unread.is_empty(), "root sees everything");
+    // Namespaces of its own: before 5.8 the option holds for every /proc of the same processes.
+    let script = "mount -t proc -o hidepid=2 proc /proc || exit 77\nsleep 60 &\n\
+        exec setpriv --reuid=65534 --regid=65534 --clear-groups \"$@\"";
+    let output = Command::new("unshare")
+        .args([
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "sh",
+            "-c",
+            script,
+            "sh",
+        ])
+        .arg(own_program())
+        .args([
+            "--exact",
+            "source::procfs::hostile_tests::hidden_processes_are_missed",
+            "--nocapture",
+        ])
+        .env(CHILD, "1")
+        .current_dir("/")
+        .output();
+    let Ok(output) = output else {
+        println!("SKIPPED: no unshare here");
+        return;
+    };
+    if matches!(output.status.code(), Some(77 | 127)) {
+        println!("SKIPPED: {}", String::from_utf8_lossy(&output.stderr));
+        return;
+    }
+    let said = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}{errors}");
+    assert!(said.contains("1 passed"), "{said}{errors}");
+}
+
+#[test]
+fn what_is_no_file_is_not_waited_for() {
+    let tree = Tree::new("fifo");
+    tree.process(60, b"x", 'S', 5);
+    let proc = tree.0.join("proc");
+    for name in [
+        "meminfo",
+        "zoneinfo",
+        "stat",
+        "uptime",
+        "swaps",
+        "60/smaps",
+        "60/cgroup",
+    ] {
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            proc.join(name),
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR,
+            0,
+        )
+        .unwrap();
+    }
+    for name in ["vmstat", "slabinfo", "diskstats", "self/mountinfo"] {
+        std::fs::create_dir_all(proc.join(name)).unwrap();
+    }
+    let huge = std::fs::File::create(proc.join("buddyinfo")).unwrap();
+    huge.set_len(1 << 40).unwrap();
+    let mut plane = Plane::open(&tree.0).unwrap();
+    let session = plane.session("test", crate::model::Filter::default());
+    assert_eq!((session.host.mem_total_kb, session.host.cpus), (None, None));
+    let sample = plane.sample(&Wants {
+        rollup: Rollup::All,
+        cgroups: true,
+        all: true,
+        pids: None,
+    });
+    assert_eq!(sample.processes.len(), 1);
+    let detail = plane.detail(true);
+    assert!(detail.zones.is_none() && detail.slabs.is_none() && detail.tmpfs.is_none());
+    for source in ["/proc/zoneinfo", "/proc/buddyinfo", "/proc/slabinfo"] {
+        let mut unread = detail.unread.iter();
+        let found = unread.find(|one| one.source == source).unwrap();
+        assert_eq!(
+            found.reason,
+            crate::model::UnreadReason::Malformed,
+            "{source}"
+        );
+    }
+}
+
+#[test]
+fn who_a_process_is_may_change() {
+    let tree = Tree::new("change");
+    tree.process(70, b"x", 'S', 5);
+    tree.put("70/cgroup", "0::/before\n");
+    tree.put("70/cmdline", "x\0");
+    let mut plane = Plane::open(&tree.0).unwrap();
+    let mut told = || {
+        let sample = plane.sample(&Wants::default());
+        plane.identities(&sample.processes)
+    };
+    assert_eq!(told().len(), 1);
+    assert!((0..60).all(|_| told().is_empty()), "nothing has changed");
+    tree.put("70/cgroup", "0::/after\n");
+    let news: Vec<_> = (0..60).flat_map(|_| told()).collect();
+    assert_eq!(news.len(), 1);
+    let cgroup = news[0].cgroup.as_ref().unwrap();
+    assert_eq!(cgroup.as_bytes(), b"/after");
+    // Another user is seen in the sample itself.
+    tree.put("70/status", "Uid:\t8\t0\t0\t0\nVmSize:\t8000 kB\n");
+    assert_eq!(told()[0].uid, Some(8));
+    // One that is ending tells less: that is no news.
+    tree.put("70/cmdline", "");
+    assert!((0..60).all(|_| told().is_empty()));
 }
 
 #[test]

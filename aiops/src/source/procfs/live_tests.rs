@@ -177,7 +177,7 @@ fn shared_memory_of_every_kind() {
     assert!(id >= 0, "{}", std::io::Error::last_os_error());
     // SAFETY: the kernel chooses the place.
     let place = unsafe { libc::shmat(id, std::ptr::null(), 0) };
-    let segments = read_detail(Path::new("/")).shm.unwrap();
+    let segments = read_detail(Path::new("/"), false).shm.unwrap();
     // SAFETY: the segment is ours; it goes with its last user.
     unsafe { libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut()) };
     assert_ne!(place.addr(), usize::MAX);
@@ -293,7 +293,7 @@ fn huge_pages() {
     let found = at(&all, memory.address() + HUGE as u64);
     assert_eq!(found.kind, RegionKind::Anon);
     assert!(found.metrics.rss_kb >= Some(3 * 2048) && found.metrics.anon_huge_kb.is_some());
-    let enabled = read_detail(Path::new("/"))
+    let enabled = read_detail(Path::new("/"), false)
         .setting_text("thp.enabled")
         .map(str::to_owned);
     if enabled.is_some_and(|enabled| enabled != "never") {
@@ -446,7 +446,7 @@ fn a_process_whose_first_thread_has_ended_has_memory_all_the_same() {
     let sample = &mut samples[0];
     assert_eq!((sample.state, sample.pid), (Some('Z'), pid));
     assert!(sample.metrics.rss_kb > Some(8 << 10) && sample.metrics.anon_kb > Some(8 << 10));
-    assert!(reader.rollup(sample));
+    assert_eq!(reader.rollup(sample), Ok(()));
     assert!(sample.metrics.uss_kb > Some(8 << 10));
     let all = read_mappings(Path::new("/"), pid).unwrap();
     let sum: u64 = all

@@ -6,6 +6,7 @@ use ::procfs::FromRead as _;
 use ::procfs::FromReadSI as _;
 
 use crate::model::SystemMetrics;
+use crate::source::files;
 
 /// A sector in /proc/diskstats has 512 bytes, whatever the disk's own has
 /// (Documentation/admin-guide/iostats.rst).
@@ -14,7 +15,8 @@ const SECTORS_PER_KB: u64 = 2;
 /// Fills the figures of CPU, disks and network; what cannot be read stays unknown.
 pub(super) fn read(proc: &Path, root: &Path, set: &mut SystemMetrics) {
     let system = ::procfs::LocalSystemInfo;
-    if let Ok(stat) = ::procfs::KernelStats::from_file(proc.join("stat"), &system) {
+    let text = |name: &str| files::read(&proc.join(name)).unwrap_or_default();
+    if let Ok(stat) = ::procfs::KernelStats::from_read(&*text("stat"), &system) {
         let cpu = &stat.total;
         set.cpu_user_ticks = Some(cpu.user.saturating_add(cpu.nice));
         let interrupts = [cpu.irq, cpu.softirq].into_iter().flatten();
@@ -26,7 +28,7 @@ pub(super) fn read(proc: &Path, root: &Path, set: &mut SystemMetrics) {
         set.procs_running = stat.procs_running.map(u64::from);
         set.procs_blocked = stat.procs_blocked.map(u64::from);
     }
-    if let Ok(disks) = ::procfs::DiskStats::from_file(proc.join("diskstats")) {
+    if let Ok(disks) = ::procfs::DiskStats::from_read(&*text("diskstats")) {
         let whole: Vec<_> = disks
             .0
             .into_iter()
@@ -39,7 +41,7 @@ pub(super) fn read(proc: &Path, root: &Path, set: &mut SystemMetrics) {
         set.disk_written_kb = Some(sum(|disk| disk.sectors_written) / SECTORS_PER_KB);
         set.disk_busy_ms = Some(sum(|disk| disk.time_in_progress));
     }
-    if let Ok(net) = ::procfs::net::InterfaceDeviceStatus::from_file(proc.join("net/dev")) {
+    if let Ok(net) = ::procfs::net::InterfaceDeviceStatus::from_read(&*text("net/dev")) {
         let outside = net.0.values().filter(|device| device.name != "lo");
         let (rx, tx) = outside.fold((0_u64, 0_u64), |(rx, tx), device| {
             (

@@ -2,7 +2,7 @@
 //!
 //! Own parsers for what is read often or may be damaged, for two reasons: the sampler reads thousands of
 //! files a second within half a percent of a core, and what is missing on an old kernel must be `None`, one
-//! figure at a time. CPU, disks, network and mounts come through the `procfs` crate.
+//! figure at a time. CPU, disks and network come through the `procfs` crate.
 
 mod detail;
 mod kinds;
@@ -27,6 +27,7 @@ pub use detail::read_detail;
 
 pub use numa::Placement;
 pub use numa::read_placement;
+pub use process::Failure;
 pub use process::ProcessReader;
 pub use process::Wanted;
 pub use process::hides;

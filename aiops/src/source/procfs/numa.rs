@@ -25,7 +25,8 @@ pub struct Placement {
 pub fn read_placement(root: &Path, pid: u32) -> io::Result<Placement> {
     let dir = ProcDir::open(root, pid)?;
     let start_ticks = dir.stat()?.start_ticks;
-    let node_kb = super::smaps::numa(&mut BufReader::new(dir.file(b"numa_maps")?))?;
+    let mut text = BufReader::new(dir.file(b"numa_maps")?);
+    let node_kb = super::smaps::numa(&mut text, super::smaps::page_kb(root))?;
     let status = dir.read("status", 64 << 10).unwrap_or_default();
     Ok(Placement {
         start_ticks,

@@ -11,12 +11,10 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use ::procfs::FromRead as _;
-use ::procfs::process::MountInfo;
-use ::procfs::process::MountInfos;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -27,6 +25,8 @@ use crate::model::ProcessMetrics;
 use crate::model::ProcessSample;
 use crate::model::RawText;
 use crate::model::Skipped;
+use crate::source::files;
+use crate::source::mounts;
 
 use super::smaps::rollup_figures;
 use super::system::number;
@@ -57,12 +57,18 @@ enum One {
 pub struct ProcessReader {
     proc: OwnedFd,
     buffer: Vec<u8>,
-    page_kb: u64,
+    /// `None`: a captured tree that does not tell it.
+    page_kb: Option<u64>,
 }
 
-enum Failure {
+/// Why a process or a file of it could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// It is gone, or the kernel has no such file.
     Vanished,
+    /// No permission.
     Denied,
+    /// Not understood.
     Failed,
 }
 
@@ -84,11 +90,10 @@ impl ProcessReader {
     pub fn open(root: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let proc = rustix::fs::open(root.join("proc"), flags, Mode::empty())?;
-        let page_kb = (rustix::param::page_size() / 1024) as u64;
         Ok(Self {
             proc,
             buffer: Vec::with_capacity(16 << 10),
-            page_kb,
+            page_kb: super::smaps::page_kb(root),
         })
     }
 
@@ -176,7 +181,9 @@ impl ProcessReader {
         if sample.metrics.file_kb.is_none() && self.load(&dir, c"statm").is_ok() {
             let mut pages = self.buffer.split(u8::is_ascii_whitespace);
             let pages = pages.nth(2).and_then(number);
-            sample.metrics.shared_kb = pages.map(|pages| pages.saturating_mul(self.page_kb));
+            sample.metrics.shared_kb = pages
+                .zip(self.page_kb)
+                .map(|(pages, kb)| pages.saturating_mul(kb));
         }
         if self.load(&dir, c"oom_score_adj").is_ok() {
             sample.oom_score_adj = std::str::from_utf8(self.buffer.trim_ascii())
@@ -196,15 +203,13 @@ impl ProcessReader {
         Ok(One::Process(Box::new(sample)))
     }
 
-    /// Reads smaps_rollup of a process into its sample; false when it cannot be had, also when another
-    /// process has its pid by now.
-    pub fn rollup(&mut self, sample: &mut ProcessSample) -> bool {
-        let Some(text) = self.rollup_text(sample) else {
-            return false;
-        };
-        let Some(rollup) = rollup_figures(text) else {
-            return false;
-        };
+    /// Reads smaps_rollup of a process into its sample.
+    ///
+    /// # Errors
+    /// It cannot be had; `Vanished` also when another process has its pid by now.
+    pub fn rollup(&mut self, sample: &mut ProcessSample) -> Result<(), Failure> {
+        let text = self.rollup_text(sample)?;
+        let rollup = rollup_figures(text).ok_or(Failure::Failed)?;
         let metrics = &mut sample.metrics;
         metrics.uss_kb = rollup.private_kb();
         metrics.pss_kb = rollup.pss_kb;
@@ -215,23 +220,23 @@ impl ProcessReader {
         metrics.pss_file_kb = keyed_kb(text, b"Pss_File:");
         metrics.pss_shmem_kb = keyed_kb(text, b"Pss_Shmem:");
         metrics.rollup_age_ms = Some(0);
-        true
+        Ok(())
     }
 
-    fn rollup_text(&mut self, sample: &ProcessSample) -> Option<&[u8]> {
-        let dir = folder(&self.proc, DecInt::new(sample.pid)).ok()?;
-        self.load(&dir, c"stat").ok()?;
-        let (now, _) = parse_stat(&self.buffer, self.page_kb)?;
+    fn rollup_text(&mut self, sample: &ProcessSample) -> Result<&[u8], Failure> {
+        let dir = folder(&self.proc, DecInt::new(sample.pid))?;
+        self.load(&dir, c"stat")?;
+        let (now, _) = parse_stat(&self.buffer, self.page_kb).ok_or(Failure::Failed)?;
         if now.start_ticks != sample.start_ticks {
-            return None;
+            return Err(Failure::Vanished);
         }
         if ended(&now) {
-            let thread = other_thread(&dir, &now)?;
-            self.load(&thread, c"smaps_rollup").ok()?;
+            let thread = other_thread(&dir, &now).ok_or(Failure::Vanished)?;
+            self.load(&thread, c"smaps_rollup")?;
         } else {
-            self.load(&dir, c"smaps_rollup").ok()?;
+            self.load(&dir, c"smaps_rollup")?;
         }
-        Some(&self.buffer)
+        Ok(&self.buffer)
     }
 
     /// Reads a whole file into the buffer.
@@ -256,17 +261,37 @@ impl ProcessReader {
 /// Whether /proc is mounted so that we do not even see the processes of other users (`hidepid=2` and 4).
 #[must_use]
 pub fn hides(root: &Path) -> bool {
-    let hidden = |mount: &MountInfo| {
-        let option = mount.super_options.get("hidepid").cloned().flatten();
-        mount.fs_type == "proc"
-            && mount.mount_point == Path::new("/proc")
-            && option.is_some_and(|value| {
-                ["2", "4", "invisible", "ptraceable"].contains(&value.as_str())
-            })
+    // Linux: include/uapi/linux/capability.h, `CAP_SYS_PTRACE`.
+    const SEES_ALL: u64 = 1 << 19;
+    let Ok(place) = root.join("proc").canonicalize() else {
+        return false;
     };
-    !rustix::process::geteuid().is_root()
-        && MountInfos::from_file(root.join("proc/self/mountinfo"))
-            .is_ok_and(|table| table.0.iter().any(hidden))
+    let table = mounts::own(root);
+    let point = place.as_os_str().as_bytes();
+    // A later mount covers an earlier one.
+    let mut proc = table.iter().rev().filter(|mount| mount.point == point);
+    let Some(proc) = proc.next() else {
+        return false;
+    };
+    let member = || {
+        let group = proc.option("gid").and_then(number)?;
+        let own = rustix::process::getegid();
+        let others = rustix::process::getgroups().unwrap_or_default();
+        let mut groups = others.into_iter().chain([own]);
+        groups.find(|one| u64::from(one.as_raw()) == group)
+    };
+    let hidden = match proc.option("hidepid") {
+        Some(b"2" | b"invisible") => member().is_none(),
+        Some(b"4" | b"ptraceable") => true,
+        _ => false,
+    };
+    let may = || {
+        let status = files::read(&root.join("proc/self/status")).unwrap_or_default();
+        let mut lines = status.split(|byte| *byte == b'\n');
+        let mask = lines.find_map(|line| line.strip_prefix(b"CapEff:"))?;
+        u64::from_str_radix(std::str::from_utf8(mask.trim_ascii()).ok()?, 16).ok()
+    };
+    hidden && may().is_none_or(|mask| mask & SEES_ALL == 0)
 }
 
 /// Opens a folder of /proc to open others through it.
@@ -312,7 +337,7 @@ pub(in crate::source) fn live_thread(dir: BorrowedFd<'_>, pid: u32) -> Option<Ow
 ///
 /// Fields by their numbers in proc(5): 3 state, 4 ppid, 9 flags, 10 minflt, 12 majflt, 14 utime, 15 stime,
 /// 20 threads, 22 starttime, 23 vsize, 24 rss.
-fn parse_stat(text: &[u8], page_kb: u64) -> Option<(ProcessSample, u64)> {
+fn parse_stat(text: &[u8], page_kb: Option<u64>) -> Option<(ProcessSample, u64)> {
     let open = text.iter().position(|byte| *byte == b'(')?;
     let close = text.iter().rposition(|byte| *byte == b')')?;
     let comm = text.get(open + 1..close)?;
@@ -334,7 +359,9 @@ fn parse_stat(text: &[u8], page_kb: u64) -> Option<(ProcessSample, u64)> {
         state: fields.first()?.first().map(|byte| char::from(*byte)),
         metrics: ProcessMetrics {
             vm_size_kb: field(23).map(|bytes| bytes / 1024),
-            rss_kb: field(24).map(|pages| pages.saturating_mul(page_kb)),
+            rss_kb: field(24)
+                .zip(page_kb)
+                .map(|(pages, kb)| pages.saturating_mul(kb)),
             threads: field(20),
             minflt: field(10),
             majflt: field(12),
@@ -414,7 +441,7 @@ mod tests {
 
     #[test]
     fn a_name_with_parentheses_and_a_newline() {
-        let (sample, flags) = parse_stat(STAT, 4).unwrap();
+        let (sample, flags) = parse_stat(STAT, Some(4)).unwrap();
         assert_eq!(
             (sample.pid, sample.ppid, sample.state, sample.start_ticks),
             (42, 1, Some('S'), 777)
@@ -434,7 +461,7 @@ mod tests {
 
     #[test]
     fn an_old_status_leaves_gaps() {
-        let (mut sample, _) = parse_stat(STAT, 4).unwrap();
+        let (mut sample, _) = parse_stat(STAT, Some(4)).unwrap();
         parse_status(b"Name:\ta\nUid:\t1000\t0\t0\t0\nVmRSS:\t    2048 kB\nVmSwap:\t  64 kB\nRssAnonymous:\t1 kB\n", &mut sample);
         assert_eq!(
             (sample.uid, sample.metrics.rss_kb, sample.metrics.swap_kb),
@@ -482,8 +509,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_read_without_panic(text in proptest::collection::vec(any::<u8>(), 0..200), cut in 0..130_usize) {
-            let _ = parse_stat(&text, 4);
-            let _ = parse_stat(&STAT[..cut.min(STAT.len())], 4);
+            let _ = parse_stat(&text, Some(4));
+            let _ = parse_stat(&STAT[..cut.min(STAT.len())], Some(4));
             let _ = parse_status(&text, &mut ProcessSample::default());
         }
     }

@@ -1,49 +1,62 @@
 //! Shared memory that belongs to no single process: mounts of tmpfs, System V segments.
 
+use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-
-use ::procfs::FromRead as _;
-use ::procfs::process::MountInfos;
 
 use crate::model::RawText;
 use crate::model::ShmSegment;
 use crate::model::Tmpfs;
+use crate::source::mounts;
 
 use super::detail::Look;
 
 /// Every mounted tmpfs once, and what it holds; sizes only where the file system itself can be asked.
 pub(super) fn tmpfs(look: &mut Look<'_>) -> Option<Vec<Tmpfs>> {
-    let table = MountInfos::from_file(look.root.join("proc/self/mountinfo")).ok()?;
+    let table = mounts::parse(&look.read("proc/self/mountinfo")?);
+    let tree = mounts::Tree::new(&table);
+    // A captured tree has folders of those names, on another file system.
+    let live = crate::source::live(look.root);
     // The kernel's inner mount and bind mounts show the same file system more than once.
-    let mut seen = std::collections::HashSet::new();
-    let mut mounts = Vec::new();
-    for mount in table.0 {
-        let tmpfs = matches!(mount.fs_type.as_str(), "tmpfs" | "devtmpfs" | "ramfs");
-        if !tmpfs || !seen.insert(mount.majmin.clone()) {
+    let mut places: HashMap<(u32, u32), usize> = HashMap::new();
+    let mut found: Vec<Tmpfs> = Vec::new();
+    for mount in &table {
+        if !matches!(mount.fs_type.as_slice(), b"tmpfs" | b"devtmpfs" | b"ramfs") {
             continue;
         }
-        let inside = mount.mount_point.strip_prefix("/");
-        let place = look.root.join(inside.unwrap_or(&mount.mount_point));
-        // A captured tree has folders of those names, on another file system.
-        let sizes = crate::source::live(look.root)
-            .then(|| sizes(&place, &mount.majmin))
+        let known = places.get(&mount.device).copied();
+        if known.is_some_and(|at| found.get(at).is_some_and(|one| one.size_kb.is_some())) {
+            continue;
+        }
+        let inside = mount.point.strip_prefix(b"/").unwrap_or(&mount.point);
+        let place = look.root.join(OsStr::from_bytes(inside));
+        // Under a mount of a dead server even stat would wait for ever.
+        let sizes = (live && tree.is_open(mount))
+            .then(|| sizes(&place, mount.device))
             .flatten();
-        mounts.push(Tmpfs {
-            path: RawText::new(mount.mount_point.as_os_str().as_bytes()),
+        let tmpfs = Tmpfs {
+            path: RawText::new(mount.point.as_slice()),
             size_kb: sizes.map(|(size, _)| size),
             used_kb: sizes.map(|(_, used)| used),
-        });
+        };
+        match known.and_then(|at| found.get_mut(at)) {
+            Some(one) if sizes.is_some() => *one = tmpfs,
+            Some(_) => {}
+            None => {
+                places.insert(mount.device, found.len());
+                found.push(tmpfs);
+            }
+        }
     }
-    Some(mounts)
+    Some(found)
 }
 
 /// Size and use of the file system that is mounted at a place, KiB; `None` when another one was mounted
 /// over it, or when it has no size (ramfs, a tmpfs without a limit): then its use is not told either.
-fn sizes(place: &Path, device: &str) -> Option<(u64, u64)> {
+fn sizes(place: &Path, device: (u32, u32)) -> Option<(u64, u64)> {
     let found = rustix::fs::stat(place).ok()?.st_dev;
-    let (major, minor) = (rustix::fs::major(found), rustix::fs::minor(found));
-    if device != format!("{major}:{minor}") {
+    if device != (rustix::fs::major(found), rustix::fs::minor(found)) {
         return None;
     }
     let sizes = rustix::fs::statvfs(place).ok()?;

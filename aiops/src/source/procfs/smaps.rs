@@ -14,6 +14,7 @@ use crate::model::MappingSample;
 use crate::model::ProcessMappings;
 use crate::model::RawText;
 use crate::source::clock;
+use crate::source::host;
 use crate::source::maps::path_bytes;
 use crate::source::procdir::ProcDir;
 
@@ -49,7 +50,7 @@ pub fn read_mappings(root: &Path, pid: u32) -> io::Result<ProcessMappings> {
     let node_kb = memory
         .file(b"numa_maps")
         .ok()
-        .and_then(|file| numa(&mut buffered(file)).ok())
+        .and_then(|file| numa(&mut buffered(file), page_kb(root)).ok())
         .filter(|nodes| !nodes.is_empty());
     // smaps of a process that ends while it is read just stops; and the pid may be another's by now.
     let now = dir.stat()?;
@@ -64,6 +65,11 @@ pub fn read_mappings(root: &Path, pid: u32) -> io::Result<ProcessMappings> {
         node_kb,
         mappings,
     })
+}
+
+/// KiB of a page of the host below `root`.
+pub(super) fn page_kb(root: &Path) -> Option<u64> {
+    host::page_size(root).map(|bytes| bytes / 1024)
 }
 
 /// The kernel fills at most a page a read, so a larger buffer would not save any.
@@ -216,15 +222,18 @@ pub(super) fn rollup_figures(text: &[u8]) -> Option<MappingMetrics> {
     metrics.rss_kb.is_some().then_some(metrics)
 }
 
-/// Memory by node, KiB: `… N0=12 N1=3 kernelpagesize_kB=4` of /proc/PID/numa_maps (`show_numa_map`).
-pub(super) fn numa(text: &mut dyn BufRead) -> io::Result<Vec<u64>> {
+/// Memory by node, KiB: `… N0=12 N1=3 kernelpagesize_kB=4` of /proc/PID/numa_maps (`show_numa_map`). Before
+/// 3.17 the page size is not told: then it is the host's, and unknown for huge pages, which are left out.
+pub(super) fn numa(text: &mut dyn BufRead, page_kb: Option<u64>) -> io::Result<Vec<u64>> {
     let mut nodes: Vec<u64> = Vec::new();
     let mut line = Vec::with_capacity(256);
     while read_line(text, &mut line)? {
         let words = || line.split(u8::is_ascii_whitespace);
-        let page_kb = words()
-            .find_map(|word| number(word.strip_prefix(b"kernelpagesize_kB=")?))
-            .unwrap_or(4);
+        let told = words().find_map(|word| number(word.strip_prefix(b"kernelpagesize_kB=")?));
+        let ordinary = || page_kb.filter(|_| !words().any(|word| word == b"huge"));
+        let Some(page_kb) = told.or_else(ordinary) else {
+            continue;
+        };
         for word in words() {
             let Some((node, pages)) = word.strip_prefix(b"N").and_then(|word| {
                 let equals = word.iter().position(|byte| *byte == b'=')?;
@@ -277,7 +286,12 @@ mod tests {
     #[test]
     fn memory_by_node() {
         let text = b"7f00 default anon=5 dirty=5 N0=2 N2=3 kernelpagesize_kB=4\n7f01 default file=/a N0=1 kernelpagesize_kB=2048\n";
-        assert_eq!(numa(&mut &text[..]).unwrap(), [8 + 2048, 0, 12]);
+        // 4 + 2,048 + …: a line's own page size counts, whatever the host's.
+        assert_eq!(numa(&mut &text[..], Some(64)).unwrap(), [20 + 2048, 0, 12]);
+        // Linux 3.10 does not tell it.
+        let old = b"7f00 default anon=5 dirty=5 N0=5\n7f01 default file=/hugepages/a huge N0=1\n";
+        assert_eq!(numa(&mut &old[..], Some(64)).unwrap(), [320]);
+        assert!(numa(&mut &old[..], None).unwrap().is_empty());
     }
 
     #[test]
@@ -292,7 +306,7 @@ mod tests {
             let _ = parse(&mut &text[..]);
             let _ = heading(&text);
             let _ = rollup_figures(&text);
-            let _ = numa(&mut &text[..]);
+            let _ = numa(&mut &text[..], Some(4));
         }
     }
 }

@@ -7,6 +7,8 @@ use crate::model::SwapDevice;
 use crate::model::Zram;
 use crate::model::Zswap;
 
+use crate::source::mounts::unescape;
+
 use super::detail::Look;
 use super::system;
 use super::system::number;
@@ -47,30 +49,6 @@ fn parse(text: &[u8]) -> Vec<SwapDevice> {
         })
     };
     text.split(|byte| *byte == b'\n').filter_map(line).collect()
-}
-
-/// Octal escapes of `seq_file_path`.
-pub(super) fn unescape(text: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((first, tail)) = rest.split_first() {
-        let octal = rest.get(1..4).filter(|_| *first == b'\\');
-        let byte = octal.and_then(|digits| {
-            let text = std::str::from_utf8(digits).ok()?;
-            u8::from_str_radix(text, 8).ok()
-        });
-        match byte {
-            Some(byte) => {
-                out.push(byte);
-                rest = &rest[4..];
-            }
-            None => {
-                out.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    out
 }
 
 /// Every zram device; `None` where /sys/block is not there.
@@ -132,7 +110,7 @@ pub(super) fn zswap(look: &Look<'_>) -> Option<Zswap> {
     // debugfs is for root alone and often not mounted; since 5.19 meminfo tells the sizes as well, and since
     // 6.8 vmstat what was written back.
     let known = system::read_system(look.root, system::Scope::Memory);
-    let page_bytes = rustix::param::page_size() as u64;
+    let page_bytes = crate::source::host::page_size(look.root);
     let bytes = |kb: Option<u64>| kb.map(|kb| kb.saturating_mul(1024));
     Some(Zswap {
         enabled: match enabled.as_str() {
@@ -144,7 +122,7 @@ pub(super) fn zswap(look: &Look<'_>) -> Option<Zswap> {
         max_pool_percent: look.number(&format!("{parameters}/max_pool_percent")),
         pool_bytes: debug("pool_total_size").or(bytes(known.zswap_kb)),
         stored_pages: debug("stored_pages")
-            .or(bytes(known.zswapped_kb).map(|bytes| bytes / page_bytes)),
+            .or_else(|| bytes(known.zswapped_kb)?.checked_div(page_bytes?)),
         pool_limit_hit: debug("pool_limit_hit"),
         written_back_pages: debug("written_back_pages").or(known.zswpwb),
     })
@@ -164,7 +142,6 @@ mod tests {
             (2_097_148, 1024, -2)
         );
         assert_eq!(found[1].path.as_bytes(), b"/my swap");
-        assert_eq!(unescape(b"a\\134b\\9"), b"a\\b\\9");
     }
 
     #[test]

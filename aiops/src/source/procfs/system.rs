@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::model::SystemMetrics;
+use crate::source::files;
 
 use super::load;
 
@@ -19,7 +20,7 @@ pub enum Scope {
 #[must_use]
 pub fn read_system(root: &Path, scope: Scope) -> SystemMetrics {
     let proc = root.join("proc");
-    let read = |name: &str| std::fs::read(proc.join(name)).unwrap_or_default();
+    let read = |name: &str| files::read(&proc.join(name)).unwrap_or_default();
     let more = |name: &str| match scope {
         Scope::Memory => Vec::new(),
         Scope::All => read(name),

@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::collections::HashSet;
+use std::path::Path;
 
-use crate::model::RawText;
+use crate::source::files;
+use crate::source::mounts;
 
 /// What a file system waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,13 +41,13 @@ impl Mounts {
         {
             return;
         }
-        let text = std::fs::read(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
+        let text = files::read(Path::new(&format!("/proc/{pid}/mountinfo"))).unwrap_or_default();
         self.add(&text, pid == "self");
     }
 
     fn add(&mut self, text: &[u8], own: bool) {
-        for mount in text.split(|byte| *byte == b'\n').filter_map(parse) {
-            let avoided = mount.kind != Kind::Local;
+        for mount in mounts::parse(text) {
+            let avoided = kind(&mount) != Kind::Local;
             if avoided {
                 self.remote_ids.insert(mount.id);
                 self.avoided.insert(mount.device);
@@ -82,57 +84,17 @@ impl Mounts {
     }
 }
 
-struct Mount {
-    id: u64,
-    device: (u32, u32),
-    point: Vec<u8>,
-    kind: Kind,
-}
-
-/// `36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw` (proc_pid_mountinfo(5)).
-fn parse(line: &[u8]) -> Option<Mount> {
-    let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
-    let dash = words.iter().position(|word| *word == b"-")?;
-    let number = |word: &[u8]| std::str::from_utf8(word).ok()?.parse::<u64>().ok();
-    let device = std::str::from_utf8(words.get(2)?).ok()?;
-    let (major, minor) = device.split_once(':')?;
-    Some(Mount {
-        id: number(words.first()?)?,
-        device: (major.parse().ok()?, minor.parse().ok()?),
-        point: unescape(words.get(4)?),
-        kind: kind(&RawText::new(*words.get(dash + 1)?).lossy()),
-    })
-}
-
-/// Blank, tab, newline and backslash are written `\040`, `\011`, `\012`, `\134`.
-fn unescape(text: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((first, tail)) = rest.split_first() {
-        let octal = (*first == b'\\').then(|| tail.get(..3)).flatten();
-        let code = octal
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        if let Some(code) = code {
-            out.push(code);
-            rest = tail.get(3..).unwrap_or_default();
-        } else {
-            out.push(*first);
-            rest = tail;
-        }
+/// What a file system waits for, by its type.
+fn kind(mount: &mounts::Mount) -> Kind {
+    if mount.is_remote() {
+        return Kind::Remote;
     }
-    out
-}
-
-fn kind(name: &str) -> Kind {
-    match name {
-        "nfs" | "nfs4" | "cifs" | "smb3" | "smbfs" | "ceph" | "9p" | "afs" | "lustre" | "gpfs"
-        | "beegfs" | "glusterfs" | "coda" | "orangefs" | "pvfs2" | "ncpfs" | "virtiofs"
-        | "autofs" | "fuse" | "fuseblk" | "gfs2" | "ocfs2" => Kind::Remote,
-        _ if name.starts_with("fuse.") => Kind::Remote,
-        "proc" | "sysfs" | "cgroup" | "cgroup2" | "debugfs" | "tracefs" | "securityfs" | "bpf"
-        | "configfs" | "devpts" | "pstore" | "efivarfs" | "mqueue" | "fusectl" | "binfmt_misc"
-        | "selinuxfs" | "nsfs" | "rpc_pipefs" | "nfsd" | "binder" => Kind::Kernel,
+    match mount.fs_type.as_slice() {
+        b"proc" | b"sysfs" | b"cgroup" | b"cgroup2" | b"debugfs" | b"tracefs" | b"securityfs"
+        | b"bpf" | b"configfs" | b"devpts" | b"pstore" | b"efivarfs" | b"mqueue" | b"fusectl"
+        | b"binfmt_misc" | b"selinuxfs" | b"nsfs" | b"rpc_pipefs" | b"nfsd" | b"binder" => {
+            Kind::Kernel
+        }
         _ => Kind::Local,
     }
 }

@@ -72,3 +72,58 @@ fn a_missing_path_is_an_error_that_names_it() {
     let error = look(&request, |_| {}).unwrap_err();
     assert!(error.to_string().contains("/no/such/place"), "{error}");
 }
+
+/// Refuses one system call on this thread and on those that it starts, as an old filter of a container does.
+fn refuse(call: i64) {
+    let step = |code: u32, k: u32, jt: u8, jf: u8| libc::sock_filter {
+        code: u16::try_from(code).unwrap(),
+        jt,
+        jf,
+        k,
+    };
+    let errno = libc::SECCOMP_RET_ERRNO | u32::try_from(libc::EPERM).unwrap();
+    let mut filter = [
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        step(
+            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+            u32::try_from(call).unwrap(),
+            0,
+            1,
+        ),
+        step(libc::BPF_RET | libc::BPF_K, errno, 0, 0),
+        step(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, 0, 0),
+    ];
+    let program = libc::sock_fprog {
+        len: 4,
+        filter: filter.as_mut_ptr(),
+    };
+    // SAFETY: both calls concern this thread alone; the filter lives until they return.
+    let set = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+            + libc::prctl(
+                libc::PR_SET_SECCOMP,
+                libc::SECCOMP_MODE_FILTER,
+                &raw const program,
+            )
+    };
+    assert_eq!(set, 0, "{}", io::Error::last_os_error());
+}
+
+#[test]
+fn a_filter_that_does_not_know_cachestat_is_gone_around() {
+    let temp = Temp::new("filter");
+    std::fs::write(&temp.0, vec![1; 300_000]).unwrap();
+    let path = temp.0.clone();
+    let looked = std::thread::spawn(move || {
+        refuse(SYS_CACHESTAT);
+        let request = Request {
+            paths: vec![path],
+            limit: Duration::from_secs(30),
+        };
+        look(&request, |_| {}).unwrap()
+    });
+    let (files, counts) = looked.join().unwrap();
+    assert_eq!((counts.looked, counts.denied), (1, 0));
+    assert_eq!(counts.method, Some("mincore"));
+    assert_eq!(files[0].resident_bytes, 300_000);
+}
