@@ -15,8 +15,10 @@ const SECTORS_PER_KB: u64 = 2;
 /// Fills the figures of CPU, disks and network; what cannot be read stays unknown.
 pub(super) fn read(proc: &Path, root: &Path, set: &mut SystemMetrics) {
     let system = ::procfs::LocalSystemInfo;
-    let text = |name: &str| files::read(&proc.join(name)).unwrap_or_default();
-    if let Ok(stat) = ::procfs::KernelStats::from_read(&*text("stat"), &system) {
+    // A file that is not there tells nothing; an empty one would tell zeros.
+    let text = |name: &str| files::read(&proc.join(name)).ok();
+    let stat = text("stat");
+    if let Some(Ok(stat)) = stat.map(|text| ::procfs::KernelStats::from_read(&*text, &system)) {
         let cpu = &stat.total;
         set.cpu_user_ticks = Some(cpu.user.saturating_add(cpu.nice));
         let interrupts = [cpu.irq, cpu.softirq].into_iter().flatten();
@@ -28,7 +30,8 @@ pub(super) fn read(proc: &Path, root: &Path, set: &mut SystemMetrics) {
         set.procs_running = stat.procs_running.map(u64::from);
         set.procs_blocked = stat.procs_blocked.map(u64::from);
     }
-    if let Ok(disks) = ::procfs::DiskStats::from_read(&*text("diskstats")) {
+    let disks = text("diskstats");
+    if let Some(Ok(disks)) = disks.map(|text| ::procfs::DiskStats::from_read(&*text)) {
         let whole: Vec<_> = disks
             .0
             .into_iter()
@@ -41,7 +44,8 @@ pub(super) fn read(proc: &Path, root: &Path, set: &mut SystemMetrics) {
         set.disk_written_kb = Some(sum(|disk| disk.sectors_written) / SECTORS_PER_KB);
         set.disk_busy_ms = Some(sum(|disk| disk.time_in_progress));
     }
-    if let Ok(net) = ::procfs::net::InterfaceDeviceStatus::from_read(&*text("net/dev")) {
+    let net = text("net/dev");
+    if let Some(Ok(net)) = net.map(|text| ::procfs::net::InterfaceDeviceStatus::from_read(&*text)) {
         let outside = net.0.values().filter(|device| device.name != "lo");
         let (rx, tx) = outside.fold((0_u64, 0_u64), |(rx, tx), device| {
             (

@@ -97,15 +97,12 @@ fn refuse(call: i64) {
         len: 4,
         filter: filter.as_mut_ptr(),
     };
-    // SAFETY: both calls concern this thread alone; the filter lives until they return.
-    let set = unsafe {
-        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-            + libc::prctl(
-                libc::PR_SET_SECCOMP,
-                libc::SECCOMP_MODE_FILTER,
-                &raw const program,
-            )
-    };
+    // SAFETY: concerns this thread alone, and takes no pointer.
+    let asked = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    assert_eq!(asked, 0);
+    let mode = libc::SECCOMP_MODE_FILTER;
+    // SAFETY: concerns this thread alone; the filter lives until the call returns.
+    let set = unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program) };
     assert_eq!(set, 0, "{}", io::Error::last_os_error());
 }
 
