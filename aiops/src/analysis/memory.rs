@@ -29,6 +29,8 @@ pub const PRESSURE_PCT: f64 = 1.0;
 pub const MANY_HITS_PER_S: f64 = 1000.0;
 /// Of an ancestor's hits, what cgroups below it must explain to leave it out.
 const EXPLAINED: f64 = 0.9;
+/// Of an ancestor's figure, what one cgroup below it must have to stand for it.
+const MOSTLY: f64 = 0.5;
 
 /// Memory in use, KiB, and the formula it was made with ([`TOTAL_AVAILABLE`] or
 /// [`TOTAL_FREE_BUFFERS_CACHE`]); both `None` when neither can be made.
@@ -170,6 +172,31 @@ pub fn near(cgroups: &[CgroupUse]) -> Vec<&CgroupUse> {
         pct(b).total_cmp(&pct(a)).then_with(|| a.path.cmp(&b.path))
     });
     deepest
+}
+
+/// Cgroups with at least `least` of a figure that counts for those above them too, most first: one whose
+/// figure lies in cgroups below it is left out, and the root, which is the host.
+#[must_use]
+pub fn deepest<'a>(
+    cgroups: &'a [CgroupUse],
+    value: &dyn Fn(&CgroupUse) -> f64,
+    least: f64,
+) -> Vec<&'a CgroupUse> {
+    let rows: Vec<&CgroupUse> = cgroups
+        .iter()
+        .filter(|one| one.path != "/" && value(one) >= least)
+        .collect();
+    let inside = |one: &CgroupUse| {
+        rows.iter()
+            .any(|other| below(&other.path, &one.path) && value(other) >= value(one) * MOSTLY)
+    };
+    let mut found: Vec<&CgroupUse> = rows.iter().filter(|one| !inside(one)).copied().collect();
+    found.sort_by(|a, b| {
+        value(b)
+            .total_cmp(&value(a))
+            .then_with(|| a.path.cmp(&b.path))
+    });
+    found
 }
 
 /// Cgroups that meet a limit of their own, most often first. Events of cgroup v2 count for every ancestor

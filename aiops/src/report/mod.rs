@@ -15,6 +15,8 @@ pub mod processes;
 mod size;
 pub mod swap;
 
+pub use size::note;
+pub use size::plural;
 pub use size::shown;
 pub use size::size_kb;
 
