@@ -386,10 +386,22 @@ fn cgroups(data: &DiffData, out: &mut Out) {
         (Paint::Plain, row)
     });
     let rows: Vec<_> = rows.collect();
-    if rows.is_empty() {
+    let unsure = data.cgroups.iter().filter(|one| one.status.is_none());
+    let unsure = unsure.count();
+    if rows.is_empty() && unsure == 0 {
         return;
     }
     out.heading("📦", "Cgroup");
+    if unsure > 0 {
+        let text = msg!(
+            "not sampled in one of the two: {unsure} (it did not take every cgroup: new or gone is not known)",
+            "其中一个快照未采样：{unsure} 个（该快照未包含全部 cgroup，无法判断新增或消失）"
+        );
+        out.hang(2, 4, Paint::Dim, lang.of(&text));
+    }
+    if rows.is_empty() {
+        return;
+    }
     let mut columns = vec![
         Column::text(lang.pick("Path", "路径"), 12, 0),
         Column::text(lang.pick("State", "状态"), 4, 0),
