@@ -1,8 +1,9 @@
 //! How well the host's memory does, from the first and the last figures of an observation.
 //!
-//! [`score`] owns the formula, [`causes`] who is behind it, [`findings`] what to do about it.
+//! [`score`] owns the formula, [`curve`] what a figure is worth, [`causes`] who is behind it, [`findings`] what to do about it.
 
 mod causes;
+mod curve;
 mod findings;
 pub mod score;
 #[cfg(test)]

@@ -131,9 +131,9 @@ pub(super) fn cgroups(
     // The tracer samples limited cgroups only: what such a sample does not hold may be there all the same.
     let whole = |rows: &Rows<'_>| {
         let unlimited =
-            |one: &&CgroupSample| one.metrics.limit_kb.is_none() && one.metrics.high_kb.is_none();
+            |one: &CgroupSample| one.metrics.limit_kb.is_none() && one.metrics.high_kb.is_none();
         let mut rows = rows.values().filter(|one| one.path.as_bytes() != b"/");
-        rows.any(|one| unlimited(&one))
+        rows.any(|one| unlimited(one))
     };
     let paths: BTreeSet<&[u8]> = old.keys().chain(new.keys()).copied().collect();
     let row = |path: &[u8]| {

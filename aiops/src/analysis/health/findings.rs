@@ -11,7 +11,7 @@ use crate::report::health::Cause;
 use crate::report::health::HealthData;
 use crate::report::plural;
 
-use super::score;
+use super::curve;
 
 /// A factor below this gets advice.
 const ADVISED_BELOW: f64 = 75.0;
@@ -91,7 +91,7 @@ fn level(data: &HealthData) -> Option<Finding> {
         let points = factor.score.unwrap_or(0.0);
         let (unit, zh) = match factor.unit.unwrap_or("") {
             "percent" => ("%".to_owned(), "%".to_owned()),
-            unit => (format!(" {unit}"), format!(" {}", score::unit_zh(unit))),
+            unit => (format!(" {unit}"), format!(" {}", curve::unit_zh(unit))),
         };
         let value = factor.value.unwrap_or(0.0);
         let name = factor.decided_by.unwrap_or(id);
