@@ -21,6 +21,7 @@ use crate::report::diff::Status;
 use crate::report::diff::StatusCounts;
 use crate::time;
 
+use super::memory;
 use super::readings::Readings;
 
 /// Below this, a rate per hour would be made of noise.
@@ -92,7 +93,12 @@ pub fn diff(first: &Readings, second: &Readings, sort: Sort) -> (DiffData, Vec<F
         settings: parts::settings(first, second),
         view: DiffView::default(),
     };
-    let findings = findings::findings(&data);
+    let mut findings = findings::findings(&data);
+    findings.extend(
+        [first, second]
+            .into_iter()
+            .find_map(memory::no_process_matches),
+    );
     (data, findings)
 }
 
@@ -216,22 +222,9 @@ type Derive = fn(&SystemMetrics) -> Option<u64>;
 
 /// What `free` prints and the kernel does not.
 const DERIVED: [(&str, Derive); 3] = [
-    ("mem_used_kb", |system| {
-        let total = system.mem_total_kb?;
-        // Before 3.14 there was no MemAvailable: as procps did then.
-        let available = system.mem_available_kb.or_else(|| {
-            let cache = system.buffers_kb?.saturating_add(system.cached_kb?);
-            Some(system.mem_free_kb?.saturating_add(cache))
-        })?;
-        Some(total.saturating_sub(available))
-    }),
-    ("buff_cache_kb", |system| {
-        let cache = system.buffers_kb?.saturating_add(system.cached_kb?);
-        Some(cache.saturating_add(system.sreclaimable_kb.unwrap_or(0)))
-    }),
-    ("swap_used_kb", |system| {
-        Some(system.swap_total_kb?.saturating_sub(system.swap_free_kb?))
-    }),
+    ("mem_used_kb", |system| memory::used(system).0),
+    ("buff_cache_kb", memory::buff_cache),
+    ("swap_used_kb", memory::swap_used),
 ];
 
 /// Fills in each grower's share; returns the growth of all of them.

@@ -1,8 +1,9 @@
 //! How well the host's memory does, from the first and the last figures of an observation.
 //!
-//! [`score`] owns the formula, [`causes`] who is behind it, [`findings`] what to do about it.
+//! [`score`] owns the formula, [`curve`] what a figure is worth, [`causes`] who is behind it, [`findings`] what to do about it.
 
 mod causes;
+mod curve;
 mod findings;
 pub mod score;
 #[cfg(test)]
@@ -16,6 +17,7 @@ use crate::report::Msg;
 use crate::report::health::HealthData;
 use crate::time;
 
+use super::memory;
 use super::readings::Readings;
 
 use score::Figures;
@@ -27,36 +29,96 @@ const PSI_PERIOD_S: f64 = 2.0;
 /// Free blocks of this order and above can be huge pages.
 const HUGE_ORDER: usize = 9;
 
+/// What an observation knows of /proc/pressure/memory beyond its figures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PsiFile {
+    /// Nothing: a recording.
+    #[default]
+    Unknown,
+    /// The kernel has none, or PSI is off.
+    Absent,
+    /// It is there: without figures, it could not be read or was not understood.
+    There,
+}
+
 /// Scores the newest moment of an observation.
 #[must_use]
-pub fn assess(readings: &Readings) -> (HealthData, Vec<Finding>) {
-    let figures = figures(readings);
+pub fn assess(readings: &Readings, psi: PsiFile) -> (HealthData, Vec<Finding>) {
+    let mut figures = figures(readings);
+    figures.psi_expected |= psi == PsiFile::There;
     let scored = score::score(&figures);
     let lowers = scored
         .factors
         .iter()
         .filter(|factor| factor.lost_points >= 0.1);
+    let top_factors = lowers.map(|factor| factor.id).collect();
     let processes = causes::processes(readings);
-    let cgroups = causes::cgroups(readings);
+    let uses = memory::cgroups(readings);
+    let system = newest(readings);
+    let wholes = causes::Wholes {
+        mem_total_kb: system.and_then(|system| system.mem_total_kb),
+        swap_used_kb: system.and_then(memory::swap_used),
+    };
+    let missing = missing(readings, psi);
+    let mut factors = scored.factors;
+    if missing.contains(&PRESSURE) {
+        for factor in factors.iter_mut().filter(|factor| factor.id == "psi") {
+            factor.missing = factor.missing.as_ref().map(|_| {
+                msg!(
+                    "/proc/pressure/memory is there, but could not be read or was not understood",
+                    "/proc/pressure/memory 存在，但无法读取或无法解析"
+                )
+            });
+        }
+    }
     let data = HealthData {
         score: scored.score,
-        level: scored.score.map(score::level),
+        level: scored.score.map_or("unknown", score::level),
         uncapped_score: scored.uncapped,
         at: readings
             .moment()
             .and_then(|(real_ns, offset_s)| time::rfc3339(real_ns, offset_s)),
         interval_s: readings.span().map(|(_, _, seconds)| seconds),
-        top_factors: lowers.map(|factor| factor.id).collect(),
-        causes: causes::causes(&scored.factors, &processes, &cgroups),
-        factors: scored.factors,
+        top_factors,
+        causes: causes::causes(&factors, &processes, &uses, wholes),
+        factors,
         caps: scored.caps,
         processes,
-        cgroups,
+        cgroups: causes::cgroups(readings),
         notes: notes(readings, &figures),
         view: crate::report::health::HealthView::default(),
     };
-    let findings = findings::findings(&data, readings);
+    let findings = findings::findings(&data, readings, &uses, &missing);
     (data, findings)
+}
+
+/// The pressure file.
+const PRESSURE: &str = "/proc/pressure/memory";
+
+/// Files that every kernel has, or this one has, and that told nothing: the report is not complete.
+#[must_use]
+pub fn missing(readings: &Readings, psi: PsiFile) -> Vec<&'static str> {
+    let none = SystemMetrics::default();
+    let system = newest(readings).unwrap_or(&none);
+    let told = |file: &str| {
+        let mut of = SystemMetrics::METRICS
+            .iter()
+            .filter(|metric| metric.source.starts_with(file));
+        of.any(|metric| (metric.get)(system).is_some())
+    };
+    let mut files = Vec::new();
+    if !told("meminfo:") {
+        files.push("/proc/meminfo");
+    }
+    if !told("vmstat:") {
+        files.push("/proc/vmstat");
+    }
+    // Who has pressure of other things has this one too.
+    let psi = psi == PsiFile::There || told("psi_io:") || told("psi_cpu:");
+    if psi && !told("psi:") {
+        files.push(PRESSURE);
+    }
+    files
 }
 
 /// What the score depends on.
@@ -70,9 +132,7 @@ pub fn figures(readings: &Readings) -> Figures {
     let mib_s = |get| readings.rate(get).map(|pages| pages * page_mib);
     let (available, estimated) = available(system, readings.detail(), readings.page_kb());
     let swap_total = system.swap_total_kb;
-    let swap_used = swap_total
-        .zip(system.swap_free_kb)
-        .map(|(total, free)| total.saturating_sub(free));
+    let swap_used = memory::swap_used(system);
     Figures {
         available_pct: available.and_then(|kb| percent(kb, system.mem_total_kb?)),
         available_estimated: estimated,
@@ -82,6 +142,8 @@ pub fn figures(readings: &Readings) -> Figures {
         psi_full_now: stalled(readings, |system| system.psi_full_total_us),
         psi_full_avg10: hundredths(system.psi_full_avg10),
         psi_full_avg60: hundredths(system.psi_full_avg60),
+        psi_expected: system.psi_some_total_us.is_some()
+            || missing(readings, PsiFile::Unknown).contains(&PRESSURE),
         swap_present: swap_total.map(|total| total > 0),
         swap_used_pct: swap_used.and_then(|used| percent(used, swap_total?)),
         swap_in_mib_s: mib_s(|system| system.pswpin),
@@ -187,7 +249,9 @@ fn unusable(detail: &Detail) -> Option<f64> {
 }
 
 fn notes(readings: &Readings, figures: &Figures) -> Vec<Msg> {
-    let mut notes = Vec::new();
+    let session = readings.session.as_ref();
+    let said = session.into_iter().flat_map(|session| &session.notes);
+    let mut notes: Vec<Msg> = said.map(|note| crate::report::note(note)).collect();
     if figures.available_estimated {
         notes.push(msg!(
             "this kernel has no MemAvailable (Linux 3.14): it is estimated from free pages, file pages, reclaimable slab and watermarks",

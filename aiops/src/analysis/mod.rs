@@ -6,6 +6,7 @@ pub mod diff;
 pub mod grouping;
 pub mod health;
 pub mod inspect;
+pub mod memory;
 pub mod numa;
 pub mod oom;
 pub mod processes;

@@ -34,7 +34,7 @@ pub struct Args {
     /// Order of processes.
     #[arg(long, value_enum, default_value = "delta")]
     sort: SortArg,
-    /// Rows of the text report; JSON is whole.
+    /// Rows of the text report, 0: all; JSON is whole.
     #[arg(long, value_name = "N", default_value_t = 20)]
     top: usize,
     /// Exit with 10 for findings of severity warning, 20 for critical.

@@ -16,6 +16,7 @@ use crate::report::doctor::Check;
 use crate::report::doctor::CheckState;
 use crate::report::doctor::CommandState;
 use crate::report::doctor::DoctorData;
+use crate::session::plane;
 use crate::source::bpf;
 use crate::source::bpf::hooks::HOOKS;
 use crate::source::cgroup::Controller;
@@ -40,9 +41,11 @@ pub struct Args {
 /// Runs the command: each hook is attached for a moment, nothing is changed.
 ///
 /// # Errors
-/// The report cannot be printed.
+/// There is no /proc, or the report cannot be printed.
 pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let root = &context.root;
+    // A root without /proc is a mistake of the caller, not a host where nothing works.
+    plane::open(root)?;
     let mut checks = vec![
         privilege(),
         btf(root),

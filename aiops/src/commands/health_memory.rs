@@ -4,9 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::analysis::health;
+use crate::analysis::health::PsiFile;
 use crate::cli;
 use crate::cli::Context;
 use crate::diag::Exit;
+use crate::report::Accounting;
 use crate::report::health::HealthView;
 use crate::session::plane;
 use crate::session::plane::Observe;
@@ -32,7 +34,7 @@ pub struct Args {
     /// Between the two readings that rates are made from; the kernel counts pressure every 2s. 0 reads once and knows no rates.
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = cli::duration)]
     interval: Duration,
-    /// Rows of the text report; JSON is whole.
+    /// Rows of the text report, 0: all; JSON is whole.
     #[arg(long, value_name = "N", default_value_t = 5)]
     top: usize,
     /// Exit with 10 for findings of severity warning, 20 for critical.
@@ -54,12 +56,14 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         ..Observe::default()
     };
     let readings = plane::readings(&observe)?;
-    let (mut data, findings) = health::assess(&readings);
+    let psi = psi_file(&context.root);
+    let (mut data, findings) = health::assess(&readings, psi);
     data.view = HealthView {
         brief: args.score,
         top: args.top,
     };
-    let report = plane::report(SCHEMA, &readings, &SOURCES, data, findings, None);
+    let mut report = plane::report(SCHEMA, &readings, &SOURCES, data, findings, None);
+    account(&mut report.accounting, &health::missing(&readings, psi));
     super::print(&report, context, args.exit_code)
 }
 
@@ -74,8 +78,35 @@ pub(super) fn replay(
     context: &Context,
 ) -> anyhow::Result<Exit> {
     let (readings, damage) = plane::replay(file)?;
-    let (mut data, findings) = health::assess(&readings);
+    let (mut data, findings) = health::assess(&readings, PsiFile::Unknown);
     data.view = HealthView { brief: false, top };
-    let report = plane::report(SCHEMA, &readings, &SOURCES, data, findings, damage);
+    let mut report = plane::report(SCHEMA, &readings, &SOURCES, data, findings, damage);
+    let missing = health::missing(&readings, PsiFile::Unknown);
+    account(&mut report.accounting, &missing);
     super::print(&report, context, exit_code)
+}
+
+/// Files that told nothing make the report incomplete.
+fn account(accounting: &mut Accounting, missing: &[&str]) {
+    accounting.complete &= missing.is_empty();
+    let unread = &mut accounting.unread;
+    unread.extend(missing.iter().map(|file| (*file).to_owned()));
+    unread.sort();
+    unread.dedup();
+}
+
+/// Whether the pressure file is there; older kernels show it with PSI off, and fail when it is read.
+fn psi_file(root: &Path) -> PsiFile {
+    match std::fs::read(root.join("proc/pressure/memory")) {
+        Ok(_) => PsiFile::There,
+        Err(error) => {
+            let off = [rustix::io::Errno::OPNOTSUPP, rustix::io::Errno::NOENT];
+            let off = off.map(|errno| Some(errno.raw_os_error()));
+            if off.contains(&error.raw_os_error()) {
+                PsiFile::Absent
+            } else {
+                PsiFile::There
+            }
+        }
+    }
 }

@@ -26,7 +26,8 @@ Examples:
   aiops replay mem_snap1.db --by comm
       what `collect memory --output mem_snap1.db` saw, by name
   aiops replay mem_snap1.db --as swap
-      what `analyze swap` would have said at that moment")]
+      what the recording knows of swap: who is in it at its last sample, and
+      rates between its first and its last one")]
 pub struct Args {
     /// The recording.
     #[arg(value_name = "FILE")]
@@ -37,7 +38,7 @@ pub struct Args {
     /// Put processes together, instead of as the recording command did.
     #[arg(long, value_enum)]
     by: Option<ByArg>,
-    /// Rows of the text report; JSON is whole.
+    /// Rows of the text report, 0: all; JSON is whole.
     #[arg(long, value_name = "N", default_value_t = 20)]
     top: usize,
     /// Exit with 10 for findings of severity warning, 20 for critical.
@@ -54,11 +55,11 @@ pub(super) enum ReportArg {
     Collect,
     /// The largest processes at the end, as `inspect processes` reports them.
     Processes,
-    /// Who is in swap, as `analyze swap` reports it.
+    /// Who is in swap: what the recording knows of what `analyze swap` reports.
     Swap,
-    /// Page cache and slab, as `analyze cache` reports them.
+    /// Page cache and slab: what the recording knows of what `analyze cache` reports.
     Cache,
-    /// The score, as `health memory` gives it.
+    /// The score, as `health memory` gives it from the first and the last sample.
     Health,
 }
 

@@ -7,6 +7,7 @@ use crate::msg;
 use crate::report::Accounting;
 use crate::report::Counts;
 use crate::report::Msg;
+use crate::report::plural;
 
 /// Writes the accounting line.
 pub(super) fn write(accounting: &Accounting, out: &mut Out) {
@@ -43,8 +44,9 @@ fn parts(accounting: &Accounting) -> Vec<Msg> {
     let mut parts = vec![if seen == 0 {
         msg!("0 records seen", "看到 0 条记录")
     } else {
+        let s = plural(seen);
         msg!(
-            "{seen} records seen ({seen_named})",
+            "{seen} record{s} seen ({seen_named})",
             "看到 {seen} 条记录（{seen_named}）"
         )
     }];
@@ -94,83 +96,41 @@ fn defects(accounting: &Accounting) -> Vec<Msg> {
     let (zombies, threads) = (skipped.zombies, skipped.kernel_threads);
     let shares = skipped.denied_smaps;
     let counted = [
-        (
-            full,
-            msg!(
-                "{full} insertions into full tables",
-                "{full} 次写入已满的表"
-            ),
-        ),
-        (
-            truncated,
-            msg!("{truncated} stacks cut", "{truncated} 个调用栈被截断"),
-        ),
-        (
-            failed,
-            msg!("{failed} stacks not taken", "{failed} 个调用栈未取到"),
-        ),
-        (
-            collisions,
-            msg!(
-                "{collisions} stacks overwritten",
-                "{collisions} 个调用栈被覆盖"
-            ),
-        ),
-        (
-            nameless,
-            msg!(
-                "{nameless} frames without a name",
-                "{nameless} 个栈帧无函数名"
-            ),
-        ),
-        (
-            errors,
-            msg!("{errors} records not understood", "{errors} 条记录无法解析"),
-        ),
+        (full, "insertion/s into full tables", "次写入已满的表"),
+        (truncated, "stack/s cut", "个调用栈被截断"),
+        (failed, "stack/s not taken", "个调用栈未取到"),
+        (collisions, "stack/s overwritten", "个调用栈被覆盖"),
+        (nameless, "frame/s without a name", "个栈帧无函数名"),
+        (errors, "record/s not understood", "条记录无法解析"),
         (
             vanished,
-            msg!(
-                "{vanished} processes gone before they were read",
-                "{vanished} 个进程读取前已消失"
-            ),
+            "process/es gone before reading",
+            "个进程读取前已消失",
         ),
         (
             denied,
-            msg!(
-                "{denied} processes not readable (permission)",
-                "{denied} 个进程无权读取"
-            ),
+            "process/es not readable (permission)",
+            "个进程无权读取",
         ),
-        (
-            unread,
-            msg!(
-                "{unread} processes not understood",
-                "{unread} 个进程无法解析"
-            ),
-        ),
+        (unread, "process/es not understood", "个进程无法解析"),
         (
             shares,
-            msg!(
-                "{shares} processes whose smaps may not be read (permission)",
-                "{shares} 个进程的 smaps 无权读取"
-            ),
+            "process/es whose smaps may not be read (permission)",
+            "个进程的 smaps 无权读取",
         ),
-        (
-            zombies,
-            msg!("{zombies} zombies left out", "略过 {zombies} 个僵尸进程"),
-        ),
-        (
-            threads,
-            msg!(
-                "{threads} kernel threads left out",
-                "略过 {threads} 个内核线程"
-            ),
-        ),
+        (zombies, "zombie/s left out", "个僵尸进程被略过"),
+        (threads, "kernel thread/s left out", "个内核线程被略过"),
     ];
     let mut parts: Vec<Msg> = counted
         .into_iter()
-        .filter(|(n, _)| *n > 0)
-        .map(|(_, msg)| msg)
+        .filter(|(n, ..)| *n > 0)
+        .map(|(n, en, zh)| {
+            // The ending after the slash is that of more than one.
+            let (noun, rest) = en.split_once('/').unwrap_or((en, ""));
+            let (ending, rest) = rest.split_once(' ').unwrap_or((rest, ""));
+            let ending = if n == 1 { "" } else { ending };
+            msg!("{n} {noun}{ending} {rest}", "{n} {zh}")
+        })
         .collect();
     if !accounting.missing_hooks.is_empty() {
         let hooks = accounting.missing_hooks.join(", ");
@@ -185,8 +145,9 @@ fn defects(accounting: &Accounting) -> Vec<Msg> {
     }
     if let Some(damage) = &accounting.damage {
         let (blocks, places, bytes) = (damage.blocks_read, damage.places, damage.lost_bytes);
+        let [p, b, k] = [places, bytes, blocks].map(plural);
         parts.push(msg!(
-            "recording damaged in {places} places, {bytes} bytes lost, {blocks} blocks read",
+            "recording damaged in {places} place{p}, {bytes} byte{b} lost, {blocks} block{k} read",
             "记录文件有 {places} 处损坏，丢失 {bytes} 字节，读出 {blocks} 块"
         ));
         if damage.truncated {
@@ -245,6 +206,9 @@ mod tests {
         assert_eq!(en.last().unwrap(), "NOT complete");
         assert_eq!(en.len(), 15, "{en:#?}");
         assert_eq!(texts(&accounting, Lang::Zh).len(), en.len());
+        assert!(en.contains(&"1 process gone before reading".to_owned()));
+        assert!(en.contains(&"2 processes not readable (permission)".to_owned()));
+        assert!(en.contains(&"7 frames without a name".to_owned()));
         let whole = Accounting {
             complete: true,
             ..Accounting::default()

@@ -20,6 +20,8 @@ use crate::report::diff::ProcessChange;
 use crate::report::diff::RegionChange;
 use crate::report::diff::Snapshot;
 use crate::report::diff::Status;
+use crate::report::plural;
+use crate::report::shown;
 
 /// Most rows of the lists beside processes.
 const ROWS: usize = 8;
@@ -65,6 +67,14 @@ impl TextReport for DiffData {
         findings::write(&report.findings, out);
         out.rule();
         account::write(&report.accounting, out);
+    }
+}
+
+/// Rows of a list beside processes: few, unless all are asked for.
+fn few(data: &DiffData, len: usize) -> usize {
+    match data.view.top {
+        0 => len,
+        top => top.min(ROWS),
     }
 }
 
@@ -149,7 +159,10 @@ fn moment(snapshot: &Snapshot, lang: Lang) -> String {
     let host = snapshot.host.clone().unwrap_or_else(unknown);
     let (file, samples, processes) = (&snapshot.file, snapshot.samples, snapshot.processes);
     match lang {
-        Lang::En => format!("{at}  {host}  {file} ({samples} samples, {processes} processes)"),
+        Lang::En => {
+            let (s, es) = (plural(samples), if processes == 1 { "" } else { "es" });
+            format!("{at}  {host}  {file} ({samples} sample{s}, {processes} process{es})")
+        }
         Lang::Zh => format!("{at}  {host}  {file}（{samples} 个样本，{processes} 个进程）"),
     }
 }
@@ -231,7 +244,7 @@ fn processes(data: &DiffData, out: &mut Out) {
         ),
     );
     let pss = data.processes.iter().any(|one| one.pss_kb.delta.is_some());
-    let rows = changed.take(data.view.top).map(|one| {
+    let rows = changed.take(shown(data.view.top, total)).map(|one| {
         let mut row = vec![
             one.pid.to_string(),
             one.comm.clone(),
@@ -256,7 +269,7 @@ fn processes(data: &DiffData, out: &mut Out) {
         (paint(one.growth_kb), row)
     });
     let rows: Vec<_> = rows.collect();
-    let shown = rows.len();
+    let listed = rows.len();
     if total == 0 {
         let text = lang.pick("none", "无");
         out.line(2, Paint::Dim, text);
@@ -278,11 +291,11 @@ fn processes(data: &DiffData, out: &mut Out) {
         ],
         rows,
     });
-    if total > shown {
-        let more = total - shown;
+    if total > listed {
+        let more = total - listed;
         let text = msg!(
-            "… {more} more: --top, or -o json for all",
-            "……另有 {more} 个：用 --top，或 -o json 查看全部"
+            "… {more} more: --top 0, or -o json for all",
+            "……另有 {more} 个：用 --top 0，或 -o json 查看全部"
         );
         out.line(2, Paint::Dim, lang.of(&text));
     }
@@ -321,7 +334,7 @@ fn regions(data: &DiffData, out: &mut Out) {
         columns.extend(change.iter().cloned());
         out.table(&Table { columns, rows });
     }
-    let most = data.view.top.min(ROWS);
+    let most = few(data, processes.len());
     let rows = processes.iter().filter(moves).take(most).map(|row| {
         let mut cells = vec![
             row.pid.map_or_else(String::new, |pid| pid.to_string()),
@@ -353,14 +366,15 @@ fn cgroups(data: &DiffData, out: &mut Out) {
     let lang = out.lang();
     let moves = |delta: Option<i64>| delta.is_some_and(|delta| delta.unsigned_abs() >= NOISE_KB);
     let changed = data.cgroups.iter().filter(|one| {
-        moves(one.usage_kb.delta) || matches!(one.status, Status::New | Status::Gone)
+        moves(one.usage_kb.delta) || matches!(one.status, Some(Status::New | Status::Gone))
     });
-    let rows = changed.take(data.view.top.min(ROWS)).map(|one| {
+    let rows = changed.take(few(data, data.cgroups.len())).map(|one| {
         let state = match one.status {
-            Status::Same => "",
-            Status::Restarted => lang.pick("made again", "重建"),
-            Status::New => lang.pick("new", "新增"),
-            Status::Gone => lang.pick("gone", "消失"),
+            Some(Status::Same) => "",
+            Some(Status::Restarted) => lang.pick("made again", "重建"),
+            Some(Status::New) => lang.pick("new", "新增"),
+            Some(Status::Gone) => lang.pick("gone", "消失"),
+            None => lang.pick("not sampled", "未采样"),
         };
         let mut row = vec![one.path.clone(), state.to_owned()];
         row.extend(cells(one.usage_kb, lang));
@@ -372,10 +386,22 @@ fn cgroups(data: &DiffData, out: &mut Out) {
         (Paint::Plain, row)
     });
     let rows: Vec<_> = rows.collect();
-    if rows.is_empty() {
+    let unsure = data.cgroups.iter().filter(|one| one.status.is_none());
+    let unsure = unsure.count();
+    if rows.is_empty() && unsure == 0 {
         return;
     }
     out.heading("📦", "Cgroup");
+    if unsure > 0 {
+        let text = msg!(
+            "not sampled in one of the two: {unsure} (it did not take every cgroup: new or gone is not known)",
+            "其中一个快照未采样：{unsure} 个（该快照未包含全部 cgroup，无法判断新增或消失）"
+        );
+        out.hang(2, 4, Paint::Dim, lang.of(&text));
+    }
+    if rows.is_empty() {
+        return;
+    }
     let mut columns = vec![
         Column::text(lang.pick("Path", "路径"), 12, 0),
         Column::text(lang.pick("State", "状态"), 4, 0),
@@ -397,7 +423,7 @@ fn slab(data: &DiffData, out: &mut Out) {
             .is_some_and(|delta| delta.unsigned_abs() >= NOISE_KB)
     });
     let rows: Vec<_> = moved
-        .take(data.view.top.min(5))
+        .take(few(data, usize::MAX))
         .map(|one| {
             let mut row = vec![one.name.clone()];
             row.extend(cells(one.size_kb, lang));
@@ -464,7 +490,7 @@ mod tests {
     use crate::render::Style;
     use crate::report::diff::DiffView;
 
-    fn shown(data: DiffData, lang: Lang, width: usize) -> String {
+    fn text_of(data: DiffData, lang: Lang, width: usize) -> String {
         let style = Style {
             lang,
             color: false,
@@ -514,20 +540,20 @@ mod tests {
     #[test]
     fn the_answer_stands_first_in_both_languages_and_every_line_fits() {
         for width in [40, 80, 100] {
-            shown(grown(11_220.0), Lang::En, width);
-            shown(grown(11_220.0), Lang::Zh, width);
+            text_of(grown(11_220.0), Lang::En, width);
+            text_of(grown(11_220.0), Lang::Zh, width);
         }
-        let text = shown(grown(11_220.0), Lang::En, 100);
+        let text = text_of(grown(11_220.0), Lang::En, 100);
         let answer = "used +1 GiB in 3h 07m; java +900 MiB is 73% of what processes grew by; 0 new";
         assert!(text.contains(answer), "{text}");
         assert!(text.contains("+300 MiB"), "{text}");
-        let text = shown(grown(11_220.0), Lang::Zh, 100);
+        let text = text_of(grown(11_220.0), Lang::Zh, 100);
         assert!(
             text.contains("3h 07m 内已用内存 +1 GiB；java +900 MiB，占进程增长量的 73%"),
             "{text}"
         );
         // A few seconds tell nothing about an hour.
-        assert!(!shown(grown(5.0), Lang::En, 100).contains("+300 MiB"));
+        assert!(!text_of(grown(5.0), Lang::En, 100).contains("+300 MiB"));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::report::health::Cause;
 use crate::report::health::Factor;
 use crate::report::health::HealthData;
 use crate::report::health::Input;
+use crate::report::shown;
 
 /// Columns of the bar of the score.
 const BAR: usize = 30;
@@ -54,10 +55,11 @@ impl TextReport for HealthData {
 /// Score, level and bar; then what lowers it most.
 fn answer(data: &HealthData, out: &mut Out) {
     let lang = out.lang();
-    let Some((score, level)) = data.score.zip(data.level) else {
+    let level = data.level;
+    let Some(score) = data.score else {
         let text = msg!(
-            "No score: nothing of /proc could be read.",
-            "无法评分：/proc 的数据都读不到。"
+            "No score (level unknown): too little could be read",
+            "无法评分（级别未知）：可读数据不足"
         );
         out.line(0, Paint::Warn, lang.of(&text));
         return;
@@ -138,21 +140,42 @@ fn factors(data: &HealthData, out: &mut Out) {
             let name = factor_name(factor.id, lang);
             let text = format!("- {name}{}{}", out.colon(), lang.of(missing));
             out.hang(2, 4, Paint::Dim, &text);
-        } else if factor.lost_points >= 1.0 {
-            let (name, colon) = (factor_name(factor.id, lang), out.colon());
-            let rule = lang.pick("thresholds", "阈值");
-            let text = format!(
-                "- {name}{colon}{rule} {} ({})",
-                factor.thresholds, factor.source
-            );
-            out.hang(2, 4, Paint::Dim, &text);
+        } else {
+            rule(factor, out);
         }
     }
 }
 
+/// What decides a factor, from which value on it costs what, and where it comes from.
+fn rule(factor: &Factor, out: &mut Out) {
+    let lang = out.lang();
+    let (name, colon) = (factor_name(factor.id, lang), out.colon());
+    let product = factor.id == "swap";
+    let chosen = |input: &&Input| product || Some(input.id) == factor.decided_by;
+    let open = lang.pick(" (", "（");
+    let close = lang.pick(")", "）");
+    let inputs = factor.inputs.iter().filter(chosen).filter_map(|input| {
+        let value = figure(input, lang)?;
+        let (what, scores) = (input_name(input.id, lang), lang.of(&input.thresholds));
+        let (rule, source) = (lang.pick("scores", "评分阈值"), input.source);
+        let stop = lang.pick("; ", "；");
+        Some(format!(
+            "{what} {value}{stop}{rule} {scores}{open}{source}{close}"
+        ))
+    });
+    let inputs = inputs.collect::<Vec<_>>().join(lang.pick(" × ", " × "));
+    out.hang(2, 4, Paint::Dim, &format!("- {name}{colon}{inputs}"));
+}
+
 /// The deciding figure with its name; for swap, both.
 fn deciding(factor: &Factor, lang: Lang) -> String {
-    let one = |input: &Input| Some(format!("{} {}", input_name(input.id, lang), figure(input)?));
+    let one = |input: &Input| {
+        Some(format!(
+            "{} {}",
+            input_name(input.id, lang),
+            figure(input, lang)?
+        ))
+    };
     let chosen = |input: &&Input| factor.id == "swap" || Some(input.id) == factor.decided_by;
     let parts = factor.inputs.iter().filter(chosen).filter_map(one);
     let parts: Vec<String> = parts.collect();
@@ -162,14 +185,23 @@ fn deciding(factor: &Factor, lang: Lang) -> String {
     parts.join(lang.pick(", ", "，"))
 }
 
-fn figure(input: &Input) -> Option<String> {
+fn figure(input: &Input, lang: Lang) -> Option<String> {
     let value = input.value?;
     let about = if input.estimated { "≈" } else { "" };
     Some(match input.unit {
         "percent" => format!("{about}{value:.1}%"),
-        unit if value >= 100.0 => format!("{about}{value:.0} {unit}"),
-        unit => format!("{about}{value:.1} {unit}"),
+        unit if value >= 100.0 => format!("{about}{value:.0} {}", unit_name(unit, lang)),
+        unit => format!("{about}{value:.1} {}", unit_name(unit, lang)),
     })
+}
+
+fn unit_name(unit: &str, lang: Lang) -> &str {
+    match unit {
+        "pages/s" => lang.pick("pages/s", "页/秒"),
+        "events/s" => lang.pick("events/s", "次/秒"),
+        "MiB/s" => lang.pick("MiB/s", "MiB/秒"),
+        other => other,
+    }
 }
 
 fn causes(data: &HealthData, out: &mut Out) {
@@ -180,17 +212,17 @@ fn causes(data: &HealthData, out: &mut Out) {
     out.heading("🔍", lang.pick("Who is behind it", "主要来源"));
     let mut rows = Vec::new();
     // A few of each factor, so that one factor's list does not hide the others'.
-    let mut shown: Vec<(&str, &str, usize)> = Vec::new();
-    let each = data.view.top.div_ceil(2).max(1);
+    let mut seen: Vec<(&str, &str, usize)> = Vec::new();
+    let each = shown(data.view.top, data.causes.len()).div_ceil(2).max(1);
     for cause in &data.causes {
-        let count = match shown
+        let count = match seen
             .iter_mut()
             .find(|(factor, measure, _)| *factor == cause.factor && *measure == cause.measure)
         {
             Some((_, _, count)) => count,
             None => {
-                shown.push((cause.factor, cause.measure, 0));
-                match shown.last_mut() {
+                seen.push((cause.factor, cause.measure, 0));
+                match seen.last_mut() {
                     Some((_, _, count)) => count,
                     None => continue,
                 }
@@ -208,9 +240,7 @@ fn causes(data: &HealthData, out: &mut Out) {
                 cause.name.clone(),
                 pid,
                 amount(cause, lang),
-                cause
-                    .share_pct
-                    .map_or_else(String::new, |share| format!("{share:.0}%")),
+                share(cause, lang),
             ],
         ));
     }
@@ -220,10 +250,26 @@ fn causes(data: &HealthData, out: &mut Out) {
             Column::text(lang.pick("Name", "名称"), 12, 0),
             Column::figures("PID", 1),
             Column::text(lang.pick("Figure", "数值"), 16, 0),
-            Column::figures(lang.pick("Share", "占比"), 2),
+            Column::text(lang.pick("Share", "占比"), 6, 2),
         ],
         rows,
     });
+}
+
+/// A share, and what it is of.
+fn share(cause: &Cause, lang: Lang) -> String {
+    let Some(share) = cause.share_pct else {
+        return String::new();
+    };
+    let of = match cause.share_of {
+        Some("mem_total") => lang.pick("of RAM", "占物理内存"),
+        Some("swap_used") => lang.pick("of used swap", "占已用 Swap"),
+        _ => lang.pick("of all processes'", "占全部进程"),
+    };
+    match lang {
+        Lang::En => format!("{share:.0}% {of}"),
+        Lang::Zh => format!("{of} {share:.0}%"),
+    }
 }
 
 fn amount(cause: &Cause, lang: Lang) -> String {
@@ -241,6 +287,10 @@ fn amount(cause: &Cause, lang: Lang) -> String {
         "rss_change_kb" => format!("RSS +{}", size()),
         "majflt_per_s" => format!("{value:.0} {}", lang.pick("major faults/s", "次主缺页/秒")),
         "psi_some_avg10_pct" => format!("{} {value:.1}%", lang.pick("own pressure", "自身压力")),
+        "refaults_per_s" => {
+            let text = lang.pick("refaulted pages/s", "页被读回/秒");
+            format!("{value:.0} {text}")
+        }
         _ => format!("{value:.1} {}", lang.pick("limit hits/s", "次触限/秒")),
     }
 }
@@ -248,12 +298,13 @@ fn amount(cause: &Cause, lang: Lang) -> String {
 /// The largest processes: on a calm host too, the question is who has the memory.
 fn processes(data: &HealthData, out: &mut Out) {
     let lang = out.lang();
-    if data.processes.is_empty() || data.view.top == 0 {
+    if data.processes.is_empty() {
         return;
     }
     out.heading("📋", lang.pick("Largest processes", "最大的进程"));
     let size = |kb: Option<u64>| kb.map_or_else(|| lang.unknown().to_owned(), units::size_kb);
-    let rows = data.processes.iter().take(data.view.top).map(|process| {
+    let most = shown(data.view.top, data.processes.len());
+    let rows = data.processes.iter().take(most).map(|process| {
         let faults = process.majflt_per_s;
         (
             Paint::Plain,
@@ -359,7 +410,7 @@ mod tests {
     use crate::report::health::Cap;
     use crate::report::health::HealthView;
 
-    fn shown(data: HealthData, lang: Lang, width: usize) -> String {
+    fn text_of(data: HealthData, lang: Lang, width: usize) -> String {
         let style = Style {
             lang,
             color: false,
@@ -388,13 +439,13 @@ mod tests {
             value: Some(30.0),
             unit: "percent",
             score: Some(4.4),
-            thresholds: "0% → 100".to_owned(),
+            thresholds: msg!("0% → 100", "0% → 100"),
             source: "/proc/pressure/memory",
             estimated: false,
         };
         HealthData {
             score: Some(18.1),
-            level: Some("critical"),
+            level: "critical",
             factors: vec![Factor {
                 id: "psi",
                 score: Some(4.4),
@@ -405,7 +456,7 @@ mod tests {
                 unit: Some("percent"),
                 decided_by: Some("psi_full_avg10_pct"),
                 inputs: vec![input],
-                thresholds: "0% → 100".to_owned(),
+                thresholds: msg!("0% → 100", "0% → 100"),
                 source: "/proc/pressure/memory",
                 explanation: msg!("", ""),
                 missing: None,
@@ -427,6 +478,7 @@ mod tests {
                 measure: "majflt_per_s",
                 value: 512.0,
                 share_pct: Some(90.0),
+                share_of: Some("processes"),
             }],
             view: HealthView {
                 brief: false,
@@ -439,19 +491,24 @@ mod tests {
     #[test]
     fn the_answer_stands_first_in_both_languages_and_every_line_fits() {
         for width in [40, 80, 100] {
-            let english = shown(pressed(), Lang::En, width);
+            let english = text_of(pressed(), Lang::En, width);
             assert!(english.contains("18.1 / 100  critical"), "{english}");
             assert!(!english.contains('\x1b'));
-            let chinese = shown(pressed(), Lang::Zh, width);
+            let chinese = text_of(pressed(), Lang::Zh, width);
             assert!(
                 chinese.contains("18.1 / 100  危险（极高风险）"),
                 "{chinese}"
             );
         }
-        let text = shown(pressed(), Lang::En, 100);
+        let text = text_of(pressed(), Lang::En, 100);
         assert!(text.contains("Held at 18.1 at most: all tasks waited"));
         assert!(text.contains("512 major faults/s") && text.contains("full avg10 30.0%"));
-        assert!(shown(HealthData::default(), Lang::Zh, 80).contains("无法评分"));
+        assert!(text.contains("90% of all processes'"), "{text}");
+        assert!(
+            text.contains("full avg10 30.0%; scores 0% → 100 (/proc/pressure/memory)"),
+            "{text}"
+        );
+        assert!(text_of(HealthData::default(), Lang::Zh, 80).contains("无法评分"));
     }
 
     #[test]

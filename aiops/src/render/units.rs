@@ -1,35 +1,13 @@
 //! Figures for people: sizes, shares, spans of time, small curves. Three digits count; an exact figure
 //! has no decimals (`64 MiB`), a rounded one shows that it is (`64.0 MiB`).
 
-/// A size from KiB, in KiB, MiB, GiB or TiB.
-#[must_use]
-pub fn size_kb(kb: u64) -> String {
-    const UNITS: [(&str, u32); 3] = [("TiB", 30), ("GiB", 20), ("MiB", 10)];
-    for (unit, shift) in UNITS {
-        let one = 1u64 << shift;
-        if kb >= one {
-            if kb.is_multiple_of(one) {
-                return format!("{} {unit}", kb >> shift);
-            }
-            return format!("{} {unit}", three_digits(kb as f64 / one as f64));
-        }
-    }
-    format!("{kb} KiB")
-}
+pub use crate::report::size_kb;
 
 /// Pages of 4 KiB or another size, as a size; pages alone when the page size is unknown.
 #[must_use]
 pub fn size_pages(pages: u64, page_size: Option<u64>) -> Option<String> {
     let bytes = u128::from(pages) * u128::from(page_size?);
     u64::try_from(bytes / 1024).ok().map(size_kb)
-}
-
-fn three_digits(value: f64) -> String {
-    match value.abs() {
-        v if v < 9.995 => format!("{value:.2}"),
-        v if v < 99.95 => format!("{value:.1}"),
-        _ => format!("{value:.0}"),
-    }
 }
 
 /// `part` of `whole` as `63.8%`; `None` when the whole is 0.

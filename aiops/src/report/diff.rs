@@ -222,8 +222,9 @@ pub struct RegionChange {
 pub struct CgroupChange {
     /// Path.
     pub path: String,
-    /// How it stands; restarted: made again under the same path.
-    pub status: Status,
+    /// How it stands; restarted: made again under the same path; `null`: the other snapshot did not take
+    /// every cgroup, so that new or gone is not known.
+    pub status: Option<Status>,
     /// Memory in use.
     pub usage_kb: Change,
     /// Anonymous memory.

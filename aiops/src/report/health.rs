@@ -17,10 +17,11 @@ pub struct HealthView {
 /// Data of `aiops.health-memory/1`.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct HealthData {
-    /// 0 (worst) to 100, one decimal; `null` when not one factor is known.
+    /// 0 (worst) to 100, one decimal; `null` when neither usage nor pressure is known, or less than half of
+    /// the weight of what there is on this host.
     pub score: Option<f64>,
-    /// excellent, good, fair, poor, critical; `null` without a score.
-    pub level: Option<&'static str>,
+    /// excellent, good, fair, poor, critical; `unknown` without a score.
+    pub level: &'static str,
     /// Before caps.
     pub uncapped_score: Option<f64>,
     /// The moment, RFC 3339.
@@ -68,7 +69,7 @@ pub struct Factor {
     /// The figures that it is made from.
     pub inputs: Vec<Input>,
     /// Scores at some values of the deciding figure.
-    pub thresholds: String,
+    pub thresholds: Msg,
     /// Files that the figures come from.
     pub source: &'static str,
     /// What it tells.
@@ -89,7 +90,7 @@ pub struct Input {
     /// 0 to 100, by this figure alone.
     pub score: Option<f64>,
     /// Scores at some values.
-    pub thresholds: String,
+    pub thresholds: Msg,
     /// File and key.
     pub source: &'static str,
     /// It is an estimate, for the kernel does not tell it.
@@ -126,12 +127,16 @@ pub struct Cause {
     pub pid: Option<u32>,
     /// Start in clock ticks since boot.
     pub start: Option<u64>,
-    /// What of: `rss_kb`, `swap_kb`, `majflt_per_s`, `psi_some_avg10_pct`.
+    /// What of: `rss_kb`, `rss_change_kb`, `swap_kb`, `swap_change_kb`, `majflt_per_s`, `psi_some_avg10_pct`,
+    /// `limit_hits_per_s`, `refaults_per_s`.
     pub measure: &'static str,
     /// How much.
     pub value: f64,
-    /// Of the sum of all, percent; `null` where figures do not add up.
+    /// Of `share_of`, percent; `null` where figures do not add up.
     pub share_pct: Option<f64>,
+    /// What `share_pct` is of: `mem_total`, `swap_used` (SwapTotal − SwapFree), `processes` (the sum of the
+    /// same figure over all processes).
+    pub share_of: Option<&'static str>,
 }
 
 /// A process.

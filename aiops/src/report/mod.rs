@@ -12,7 +12,13 @@ pub mod health;
 pub mod inspect;
 pub mod oom;
 pub mod processes;
+mod size;
 pub mod swap;
+
+pub use size::note;
+pub use size::plural;
+pub use size::shown;
+pub use size::size_kb;
 
 use serde::Serialize;
 

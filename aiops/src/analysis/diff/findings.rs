@@ -9,6 +9,8 @@ use crate::report::diff::DiffData;
 use crate::report::diff::Metric;
 use crate::report::diff::ProcessChange;
 use crate::report::diff::Status;
+use crate::report::plural;
+use crate::report::size_kb;
 
 /// Growth below this is not worth a finding.
 const NOTED_KB: i64 = 64 << 10;
@@ -39,10 +41,6 @@ fn metric<'a>(data: &'a DiffData, id: &str) -> Option<&'a Metric> {
 
 fn change(data: &DiffData, id: &str) -> Option<Change> {
     metric(data, id).map(|metric| metric.change)
-}
-
-fn mib(kb: u64) -> u64 {
-    kb / 1024
 }
 
 /// Different hosts or boots.
@@ -164,11 +162,12 @@ fn kills(data: &DiffData) -> Option<Finding> {
         let path = &cgroup.path;
         msg!("cgroup {path}: +{kills}", "cgroup {path}：+{kills}")
     }));
+    let s = plural(kills.unsigned_abs());
     Some(Finding {
         id: "diff-oom-kills",
         severity: Severity::Warning,
         title: msg!(
-            "{kills} OOM kills between the snapshots",
+            "{kills} OOM kill{s} between the snapshots",
             "两个快照之间发生 {kills} 次 OOM kill"
         ),
         evidence,
@@ -193,7 +192,7 @@ fn growers(data: &DiffData) -> Option<Finding> {
     let grown = first.growth_kb.unwrap_or(0).unsigned_abs();
     let much = total.is_some_and(|total| grown as f64 * 100.0 >= total as f64 * MUCH_PCT);
     let (name, pid, more) = (&first.comm, first.pid, rows.len() - 1);
-    let size = mib(grown);
+    let size = size_kb(grown);
     let others = if more > 0 {
         msg!(
             "; {more} more grew by 64 MiB or more",
@@ -219,8 +218,8 @@ fn growers(data: &DiffData) -> Option<Finding> {
         ));
     }
     let mut title = msg!(
-        "{name} (pid {pid}) holds {size} MiB more",
-        "{name}（pid {pid}）多占 {size} MiB"
+        "{name} (pid {pid}) holds {size} more",
+        "{name}（pid {pid}）多占 {size}"
     );
     title.en.push_str(&others.en);
     title.zh.push_str(&others.zh);
@@ -241,20 +240,21 @@ fn growers(data: &DiffData) -> Option<Finding> {
 fn grower(data: &DiffData, one: &ProcessChange) -> Msg {
     let (name, pid) = (&one.comm, one.pid);
     let (from, to) = (
-        mib(one.rss_kb.from.unwrap_or(0)),
-        mib(one.rss_kb.to.unwrap_or(0)),
+        size_kb(one.rss_kb.from.unwrap_or(0)),
+        size_kb(one.rss_kb.to.unwrap_or(0)),
     );
     let mut line = msg!(
-        "{name} (pid {pid}): RSS {from} → {to} MiB",
-        "{name}（pid {pid}）：RSS {from} → {to} MiB"
+        "{name} (pid {pid}): RSS {from} → {to}",
+        "{name}（pid {pid}）：RSS {from} → {to}"
     );
     let mut add = |more: Msg| {
         line.en.push_str(&more.en);
         line.zh.push_str(&more.zh);
     };
     if let Some(swapped) = one.swap_kb.delta.filter(|kb| *kb != 0) {
-        let swapped = swapped / 1024;
-        add(msg!(", swap {swapped:+} MiB", "，Swap {swapped:+} MiB"));
+        let sign = if swapped < 0 { "−" } else { "+" };
+        let size = size_kb(swapped.unsigned_abs());
+        add(msg!(", swap {sign}{size}", "，Swap {sign}{size}"));
     }
     if let Some(share) = one.share_pct {
         add(msg!(
@@ -292,17 +292,14 @@ fn newcomers(data: &DiffData) -> Option<Finding> {
     let (count, pid) = (rows.len(), first.pid);
     let evidence = rows.iter().map(|one| {
         let (name, pid) = (&one.comm, one.pid);
-        let size = mib(one.growth_kb.unwrap_or(0).unsigned_abs());
-        msg!(
-            "{name} (pid {pid}): {size} MiB",
-            "{name}（pid {pid}）：{size} MiB"
-        )
+        let size = size_kb(one.growth_kb.unwrap_or(0).unsigned_abs());
+        msg!("{name} (pid {pid}): {size}", "{name}（pid {pid}）：{size}")
     });
     Some(Finding {
         id: "diff-new-large-process",
         severity: Severity::Info,
         title: msg!(
-            "{count} large processes are new",
+            "large processes that are new: {count}",
             "新增 {count} 个大内存进程"
         ),
         evidence: evidence.collect(),
@@ -316,19 +313,16 @@ fn newcomers(data: &DiffData) -> Option<Finding> {
 fn swap(data: &DiffData) -> Option<Finding> {
     let used = change(data, "swap_used_kb")?;
     let grown = used.delta.filter(|grown| *grown >= NOTED_KB)?;
-    let (from, to) = (mib(used.from?), mib(used.to?));
+    let (from, to) = (size_kb(used.from?), size_kb(used.to?));
     Some(Finding {
         id: "diff-swap-growth",
         severity: Severity::Info,
         title: msg!(
-            "{} MiB more are in swap",
-            "Swap 使用增加 {} MiB",
-            mib(grown.unsigned_abs())
+            "{} more are in swap",
+            "Swap 使用增加 {}",
+            size_kb(grown.unsigned_abs())
         ),
-        evidence: vec![msg!(
-            "swap in use {from} MiB → {to} MiB",
-            "Swap 使用 {from} MiB → {to} MiB"
-        )],
+        evidence: vec![msg!("swap in use {from} → {to}", "Swap 使用 {from} → {to}")],
         advice: vec![msg!(
             "see whose it is and whether pages still move: `aiops analyze swap --processes --interval 5s`",
             "查看属于谁、是否仍在换入换出：`aiops analyze swap --processes --interval 5s`"
@@ -339,30 +333,24 @@ fn swap(data: &DiffData) -> Option<Finding> {
 fn slab(data: &DiffData) -> Option<Finding> {
     let slab = change(data, "sunreclaim_kb")?;
     let grown = slab.delta.filter(|grown| *grown >= NOTED_KB)?;
-    let (from, to) = (mib(slab.from?), mib(slab.to?));
-    let mut evidence = vec![msg!(
-        "SUnreclaim {from} MiB → {to} MiB",
-        "SUnreclaim {from} MiB → {to} MiB"
-    )];
+    let (from, to) = (size_kb(slab.from?), size_kb(slab.to?));
+    let mut evidence = vec![msg!("SUnreclaim {from} → {to}", "SUnreclaim {from} → {to}")];
     let caches = data.slab.iter().flatten();
     let grew = caches
         .filter(|cache| cache.size_kb.delta > Some(1024))
         .take(CACHES);
     evidence.extend(grew.map(|cache| {
         let name = &cache.name;
-        let grown = mib(cache.size_kb.delta.unwrap_or(0).unsigned_abs());
-        msg!(
-            "slab cache {name}: +{grown} MiB",
-            "slab 缓存 {name}：+{grown} MiB"
-        )
+        let grown = size_kb(cache.size_kb.delta.unwrap_or(0).unsigned_abs());
+        msg!("slab cache {name}: +{grown}", "slab 缓存 {name}：+{grown}")
     }));
     Some(Finding {
         id: "diff-slab-growth",
         severity: Severity::Info,
         title: msg!(
-            "kernel memory that cannot be reclaimed grew by {} MiB",
-            "不可回收的内核内存增加 {} MiB",
-            mib(grown.unsigned_abs())
+            "kernel memory that cannot be reclaimed grew by {}",
+            "不可回收的内核内存增加 {}",
+            size_kb(grown.unsigned_abs())
         ),
         evidence,
         advice: vec![msg!(

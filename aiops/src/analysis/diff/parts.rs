@@ -128,15 +128,22 @@ pub(super) fn cgroups(
         samples.map(|one| (one.path.as_bytes(), one)).collect()
     };
     let (old, new) = (list(first), list(second));
+    // The tracer samples limited cgroups only: what such a sample does not hold may be there all the same.
+    let whole = |rows: &Rows<'_>| {
+        let unlimited =
+            |one: &CgroupSample| one.metrics.limit_kb.is_none() && one.metrics.high_kb.is_none();
+        let mut rows = rows.values().filter(|one| one.path.as_bytes() != b"/");
+        rows.any(|one| unlimited(one))
+    };
     let paths: BTreeSet<&[u8]> = old.keys().chain(new.keys()).copied().collect();
     let row = |path: &[u8]| {
         let (from, to) = (old.get(path).copied(), new.get(path).copied());
         let one = to.or(from)?;
         let status = match (from, to) {
-            (Some(from), Some(to)) if same_boot && from.id != to.id => Status::Restarted,
-            (Some(_), Some(_)) => Status::Same,
-            (None, _) => Status::New,
-            (_, None) => Status::Gone,
+            (Some(from), Some(to)) if same_boot && from.id != to.id => Some(Status::Restarted),
+            (Some(_), Some(_)) => Some(Status::Same),
+            (None, _) => whole(&old).then_some(Status::New),
+            (_, None) => whole(&new).then_some(Status::Gone),
         };
         let figure = |get: fn(&CgroupMetrics) -> Option<u64>| {
             let of = |one: Option<&CgroupSample>| one.and_then(|one| get(&one.metrics));
@@ -145,7 +152,9 @@ pub(super) fn cgroups(
         // Counts of a cgroup that was made again, or of another boot, begin anew.
         let counter = |get| {
             let mut change = figure(get);
-            change.delta = change.delta.filter(|_| status == Status::Same && same_boot);
+            change.delta = change
+                .delta
+                .filter(|_| status == Some(Status::Same) && same_boot);
             change
         };
         let usage_kb = figure(|metrics| metrics.usage_kb);
@@ -161,7 +170,7 @@ pub(super) fn cgroups(
             oom_kill: counter(|metrics| metrics.oom_kill),
             rate_kb_per_hour: elapsed
                 .per_hour(usage_kb.delta)
-                .filter(|_| status == Status::Same),
+                .filter(|_| status == Some(Status::Same)),
         })
     };
     let mut rows: Vec<CgroupChange> = paths.into_iter().filter_map(row).collect();

@@ -399,3 +399,49 @@ fn nothing_at_all_is_no_panic() {
     let (data, _) = diff(&Readings::default(), &Readings::default(), Sort::Swap);
     assert!(data.processes.is_empty() && data.elapsed_s.is_none());
 }
+
+#[test]
+fn cgroups_are_new_only_where_every_one_was_sampled() {
+    let limited = |path: &str, limit| CgroupSample {
+        path: RawText::from(path),
+        id: 5,
+        metrics: CgroupMetrics {
+            usage_kb: Some(10),
+            limit_kb: limit,
+            ..CgroupMetrics::default()
+        },
+        ..CgroupSample::default()
+    };
+    let with = |cgroups: Vec<CgroupSample>| {
+        let mut readings = snapshot("b", 0, 100, 1000, &[]);
+        readings.first.as_mut().unwrap().cgroups = cgroups;
+        readings
+    };
+    let some = with(vec![limited("/pod", Some(99))]);
+    let all = with(vec![
+        limited("/pod", Some(99)),
+        limited("/web", None),
+        limited("/db", Some(5)),
+    ]);
+    let status = |a: &Readings, b: &Readings, path: &str| {
+        let (data, _) = diff(a, b, Sort::Delta);
+        let found = data.cgroups.iter().find(|one| one.path == path);
+        found.unwrap().status
+    };
+    assert_eq!(status(&some, &all, "/pod"), Some(Status::Same));
+    assert_eq!(status(&some, &all, "/web"), None);
+    assert_eq!(status(&all, &some, "/db"), None);
+    let fewer = with(vec![limited("/web", None)]);
+    assert_eq!(status(&all, &fewer, "/pod"), Some(Status::Gone));
+    assert_eq!(status(&fewer, &all, "/pod"), Some(Status::New));
+}
+
+#[test]
+fn a_snapshot_whose_filter_matched_nobody_says_so() {
+    let first = snapshot("b", 0, 100, 1000, &[(10, 1, "java", "java", 5)]);
+    let mut second = snapshot("b", 0, 200, 1000, &[]);
+    second.session.as_mut().unwrap().filter.comms = vec!["jaba".to_owned()];
+    let (_, findings) = diff(&first, &second, Sort::Delta);
+    let mut ids = findings.iter().map(|finding| finding.id);
+    assert!(ids.any(|id| id == "no-process-matches"));
+}

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 
 use crate::analysis::grouping::limits;
+use crate::analysis::memory;
+use crate::analysis::memory::CgroupUse;
 use crate::analysis::readings::ProcessKey;
 use crate::analysis::readings::Readings;
 use crate::analysis::readings::key;
@@ -19,8 +21,8 @@ const ASKS_BELOW: f64 = 90.0;
 const MOST: usize = 5;
 /// Least share of a measure, percent.
 const LEAST_PCT: f64 = 2.0;
-/// A cgroup with this much pressure of its own is a cause, percent.
-const CGROUP_PSI: f64 = 1.0;
+/// A cgroup with so many reclaimed pages that come back is a cause, per second.
+const REFAULTS_PER_S: f64 = 10.0;
 
 /// Every process of the newest sample, largest first.
 pub(super) fn processes(readings: &Readings) -> Vec<HealthProcess> {
@@ -74,7 +76,7 @@ fn change(from: Option<u64>, to: Option<u64>) -> Option<i64> {
 }
 
 fn tenth(value: f64) -> f64 {
-    (value * 10.0).round() / 10.0
+    (value * 10.0).round() / 10.0 + 0.0
 }
 
 /// Memory cgroups that have a limit, or pressure of their own, nearest to the limit first.
@@ -94,7 +96,7 @@ pub(super) fn cgroups(readings: &Readings) -> Vec<HealthCgroup> {
         let metrics = &cgroup.metrics;
         let psi = percent(metrics.psi_some_avg10);
         let limit = metrics.limit_kb.or(metrics.high_kb);
-        if limit.is_none() && psi.unwrap_or(0.0) < CGROUP_PSI {
+        if limit.is_none() && psi.unwrap_or(0.0) < memory::PRESSURE_PCT {
             continue;
         }
         let working = metrics
@@ -123,46 +125,70 @@ pub(super) fn cgroups(readings: &Readings) -> Vec<HealthCgroup> {
     rows
 }
 
+/// Whole that shares are of.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wholes {
+    /// MemTotal.
+    pub(super) mem_total_kb: Option<u64>,
+    /// SwapTotal − SwapFree.
+    pub(super) swap_used_kb: Option<u64>,
+}
+
 /// Who is behind each factor that is not well; `factors` are in the order of what they cost.
 pub(super) fn causes(
     factors: &[Factor],
     processes: &[HealthProcess],
-    cgroups: &[HealthCgroup],
+    cgroups: &[CgroupUse],
+    wholes: Wholes,
 ) -> Vec<Cause> {
     let mut causes = Vec::new();
+    let of = |kb: Option<u64>, name| kb.filter(|kb| *kb > 0).map(|kb| (kb as f64, name));
+    let memory = of(wholes.mem_total_kb, "mem_total");
+    let swap = of(wholes.swap_used_kb, "swap_used");
     for factor in factors {
         if factor.score.is_none_or(|score| score >= ASKS_BELOW) {
             continue;
         }
-        let mut by = |measure, value: &dyn Fn(&HealthProcess) -> Option<f64>| {
-            largest(factor.id, measure, processes, value, &mut causes);
+        let mut by = |measure, whole, value: &dyn Fn(&HealthProcess) -> Option<f64>| {
+            largest(factor.id, measure, whole, processes, value, &mut causes);
         };
         let kb = |kb: Option<u64>| kb.map(|kb| kb as f64);
         let grown = |kb: Option<i64>| kb.map(|kb| kb as f64);
         match factor.id {
             "usage" => {
-                by("rss_kb", &|process| kb(process.rss_kb));
-                by("rss_change_kb", &|process| grown(process.rss_change_kb));
+                by("rss_kb", memory, &|process| kb(process.rss_kb));
+                by("rss_change_kb", None, &|process| {
+                    grown(process.rss_change_kb)
+                });
             }
             "swap" => {
-                by("swap_kb", &|process| kb(process.swap_kb));
-                by("swap_change_kb", &|process| grown(process.swap_change_kb));
-                by("majflt_per_s", &|process| process.majflt_per_s);
+                by("swap_kb", swap, &|process| kb(process.swap_kb));
+                by("swap_change_kb", None, &|process| {
+                    grown(process.swap_change_kb)
+                });
+                by("majflt_per_s", None, &|process| process.majflt_per_s);
             }
             "psi" => {
-                by("majflt_per_s", &|process| process.majflt_per_s);
+                by("majflt_per_s", None, &|process| process.majflt_per_s);
                 pressed(factor.id, cgroups, &mut causes);
+                limited(factor.id, cgroups, &mut causes);
             }
-            "cache" => by("majflt_per_s", &|process| process.majflt_per_s),
+            "cache" => {
+                by("majflt_per_s", None, &|process| process.majflt_per_s);
+                limited(factor.id, cgroups, &mut causes);
+                refaulting(factor.id, cgroups, &mut causes);
+            }
             _ => {}
         }
     }
     causes
 }
 
+/// The largest of a measure; shares are of `whole`, or of the sum over all processes.
 fn largest(
     factor: &'static str,
     measure: &'static str,
+    whole: Option<(f64, &'static str)>,
     processes: &[HealthProcess],
     value: &dyn Fn(&HealthProcess) -> Option<f64>,
     causes: &mut Vec<Cause>,
@@ -172,9 +198,10 @@ fn largest(
         .filter_map(|process| Some((process, value(process).filter(|value| *value > 0.0)?)));
     let mut rows: Vec<(&HealthProcess, f64)> = known.collect();
     let sum: f64 = rows.iter().map(|(_, value)| value).sum();
+    let (whole, of) = whole.unwrap_or((sum, "processes"));
     rows.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.pid.cmp(&b.0.pid)));
     for (process, value) in rows.into_iter().take(MOST) {
-        let share = tenth(value * 100.0 / sum);
+        let share = tenth(value * 100.0 / whole);
         if share < LEAST_PCT {
             return;
         }
@@ -187,38 +214,46 @@ fn largest(
             measure,
             value,
             share_pct: Some(share),
+            share_of: Some(of),
         });
     }
 }
 
-fn pressed(factor: &'static str, cgroups: &[HealthCgroup], causes: &mut Vec<Cause>) {
-    // The root's pressure is the host's own.
-    let rows = cgroups.iter().filter(|cgroup| cgroup.limits.path != "/");
-    let mut rows: Vec<(&HealthCgroup, &'static str, f64)> = rows
-        .filter_map(|cgroup| {
-            let psi = cgroup.psi_some_avg10_pct.filter(|psi| *psi >= CGROUP_PSI);
-            let hits = cgroup.limit_hits_per_s.filter(|hits| *hits > 0.0);
-            match (psi, hits) {
-                (Some(psi), _) => Some((cgroup, "psi_some_avg10_pct", psi)),
-                (None, Some(hits)) => Some((cgroup, "limit_hits_per_s", hits)),
-                (None, None) => None,
-            }
-        })
-        .collect();
-    rows.sort_by(|a, b| {
-        b.2.total_cmp(&a.2)
-            .then(a.0.limits.path.cmp(&b.0.limits.path))
-    });
-    for (cgroup, measure, value) in rows.into_iter().take(MOST) {
-        causes.push(Cause {
-            factor,
-            kind: "cgroup",
-            name: cgroup.limits.path.clone(),
-            pid: None,
-            start: None,
-            measure,
-            value,
-            share_pct: None,
-        });
+fn cgroup(factor: &'static str, one: &CgroupUse, measure: &'static str, value: f64) -> Cause {
+    Cause {
+        factor,
+        kind: "cgroup",
+        name: one.path.clone(),
+        pid: None,
+        start: None,
+        measure,
+        value: tenth(value),
+        share_pct: None,
+        share_of: None,
     }
+}
+
+/// Cgroups whose tasks wait: pressure of a cgroup counts for those above it, so the deepest is named.
+fn pressed(factor: &'static str, cgroups: &[CgroupUse], causes: &mut Vec<Cause>) {
+    let psi = |one: &CgroupUse| one.psi_some_avg10_pct.unwrap_or(0.0);
+    let rows = memory::deepest(cgroups, &|one| psi(one), memory::PRESSURE_PCT);
+    let rows = rows.into_iter().take(MOST);
+    causes.extend(rows.map(|one| cgroup(factor, one, "psi_some_avg10_pct", psi(one))));
+}
+
+/// Cgroups that meet a limit of their own.
+fn limited(factor: &'static str, cgroups: &[CgroupUse], causes: &mut Vec<Cause>) {
+    let rows = memory::hitting(cgroups).into_iter().take(MOST);
+    causes.extend(rows.map(|one| {
+        let hits = one.hits_per_s.unwrap_or(0.0);
+        cgroup(factor, one, "limit_hits_per_s", hits)
+    }));
+}
+
+/// Cgroups whose reclaimed pages come back.
+fn refaulting(factor: &'static str, cgroups: &[CgroupUse], causes: &mut Vec<Cause>) {
+    let back = |one: &CgroupUse| one.refaults_per_s.unwrap_or(0.0);
+    let rows = memory::deepest(cgroups, &|one| back(one), REFAULTS_PER_S);
+    let rows = rows.into_iter().take(MOST);
+    causes.extend(rows.map(|one| cgroup(factor, one, "refaults_per_s", back(one))));
 }

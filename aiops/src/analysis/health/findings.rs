@@ -1,28 +1,75 @@
 //! What the score means and what to do: severities follow the level, so that `--exit-code` does too.
 
+use crate::analysis::memory;
+use crate::analysis::memory::CgroupUse;
 use crate::analysis::readings::Readings;
 use crate::msg;
 use crate::report::Finding;
 use crate::report::Msg;
 use crate::report::Severity;
 use crate::report::health::Cause;
-use crate::report::health::HealthCgroup;
 use crate::report::health::HealthData;
+use crate::report::plural;
 
-/// A cgroup this near to its limit is named, percent.
-const NEAR_PCT: f64 = 90.0;
+use super::curve;
+
 /// A factor below this gets advice.
 const ADVISED_BELOW: f64 = 75.0;
 
 /// Findings of a report.
-pub(super) fn findings(data: &HealthData, readings: &Readings) -> Vec<Finding> {
-    let found = [level(data), kills(readings), near_limit(&data.cgroups)];
+pub(super) fn findings(
+    data: &HealthData,
+    readings: &Readings,
+    cgroups: &[CgroupUse],
+    missing: &[&str],
+) -> Vec<Finding> {
+    // Cgroups at their limit are their own trouble, not the host's: the score leaves them out.
+    let found = [
+        unknown(data, missing),
+        level(data),
+        kills(readings),
+        memory::limit_thrash(cgroups),
+        memory::near_limit(cgroups),
+    ];
     found.into_iter().flatten().collect()
+}
+
+/// Too little is known for a score.
+fn unknown(data: &HealthData, missing: &[&str]) -> Option<Finding> {
+    if data.score.is_some() {
+        return None;
+    }
+    let without = data.factors.iter().filter_map(|factor| {
+        let (id, why) = (factor.id, factor.missing.as_ref()?);
+        let (en, zh) = (&why.en, &why.zh);
+        Some(msg!("{id}: {en}", "{id}：{zh}"))
+    });
+    let mut evidence: Vec<Msg> = without.collect();
+    if !missing.is_empty() {
+        let (en, zh) = (missing.join(", "), missing.join("、"));
+        evidence.insert(
+            0,
+            msg!("told nothing: {en}", "没有任何可用数据的文件：{zh}"),
+        );
+    }
+    Some(Finding {
+        id: "health-memory-unknown",
+        severity: Severity::Warning,
+        title: msg!(
+            "too little could be read for a score: it needs usage or pressure, and half of the weight",
+            "可读数据不足，无法评分：至少需要使用率或压力数据，且已知权重不少于一半"
+        ),
+        evidence,
+        advice: vec![msg!(
+            "see that the files above are readable where this runs; under --root, that the tree is whole",
+            "请确认上述文件在运行环境中可读；使用 --root 时请确认目录树完整"
+        )],
+    })
 }
 
 /// The level, where it is not good.
 fn level(data: &HealthData) -> Option<Finding> {
-    let (score, level) = data.score.zip(data.level)?;
+    let (score, level) = (data.score?, data.level);
     let (id, severity, word) = match level {
         "critical" => ("health-memory-critical", Severity::Critical, "危险"),
         "poor" => ("health-memory-poor", Severity::Warning, "较差"),
@@ -41,18 +88,16 @@ fn level(data: &HealthData) -> Option<Finding> {
         .collect();
     for factor in lowers {
         let (id, lost) = (factor.id, factor.lost_points);
-        let score = factor.score.unwrap_or(0.0);
-        let unit = factor.unit.unwrap_or("");
-        let unit = if unit == "percent" {
-            "%".to_owned()
-        } else {
-            format!(" {unit}")
+        let points = factor.score.unwrap_or(0.0);
+        let (unit, zh) = match factor.unit.unwrap_or("") {
+            "percent" => ("%".to_owned(), "%".to_owned()),
+            unit => (format!(" {unit}"), format!(" {}", curve::unit_zh(unit))),
         };
         let value = factor.value.unwrap_or(0.0);
         let name = factor.decided_by.unwrap_or(id);
         evidence.push(msg!(
-            "{id} scores {score:.0} and costs {lost:.1} points: {name} = {value}{unit}",
-            "{id} 得分 {score:.0}，扣 {lost:.1} 分：{name} = {value}{unit}"
+            "{id} scores {points:.0} and costs {lost:.1} points: {name} = {value}{unit}",
+            "{id} 得分 {points:.0}，扣 {lost:.1} 分：{name} = {value}{zh}"
         ));
     }
     Some(Finding {
@@ -130,10 +175,13 @@ fn kills(readings: &Readings) -> Option<Finding> {
     (kills > 0).then(|| Finding {
         id: "health-oom-kill",
         severity: Severity::Info,
-        title: msg!(
-            "{kills} OOM kills during the {seconds:.1} s of this reading",
-            "本次读数的 {seconds:.1} 秒内发生 {kills} 次 OOM kill"
-        ),
+        title: {
+            let s = plural(kills);
+            msg!(
+                "{kills} OOM kill{s} during the {seconds:.1} s of this reading",
+                "本次读数的 {seconds:.1} 秒内发生 {kills} 次 OOM kill"
+            )
+        },
         evidence: vec![msg!(
             "oom_kill of /proc/vmstat grew by {kills}",
             "/proc/vmstat 的 oom_kill 增加 {kills}"
@@ -142,48 +190,5 @@ fn kills(readings: &Readings) -> Option<Finding> {
             "catch the next one with its cause: `aiops trace oom`",
             "捕获下一次及其原因：`aiops trace oom`"
         )],
-    })
-}
-
-/// Cgroups near their limit: their own trouble, not the host's, so the score leaves it out.
-fn near_limit(cgroups: &[HealthCgroup]) -> Option<Finding> {
-    let near: Vec<&HealthCgroup> = cgroups
-        .iter()
-        .filter(|cgroup| cgroup.working_set_pct >= Some(NEAR_PCT))
-        .collect();
-    let count = near.len();
-    let evidence = near.iter().map(|cgroup| {
-        let path = &cgroup.limits.path;
-        let used = cgroup.working_set_kb.unwrap_or(0) / 1024;
-        let limit = cgroup
-            .limits
-            .limit_kb
-            .or(cgroup.limits.high_kb)
-            .unwrap_or(0)
-            / 1024;
-        let pct = cgroup.working_set_pct.unwrap_or(0.0);
-        msg!(
-            "{path}: working set {used} MiB of {limit} MiB ({pct:.1}%)",
-            "{path}：工作集 {used} MiB / 限额 {limit} MiB（{pct:.1}%）"
-        )
-    });
-    (count > 0).then(|| Finding {
-        id: "health-cgroup-near-limit",
-        severity: Severity::Info,
-        title: msg!(
-            "memory cgroups near their limit: {count} (not part of the score)",
-            "{count} 个内存 cgroup 接近限额（不计入评分）"
-        ),
-        evidence: evidence.collect(),
-        advice: vec![
-            msg!(
-                "see what is in them: `aiops inspect processes --by cgroup`",
-                "查看其中的进程：`aiops inspect processes --by cgroup`"
-            ),
-            msg!(
-                "raise the limit or shrink the service, before the kernel kills: `aiops trace oom` tells what it does",
-                "调高限额或减小服务占用，以免被内核终止：`aiops trace oom` 可记录其行为"
-            ),
-        ],
     })
 }

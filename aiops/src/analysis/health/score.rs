@@ -9,7 +9,8 @@
 //! |---|---|---|
 //! | psi | .35 | some and full: the worst of the interval, avg10 and half of avg60 |
 //! | usage | .25 | 1 − MemAvailable / MemTotal |
-//! | swap | .20 | share in use × MiB/s in and out (out counts half); no swap: missing |
+//! | swap | .20 | share in use × MiB/s in and out (out counts half); idle swap costs nothing unless it is
+//! full: no room is left then; no swap: missing |
 //! | cache | .12 | file refaults, major faults, pages scanned in vain, direct reclaim |
 //! | fragmentation | .08 | unusable-free index of order 9, compaction stalls |
 //!
@@ -21,6 +22,23 @@ use crate::report::Msg;
 use crate::report::health::Cap;
 use crate::report::health::Factor;
 use crate::report::health::Input;
+
+use super::curve::ALLOCSTALL;
+use super::curve::COMPACT;
+use super::curve::Curve;
+use super::curve::FULL;
+use super::curve::IN_VAIN;
+use super::curve::MAJFAULT;
+use super::curve::REFAULT;
+use super::curve::SOME;
+use super::curve::SWAP_RATE;
+use super::curve::SWAP_USED;
+use super::curve::UNUSABLE;
+use super::curve::USED;
+use super::curve::curve;
+use super::curve::tenth;
+use super::curve::thousandth;
+use super::curve::thresholds;
 
 /// Everything that the score depends on; `None`: not known.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -43,6 +61,8 @@ pub struct Figures {
     pub psi_full_avg60: Option<f64>,
     /// Whether there is swap; `None`: not known.
     pub swap_present: Option<bool>,
+    /// The kernel has PSI, so that figures of it must be there.
+    pub psi_expected: bool,
     /// Swap in use, percent.
     pub swap_used_pct: Option<f64>,
     /// Swapped in, MiB/s.
@@ -78,64 +98,8 @@ pub struct Scored {
     pub caps: Vec<Cap>,
 }
 
-/// Points (value, score) of a falling curve, straight in between and level outside.
-type Curve = &'static [(f64, f64)];
-
-const SOME: Curve = &[(0.0, 1.0), (10.0, 0.6), (40.0, 0.1), (100.0, 0.01)];
-const FULL: Curve = &[(0.0, 1.0), (5.0, 0.5), (20.0, 0.05), (100.0, 0.005)];
-const USED: Curve = &[
-    (50.0, 1.0),
-    (70.0, 0.95),
-    (90.0, 0.5),
-    (99.0, 0.02),
-    (100.0, 0.001),
-];
-const SWAP_USED: Curve = &[
-    (0.0, 1.0),
-    (50.0, 0.9),
-    (80.0, 0.7),
-    (95.0, 0.4),
-    (100.0, 0.2),
-];
-const SWAP_RATE: Curve = &[
-    (0.0, 1.0),
-    (1.0, 0.8),
-    (10.0, 0.5),
-    (50.0, 0.2),
-    (200.0, 0.05),
-    (1000.0, 0.01),
-];
-const REFAULT: Curve = &[
-    (0.0, 1.0),
-    (1.0, 0.9),
-    (10.0, 0.6),
-    (100.0, 0.2),
-    (1000.0, 0.02),
-];
-const MAJFAULT: Curve = &[
-    (0.0, 1.0),
-    (50.0, 0.9),
-    (500.0, 0.6),
-    (5000.0, 0.2),
-    (50_000.0, 0.02),
-];
-const IN_VAIN: Curve = &[
-    (0.0, 1.0),
-    (1000.0, 0.95),
-    (10_000.0, 0.8),
-    (100_000.0, 0.5),
-    (1_000_000.0, 0.1),
-];
-const ALLOCSTALL: Curve = &[(0.0, 1.0), (10.0, 0.8), (100.0, 0.5), (1000.0, 0.1)];
-const UNUSABLE: Curve = &[
-    (0.0, 1.0),
-    (50.0, 0.95),
-    (80.0, 0.8),
-    (95.0, 0.5),
-    (100.0, 0.3),
-];
-const COMPACT: Curve = &[(0.0, 1.0), (10.0, 0.8), (100.0, 0.5), (1000.0, 0.1)];
-
+/// Of the traffic, what counts when next to nothing is in use; with all in use, all of it counts.
+const TRAFFIC_COUNTS: f64 = 0.25;
 /// PSI full avg10 above which the score is at most [`CAP_FULL`].
 const FULL_CAPS_ABOVE: f64 = 20.0;
 const CAP_FULL: f64 = 20.0;
@@ -152,6 +116,8 @@ const THRASH_SWAP: f64 = 1.0;
 const AVG60_COUNTS: f64 = 0.5;
 /// Swapping out is work; swapping in is waiting.
 const OUT_COUNTS: f64 = 0.5;
+/// Of the weight of what there is on a host, what must be known for a score.
+const LEAST_KNOWN: f64 = 0.5;
 
 /// Scores the figures.
 #[must_use]
@@ -192,7 +158,15 @@ pub fn score(figures: &Figures) -> Scored {
     }
     factors.sort_by(|a, b| b.lost_points.total_cmp(&a.lost_points));
     let mut caps = caps(figures);
-    let uncapped = (known > 0.0).then_some(raw);
+    let enough = enough(figures, &factors, known);
+    if !enough {
+        caps.clear();
+        for factor in &mut factors {
+            factor.effective_weight = 0.0;
+            factor.lost_points = 0.0;
+        }
+    }
+    let uncapped = enough.then_some(raw);
     let lowest = caps.iter().map(|cap| cap.at_most).fold(100.0, f64::min);
     for cap in &mut caps {
         cap.applied = cap.at_most < raw && cap.at_most <= lowest;
@@ -203,6 +177,23 @@ pub fn score(figures: &Figures) -> Scored {
         factors,
         caps,
     }
+}
+
+/// Whether what is known carries a score: usage or pressure, and half of the weight of what there is on
+/// this host. No swap and no PSI on this kernel are nothing that is missing.
+fn enough(figures: &Figures, factors: &[Factor], known: f64) -> bool {
+    let has = |id: &str| {
+        let mut of = factors.iter().filter(|factor| factor.id == id);
+        of.any(|factor| factor.score.is_some())
+    };
+    let absent = |factor: &&Factor| match factor.id {
+        "swap" => figures.swap_present == Some(false),
+        "psi" => factor.score.is_none() && !figures.psi_expected,
+        _ => false,
+    };
+    let there = factors.iter().filter(|factor| !absent(factor));
+    let there: f64 = there.map(|factor| factor.weight).sum();
+    (has("usage") || has("psi")) && known >= there * LEAST_KNOWN
 }
 
 /// The level of a score: its stable id.
@@ -269,43 +260,6 @@ fn worst<const N: usize>(values: [Option<f64>; N]) -> Option<f64> {
     values.into_iter().flatten().reduce(f64::max)
 }
 
-fn curve(points: Curve, value: f64) -> f64 {
-    let Some((first, last)) = points.first().zip(points.last()) else {
-        return 1.0;
-    };
-    if value <= first.0 {
-        return first.1;
-    }
-    for pair in points.windows(2) {
-        if let [(x0, y0), (x1, y1)] = pair
-            && value <= *x1
-        {
-            return y0 + (y1 - y0) * (value - x0) / (x1 - x0);
-        }
-    }
-    last.1
-}
-
-/// `≤50% → 100, 70% → 95, …`.
-fn thresholds(points: Curve, unit: &str) -> String {
-    let shown = points.iter().map(|(value, score)| {
-        let unit = match unit {
-            "percent" => "%".to_owned(),
-            other => format!(" {other}"),
-        };
-        format!("{value}{unit} → {}", tenth(score * 100.0))
-    });
-    shown.collect::<Vec<_>>().join(", ")
-}
-
-fn tenth(value: f64) -> f64 {
-    (value * 10.0).round() / 10.0
-}
-
-fn thousandth(value: f64) -> f64 {
-    (value * 1000.0).round() / 1000.0
-}
-
 /// A figure with its curve; the score is not rounded yet.
 fn input(
     id: &'static str,
@@ -349,8 +303,7 @@ fn factor(id: &'static str, weight: f64, mut inputs: Vec<Input>, texts: Texts) -
         thresholds: decides
             .as_ref()
             .or(inputs.first())
-            .map(|input| input.thresholds.clone())
-            .unwrap_or_default(),
+            .map_or_else(|| Msg::new("", ""), |input| input.thresholds.clone()),
         missing: decides.is_none().then_some(texts.missing),
         inputs,
         source: texts.source,
@@ -385,7 +338,8 @@ fn psi(f: &Figures) -> Factor {
     some60.value = f.psi_some_avg60;
     full60.value = f.psi_full_avg60;
     for input in [&mut some60, &mut full60] {
-        input.thresholds = format!("half of it counts: {}", input.thresholds);
+        let Msg { en, zh } = &input.thresholds;
+        input.thresholds = msg!("half of it counts: {en}", "按一半计：{zh}");
     }
     let inputs = vec![
         input(
@@ -430,8 +384,8 @@ fn psi(f: &Figures) -> Factor {
                 "部分或全部任务等待内存的时间占比"
             ),
             missing: msg!(
-                "the kernel has no /proc/pressure/memory (Linux 4.20 or later with CONFIG_PSI; some need psi=1 at boot)",
-                "内核没有 /proc/pressure/memory（需要 Linux 4.20 以上且 CONFIG_PSI；有的需要启动参数 psi=1）"
+                "no figures of /proc/pressure/memory (the kernel has it from Linux 4.20 on with CONFIG_PSI; some need psi=1 at boot)",
+                "没有 /proc/pressure/memory 的数据（需要 Linux 4.20 以上且 CONFIG_PSI；有的需要启动参数 psi=1）"
             ),
         },
     )
@@ -466,6 +420,21 @@ fn swap(f: &Figures) -> Factor {
     let there = f.swap_present != Some(false);
     let used = f.swap_used_pct.filter(|_| there).map(|pct| pct.min(100.0));
     let rate = f.swap_rate().filter(|_| there);
+    let share = used.map_or(1.0, |pct| pct / 100.0);
+    let counts = TRAFFIC_COUNTS + (1.0 - TRAFFIC_COUNTS) * share;
+    let mut traffic = input(
+        "swap_in_and_half_out_mib_per_s",
+        rate.map(|rate| rate * counts),
+        "MiB/s",
+        SWAP_RATE,
+        "/proc/vmstat pswpin, pswpout",
+    );
+    traffic.value = rate.map(thousandth);
+    let Msg { en, zh } = &traffic.thresholds;
+    traffic.thresholds = msg!(
+        "times the share in use (at least {TRAFFIC_COUNTS}): {en}",
+        "乘以已用占比（至少 {TRAFFIC_COUNTS}）：{zh}"
+    );
     let inputs = vec![
         input(
             "swap_used_pct",
@@ -474,13 +443,7 @@ fn swap(f: &Figures) -> Factor {
             SWAP_USED,
             "/proc/meminfo SwapTotal, SwapFree",
         ),
-        input(
-            "swap_in_and_half_out_mib_per_s",
-            rate,
-            "MiB/s",
-            SWAP_RATE,
-            "/proc/vmstat pswpin, pswpout",
-        ),
+        traffic,
     ];
     let product = inputs
         .iter()
@@ -493,8 +456,8 @@ fn swap(f: &Figures) -> Factor {
         Texts {
             source: "/proc/meminfo, /proc/vmstat",
             explanation: msg!(
-                "swap in use, times how fast pages go in and out",
-                "Swap 使用率与换入换出速率的乘积"
+                "how fast pages go in and out, times the share in use; occupied but idle swap is normal, a full one has no room left",
+                "换入换出速率乘以已用占比；占用但空闲的 Swap 属正常，用满则再无余量"
             ),
             missing: if there {
                 msg!("the use of swap is not known", "Swap 使用情况未知")

@@ -90,7 +90,8 @@ proptest! {
         }
         for factor in &scored.factors {
             prop_assert_eq!(factor.missing.is_some(), factor.score.is_none());
-            prop_assert_eq!(factor.effective_weight == 0.0, factor.score.is_none());
+            let counts = factor.score.is_some() && scored.score.is_some();
+            prop_assert_eq!(factor.effective_weight == 0.0, !counts);
         }
         let again = score(&figures);
         prop_assert_eq!(again.score, scored.score, "the same figures give the same score");
@@ -146,8 +147,8 @@ fn a_calm_host_has_everything() {
 #[test]
 fn each_figure_alone_lowers_the_score() {
     for index in 0..SLOTS {
-        // Anonymous refaults matter together with traffic of swap alone.
-        if index == 10 {
+        // Anonymous refaults matter together with traffic of swap alone; idle swap is normal.
+        if index == 7 || index == 10 {
             continue;
         }
         let mut figures = calm();
@@ -316,8 +317,8 @@ fn readings_become_figures_causes_and_findings() {
     assert_eq!(figures.psi_full_now, Some(30.0));
     assert_eq!(figures.refault_file_mib_s, Some(2.0));
     assert_eq!(figures.unusable_free_pct, None);
-    let (data, findings) = assess(&readings);
-    assert_eq!(data.level, Some("critical"));
+    let (data, findings) = assess(&readings, PsiFile::Unknown);
+    assert_eq!(data.level, "critical");
     let cause = |factor: &str| {
         data.causes
             .iter()
@@ -334,7 +335,7 @@ fn readings_become_figures_causes_and_findings() {
     assert_eq!(findings[0].severity, crate::report::Severity::Critical);
     let near = findings
         .iter()
-        .find(|finding| finding.id == "health-cgroup-near-limit")
+        .find(|finding| finding.id == "cgroup-near-limit")
         .unwrap();
     assert_eq!(near.severity, crate::report::Severity::Info);
     assert_eq!(data.cgroups[0].working_set_pct, Some(95.0));
@@ -368,7 +369,7 @@ fn an_old_kernel_is_scored_by_an_estimate() {
         (Some(51.0), true)
     );
     assert_eq!(figures.unusable_free_pct, Some(48.8));
-    let (data, findings) = assess(&readings);
+    let (data, findings) = assess(&readings, PsiFile::Unknown);
     assert!(data.score > Some(95.0) && findings.len() == 1, "{data:?}");
     assert_eq!(data.notes.len(), 2);
     let usage = data
@@ -381,8 +382,143 @@ fn an_old_kernel_is_scored_by_an_estimate() {
 
 #[test]
 fn nothing_read_is_no_score() {
-    let (data, findings) = assess(&Readings::default());
-    assert_eq!((data.score, data.level), (None, None));
-    assert!(findings.is_empty());
+    let (data, findings) = assess(&Readings::default(), PsiFile::Unknown);
+    assert_eq!((data.score, data.level), (None, "unknown"));
+    assert_eq!(findings.len(), 1);
+    assert_eq!(findings[0].id, "health-memory-unknown");
     assert!(data.factors.iter().all(|factor| factor.missing.is_some()));
+}
+
+#[test]
+fn idle_swap_costs_next_to_nothing_and_traffic_by_what_is_in_use() {
+    let with = |used, rate| {
+        let mut figures = calm();
+        figures.swap_used_pct = Some(used);
+        figures.swap_in_mib_s = Some(rate);
+        score(&figures).score.unwrap()
+    };
+    assert!(with(50.0, 0.0) >= 99.0 && with(90.0, 0.0) >= 99.0);
+    let full = with(100.0, 0.0);
+    assert!((92.0..98.0).contains(&full), "{full}");
+    assert!(with(10.0, 50.0) > with(90.0, 50.0) + 5.0);
+    assert!(with(90.0, 50.0) < 80.0);
+}
+
+#[test]
+fn a_score_needs_usage_or_pressure_and_half_of_what_there_is() {
+    // Fragmentation and a rate alone are no score, whatever they say.
+    let mut figures = Figures {
+        unusable_free_pct: Some(0.0),
+        majfault_per_s: Some(0.0),
+        ..Figures::default()
+    };
+    assert_eq!(score(&figures).score, None);
+    assert!(
+        score(&figures)
+            .factors
+            .iter()
+            .all(|one| one.lost_points == 0.0)
+    );
+    // Pressure alone: swap may be there.
+    let pressure = Figures {
+        psi_full_avg10: Some(0.0),
+        ..Figures::default()
+    };
+    assert_eq!(score(&pressure).score, None);
+    // A host without PSI and swap has .45 to tell.
+    figures = Figures {
+        available_pct: Some(95.0),
+        swap_present: Some(false),
+        ..Figures::default()
+    };
+    assert_eq!(score(&figures).score, Some(100.0));
+    // With PSI that could not be read, that is not half.
+    figures.psi_expected = true;
+    assert_eq!(score(&figures).score, None);
+}
+
+#[test]
+fn a_pressure_file_that_is_not_understood_is_no_old_kernel() {
+    let mut readings = Readings::default();
+    let mut system = pressed(0);
+    system.psi_full_avg10 = None;
+    system.psi_full_total_us = None;
+    readings.push(sample(10, system, 0));
+    let told = |psi| missing(&readings, psi);
+    assert!(told(PsiFile::Absent).is_empty());
+    assert_eq!(told(PsiFile::There), ["/proc/pressure/memory"]);
+    let (data, _) = assess(&readings, PsiFile::There);
+    let psi = data.factors.iter().find(|one| one.id == "psi").unwrap();
+    assert!(psi.missing.as_ref().unwrap().en.contains("not understood"));
+    let empty = Readings::default();
+    assert_eq!(
+        missing(&empty, PsiFile::Unknown),
+        ["/proc/meminfo", "/proc/vmstat"]
+    );
+}
+
+#[test]
+fn shares_say_of_what_and_points_are_never_minus_zero() {
+    let mut readings = Readings::default();
+    readings.push(sample(10, pressed(0), 0));
+    readings.push(sample(14, pressed(4), 4000));
+    let (data, _) = assess(&readings, PsiFile::Unknown);
+    let swap = data.causes.iter().find(|one| one.measure == "swap_kb");
+    // 90 000 KiB of the 90 000 KiB in use.
+    let swap = swap.unwrap();
+    assert_eq!(
+        (swap.share_pct, swap.share_of),
+        (Some(100.0), Some("swap_used"))
+    );
+    let rss = data
+        .causes
+        .iter()
+        .find(|one| one.measure == "rss_kb")
+        .unwrap();
+    assert_eq!(
+        (rss.share_pct, rss.share_of),
+        (Some(70.0), Some("mem_total"))
+    );
+    for factor in &score(&calm()).factors {
+        assert!(factor.lost_points.is_sign_positive(), "{factor:?}");
+    }
+}
+
+#[test]
+fn a_cgroup_that_thrashes_its_cache_is_a_cause_and_a_warning() {
+    let at = |seconds: u64, hits: u64| {
+        let cgroup = |path: &str, limit| CgroupSample {
+            path: RawText::from(path),
+            metrics: CgroupMetrics {
+                limit_kb: limit,
+                failcnt: Some(hits),
+                workingset_refault_file: Some(hits * 3),
+                ..CgroupMetrics::default()
+            },
+            ..CgroupSample::default()
+        };
+        let system = SystemMetrics {
+            workingset_refault_file: Some(hits * 300),
+            ..pressed(0)
+        };
+        Item::Sample(Sample {
+            ts_ns: seconds * 1_000_000_000,
+            system: Some(system),
+            cgroups: vec![cgroup("/pods", None), cgroup("/pods/db", Some(1000))],
+            ..Sample::default()
+        })
+    };
+    let mut readings = Readings::default();
+    readings.push(at(10, 0));
+    readings.push(at(12, 8000));
+    let (data, findings) = assess(&readings, PsiFile::Unknown);
+    let cache = |measure| {
+        let mut of = data.causes.iter();
+        of.find(|one| one.factor == "cache" && one.measure == measure)
+    };
+    let hits = cache("limit_hits_per_s").unwrap();
+    assert_eq!((hits.name.as_str(), hits.value), ("/pods/db", 4000.0));
+    assert_eq!(cache("refaults_per_s").unwrap().name, "/pods/db");
+    let found = findings.iter().find(|one| one.id == "cgroup-limit-thrash");
+    assert_eq!(found.unwrap().severity, crate::report::Severity::Warning);
 }
