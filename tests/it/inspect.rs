@@ -17,7 +17,9 @@ use crate::support::Scratch;
 use crate::support::aiops;
 use crate::support::json;
 use crate::support::run;
+use crate::support::state;
 use crate::support::stdout;
+use crate::support::until;
 
 const MIB: usize = 1 << 20;
 
@@ -55,7 +57,7 @@ impl Target {
             .spawn()
             .ok()?;
         let target = Self(child);
-        std::thread::sleep(Duration::from_millis(300));
+        target.loaded();
         target.stop();
         Some(target)
     }
@@ -67,17 +69,27 @@ impl Target {
     /// Stops it, so that its figures stand still.
     fn stop(&self) {
         self.signal(rustix::process::Signal::STOP);
-        for _ in 0..500 {
-            let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("it runs");
-            if stat
-                .rsplit_once(") ")
-                .is_some_and(|(_, rest)| rest.starts_with('T'))
-            {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        panic!("it did not stop");
+        until("it stops", || state(self.pid()) == Some('T'));
+    }
+
+    /// Waits until its libraries are loaded and it sleeps: no fault and no CPU between several looks.
+    fn loaded(&self) {
+        let (mut last, mut same) = (Vec::new(), 0);
+        until("it sleeps", || {
+            let path = format!("/proc/{}/stat", self.pid());
+            let stat = fs::read_to_string(path).expect("it runs");
+            let rest = stat.rsplit_once(") ").expect("a name").1;
+            let words: Vec<String> = rest.split(' ').map(str::to_owned).collect();
+            // minflt, majflt, utime, stime (man 5 proc, 10 to 15).
+            let now: Vec<String> = [7, 9, 11, 12].map(|at| words[at].clone()).to_vec();
+            same = if words[0] == "S" && now == last {
+                same + 1
+            } else {
+                0
+            };
+            last = now;
+            same >= 5
+        });
     }
 
     fn signal(&self, signal: rustix::process::Signal) {
@@ -475,6 +487,18 @@ fn the_most_mappings_that_a_process_may_have() {
     );
 }
 
+/// A process group that ends with the test.
+struct Family(Target);
+
+impl Drop for Family {
+    fn drop(&mut self) {
+        let group = i32::try_from(self.0.pid()).ok();
+        if let Some(group) = group.and_then(rustix::process::Pid::from_raw) {
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        }
+    }
+}
+
 #[test]
 fn a_tree_of_processes_is_merged() {
     // The shell waits for two children of its own.
@@ -485,12 +509,13 @@ fn a_tree_of_processes_is_merged() {
         println!("SKIPPED: there is no sh");
         return;
     };
-    let target = Target(child);
-    std::thread::sleep(Duration::from_millis(300));
-    let report = inspect(target.pid(), &["--children"]);
-    let group = rustix::process::Pid::from_raw(i32::try_from(target.pid()).expect("a pid"));
-    let _ =
-        rustix::process::kill_process_group(group.expect("a pid"), rustix::process::Signal::KILL);
+    let family = Family(Target(child));
+    let mut report = Value::Null;
+    until("two children of the shell that sleep", || {
+        report = inspect(family.0.pid(), &["--children"]);
+        let rows = report["data"]["processes"].as_array().expect("processes");
+        rows.len() == 3 && rows[1..].iter().all(|row| row["comm"] == "sleep")
+    });
     let data = &report["data"];
     let rows = data["processes"].as_array().expect("processes");
     let depths: Vec<_> = rows
@@ -533,7 +558,7 @@ fn what_cannot_be_read_is_one_error() {
     );
     // A zombie of our own: it has ended and nobody waited for it.
     let mut child = Command::new("true").spawn().expect("true");
-    std::thread::sleep(Duration::from_millis(300));
+    until("a zombie", || state(child.id()) == Some('Z'));
     let zombie = refused(&["inspect", "memory", "--pid", &child.id().to_string()]);
     let _ = child.wait();
     assert!(zombie.contains("zombie"), "{zombie}");
