@@ -180,7 +180,7 @@ fn shares_are_those_of_smem() {
     }
     let _no_swap = no_swap();
     let Some(_) = smem() else { return };
-    let holders = Holders::start(8, |index| (index + 1) * 3 << 10, None);
+    let holders = Holders::start(8, |index| (index + 1) * 3072, None);
     settle("smem", || {
         let before = smem().expect("smem");
         let ours = data(&["inspect", "processes", "--budget", "100%"]);

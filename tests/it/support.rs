@@ -94,12 +94,24 @@ pub(crate) fn settle<T>(what: &str, mut attempt: impl FnMut() -> Result<T, Strin
 /// `Err` with the reason unless a condition holds, for [`settle`].
 macro_rules! want {
     ($condition:expr, $($why:tt)+) => {
-        if !$condition {
+        if $condition {
+        } else {
             return Err(format!($($why)+));
         }
     };
 }
 pub(crate) use want;
+
+/// `Err` with both unless they are equal, for [`settle`].
+macro_rules! same {
+    ($left:expr, $right:expr, $($what:tt)+) => {
+        let (left, right) = (&$left, &$right);
+        if left != right {
+            return Err(format!("{}: {left:?} is not {right:?}", format_args!($($what)+)));
+        }
+    };
+}
+pub(crate) use same;
 
 /// Waits for what must come, however busy the machine is.
 pub(crate) fn until(what: &str, mut there: impl FnMut() -> bool) {

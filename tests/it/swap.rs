@@ -54,7 +54,7 @@ fn takes_swap(place: &Path) -> bool {
         return false;
     };
     let tmpfs = 0x0102_1994;
-    kind.f_type != tmpfs && room.f_bavail.saturating_mul(room.f_frsize) > 2 * FILE_MIB << 20
+    kind.f_type != tmpfs && room.f_bavail.saturating_mul(room.f_frsize) > (2 * FILE_MIB) << 20
 }
 
 /// What a killed test has left: its children are gone, for they end with it; its file and its cgroup are not.
