@@ -135,10 +135,14 @@ pub(super) fn run(bench: &Bench) -> anyhow::Result<Tally> {
     }
     bench.say("a sample among others");
     series(bench, &mut table, bench.choose(1, 3));
-    let below = below(bench).map_or_else(
-        |error| format!("not run: {error:#}"),
-        |ms| format!("{ms:.1} ms a sample"),
-    );
+    let below = if bench.quick {
+        "not measured (--quick)".to_owned()
+    } else {
+        below(bench).map_or_else(
+            |error| format!("not run: {error:#}"),
+            |ms| format!("{ms:.1} ms a sample"),
+        )
+    };
     table.figure("below record, a sample a second (sizes)", below);
     drop(crowd);
     print!("{table}");
