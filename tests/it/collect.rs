@@ -510,7 +510,7 @@ fn another_user_gets_a_report() {
     }
     let place = Scratch::new();
     let copy = place.path("aiops");
-    fs::copy(env!("CARGO_BIN_EXE_aiops"), &copy).expect("a copy for another user");
+    crate::support::copy_program(&copy);
     use std::os::unix::fs::PermissionsExt as _;
     fs::set_permissions(&place.0, fs::Permissions::from_mode(0o755)).expect("readable");
     let output = Command::new(&copy)

@@ -34,6 +34,18 @@ pub(crate) fn aiops(args: &[&str]) -> Command {
     command
 }
 
+/// A copy of the program for another user. Made by another process: one that this process writes cannot be started
+/// while a child of another test, not yet at its own program, still has it open for writing.
+pub(crate) fn copy_program(to: &str) {
+    let done = Command::new("cp")
+        .args([env!("CARGO_BIN_EXE_aiops"), to])
+        .status();
+    assert!(
+        done.is_ok_and(|status| status.success()),
+        "a copy of the program"
+    );
+}
+
 /// Runs the program to its end.
 pub(crate) fn run(args: &[&str]) -> Output {
     aiops(args).output().expect("the program starts")
