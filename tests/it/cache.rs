@@ -10,8 +10,12 @@ use rustix::fs::Advice;
 use serde_json::Value;
 
 use crate::support::Scratch;
+use crate::support::field;
 use crate::support::json;
+use crate::support::no_swap;
+use crate::support::settle;
 use crate::support::stdout;
+use crate::support::want;
 
 const MIB: u64 = 1 << 20;
 
@@ -27,16 +31,6 @@ fn root() -> bool {
     root
 }
 
-fn meminfo(key: &str) -> u64 {
-    let text = fs::read_to_string("/proc/meminfo").expect("meminfo");
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix(&format!("{key}:")));
-    let word = line.and_then(|line| line.split_whitespace().next());
-    word.and_then(|word| word.parse().ok())
-        .unwrap_or_else(|| panic!("{key}"))
-}
-
 /// Residency of one file of ours.
 fn residency(path: &str) -> Value {
     let report = report(&["inspect", "cache", "--interval", "0", "--path", path]);
@@ -47,26 +41,32 @@ fn residency(path: &str) -> Value {
 
 #[test]
 fn figures_equal_the_kernels() {
-    let report = report(&["inspect", "cache", "--interval", "0"]);
+    let _no_swap = no_swap();
+    // Other programs run meanwhile: within 1% and 4 MiB of what the kernel says before and after.
+    let report = settle("/proc/meminfo", || {
+        let kernel = |key| field("/proc/meminfo", key).unwrap_or_else(|| panic!("{key}"));
+        let figures = [
+            ("cached_kb", "Cached"),
+            ("active_file_kb", "Active(file)"),
+            ("inactive_file_kb", "Inactive(file)"),
+            ("shmem_kb", "Shmem"),
+            ("buffers_kb", "Buffers"),
+        ];
+        let before = figures.map(|(_, name)| kernel(name));
+        let report = report(&["inspect", "cache", "--interval", "0"]);
+        for ((key, name), before) in figures.into_iter().zip(before) {
+            let ours = report["data"]["page_cache"][key].as_u64().expect(key);
+            let after = kernel(name);
+            let off = 4096.max(before / 100);
+            let (low, high) = (before.min(after), before.max(after));
+            want!(
+                ours + off >= low && ours <= high + off,
+                "{key}: {ours}, the kernel {before} and {after}"
+            );
+        }
+        Ok(report)
+    });
     let data = &report["data"];
-    // Other programs run meanwhile: within 2% and 8 MiB.
-    for (key, kernel) in [
-        ("cached_kb", "Cached"),
-        ("active_file_kb", "Active(file)"),
-        ("inactive_file_kb", "Inactive(file)"),
-        ("shmem_kb", "Shmem"),
-        ("buffers_kb", "Buffers"),
-    ] {
-        let (ours, theirs) = (
-            data["page_cache"][key].as_u64().expect(key),
-            meminfo(kernel),
-        );
-        let off = ours.abs_diff(theirs);
-        assert!(
-            off <= 8192.max(theirs / 50),
-            "{key}: {ours} against {theirs}"
-        );
-    }
     assert_eq!(data["hit_ratio"], Value::Null);
     assert!(data["hit_ratio_note"].is_string());
     assert_eq!(data["rates"]["refault_file_per_s"], Value::Null);
@@ -82,73 +82,106 @@ fn slab_caches_equal_slabinfo() {
     if !root() {
         return;
     }
-    let report = report(&["inspect", "cache", "--interval", "0"]);
-    let text = fs::read_to_string("/proc/slabinfo").expect("slabinfo");
-    let theirs: HashMap<&str, Vec<u64>> = text
-        .lines()
-        .skip(2)
-        .filter_map(|line| {
-            let (head, tail) = line.split_once(" : tunables ")?;
-            let slabs = tail.split_whitespace().rev().nth(1)?.parse().ok()?;
-            let mut words = head.split_whitespace();
-            let name = words.next()?;
-            let mut figures: Vec<u64> = words.filter_map(|word| word.parse().ok()).collect();
-            figures.push(slabs);
-            Some((name, figures))
-        })
-        .collect();
-    let ours = report["data"]["slab"].as_array().expect("slab");
-    assert_eq!(ours.len(), theirs.len());
-    for name in ["dentry", "task_struct", "radix_tree_node"] {
-        let (row, figures) = (
-            ours.iter().find(|row| row["name"] == name).expect(name),
-            &theirs[name],
+    let _no_swap = no_swap();
+    settle("/proc/slabinfo", || {
+        let report = report(&["inspect", "cache", "--interval", "0"]);
+        let text = fs::read_to_string("/proc/slabinfo").expect("slabinfo");
+        let theirs: HashMap<&str, Vec<u64>> = text
+            .lines()
+            .skip(2)
+            .filter_map(|line| {
+                let (head, tail) = line.split_once(" : tunables ")?;
+                let slabs = tail.split_whitespace().rev().nth(1)?.parse().ok()?;
+                let mut words = head.split_whitespace();
+                let name = words.next()?;
+                let mut figures: Vec<u64> = words.filter_map(|word| word.parse().ok()).collect();
+                figures.push(slabs);
+                Some((name, figures))
+            })
+            .collect();
+        let ours = report["data"]["slab"].as_array().expect("slab");
+        want!(
+            ours.len() == theirs.len(),
+            "{} {}",
+            ours.len(),
+            theirs.len()
         );
-        assert_eq!(row["object_bytes"], figures[2], "{name}");
-        let size = figures[5] * figures[4] * rustix::param::page_size() as u64 / 1024;
-        let off = row["size_kb"].as_u64().expect("size").abs_diff(size);
-        assert!(off <= 4096.max(size / 10), "{name}: {row} against {size}");
+        for name in ["dentry", "task_struct", "radix_tree_node"] {
+            let (row, figures) = (
+                ours.iter().find(|row| row["name"] == name).expect(name),
+                &theirs[name],
+            );
+            assert_eq!(row["object_bytes"], figures[2], "{name}");
+            let size = figures[5] * figures[4] * rustix::param::page_size() as u64 / 1024;
+            let off = row["size_kb"].as_u64().expect("size").abs_diff(size);
+            want!(off <= 1024.max(size / 20), "{name}: {row} against {size}");
+        }
+        let sizes: Vec<_> = ours.iter().map(|row| row["size_kb"].as_u64()).collect();
+        assert!(sizes.is_sorted_by(|a, b| a >= b), "largest first");
+        Ok(())
+    });
+}
+
+/// A folder on a disk: a tmpfs keeps all that is written to it, whatever it is told.
+fn on_disk() -> Option<Scratch> {
+    let tmpfs = 0x0102_1994;
+    for base in [std::env::temp_dir(), "/var/tmp".into()] {
+        let kind = rustix::fs::statfs(&base).map(|stat| stat.f_type);
+        if kind.is_ok_and(|kind| kind != tmpfs)
+            && let Ok(scratch) = Scratch::at(&base, "it")
+        {
+            return Some(scratch);
+        }
     }
-    let sizes: Vec<_> = ours.iter().map(|row| row["size_kb"].as_u64()).collect();
-    assert!(sizes.is_sorted_by(|a, b| a >= b), "largest first");
+    println!("SKIPPED: all folders for temporary files are in memory");
+    None
 }
 
 #[test]
 fn half_of_a_file_is_half_of_a_file() {
-    let scratch = Scratch::new();
+    let _no_swap = no_swap();
+    let Some(scratch) = on_disk() else { return };
     let path = scratch.path("half");
-    let mut file = File::create(&path).expect("a file");
+    // The kernel writes back and drops when it wants to: each attempt is a file of its own.
+    settle("half of a file", || half(&path));
+}
+
+fn half(path: &str) -> Result<(), String> {
+    let mut file = File::create(path).expect("a file");
     file.write_all(&vec![7; 64 << 20]).expect("written");
-    let written = residency(&path);
-    assert_eq!(written["resident_bytes"], 64 * MIB);
-    if !written["dirty_bytes"].is_null() {
-        assert!(
-            written["dirty_bytes"].as_u64() > Some(0),
-            "not yet written back: {written}"
-        );
-    }
+    let written = residency(path);
+    want!(written["resident_bytes"] == 64 * MIB, "written: {written}");
+    // Unknown on kernels without cachestat (2).
+    want!(
+        written["dirty_bytes"].is_null() || written["dirty_bytes"].as_u64() > Some(0),
+        "not yet written back: {written}"
+    );
     file.sync_all().expect("synced");
     drop(file);
-    let mut file = File::open(&path).expect("the file");
+    let mut file = File::open(path).expect("the file");
     rustix::fs::fadvise(&file, 0, None, Advice::DontNeed).expect("dropped");
-    let none = residency(&path);
+    let none = residency(path);
     // What a per-CPU batch of the kernel still holds stays.
-    assert!(none["resident_bytes"].as_u64() < Some(2 * MIB), "{none}");
+    want!(none["resident_bytes"].as_u64() < Some(2 * MIB), "{none}");
     rustix::fs::fadvise(&file, 0, None, Advice::Random).expect("no readahead");
     let mut half = vec![0; 32 << 20];
     file.read_exact(&mut half).expect("read");
-    let now = residency(&path);
+    let now = residency(path);
     let share = now["resident_share"].as_f64().expect("a share");
-    assert!((0.48..0.56).contains(&share), "{now}");
+    want!((0.48..0.56).contains(&share), "{now}");
     assert_eq!(now["size_bytes"], 64 * MIB);
     // Looking changes nothing.
-    let again = residency(&path);
-    assert_eq!(now["resident_bytes"], again["resident_bytes"]);
+    let again = residency(path);
+    want!(
+        now["resident_bytes"] == again["resident_bytes"],
+        "{now} {again}"
+    );
     let holders = again["holders"].as_array().expect("holders");
     assert!(
         holders.iter().any(|one| one["pid"] == std::process::id()),
         "{again}"
     );
+    Ok(())
 }
 
 #[test]
@@ -185,7 +218,12 @@ fn a_deleted_file_is_found_at_who_holds_it() {
     let found = files.iter().find(|file| file["path"] == path.as_str());
     let found = found.unwrap_or_else(|| panic!("{path} is not there"));
     assert_eq!(found["deleted"], true);
-    assert_eq!(found["resident_bytes"], 16 * MIB);
+    // Under pressure the kernel may have taken back some of it, once it was written.
+    assert!(
+        found["resident_bytes"].as_u64() <= Some(16 * MIB),
+        "{found}"
+    );
+    assert_eq!(found["size_bytes"], 16 * MIB);
     assert_eq!(found["holders"][0]["pid"], std::process::id());
     drop(file);
 }

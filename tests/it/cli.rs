@@ -43,7 +43,7 @@ fn an_unprivileged_user_gets_one_error_and_the_remedy() {
     }
     let place = Scratch::new();
     let copy = place.path("aiops");
-    std::fs::copy(env!("CARGO_BIN_EXE_aiops"), &copy).expect("a copy for another user");
+    crate::support::copy_program(&copy);
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::set_permissions(&place.0, std::fs::Permissions::from_mode(0o755)).expect("readable");
     let output = std::process::Command::new(&copy)

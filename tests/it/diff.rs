@@ -9,6 +9,7 @@ use std::process::Stdio;
 
 use crate::support::Scratch;
 use crate::support::json;
+use crate::support::no_swap;
 use crate::support::run;
 use crate::support::stdout;
 
@@ -80,6 +81,7 @@ fn snapshot(path: &str, more: &[&str]) {
 
 #[test]
 fn a_process_that_grew_is_found_with_its_regions() {
+    let _no_swap = no_swap();
     let place = Scratch::new();
     let (a, b) = (place.path("a.db"), place.path("b.db"));
     let mut grower = Grower::start();

@@ -4,11 +4,13 @@ use std::fs;
 
 use crate::support::Scratch;
 use crate::support::json;
+use crate::support::no_swap;
 use crate::support::run;
 use crate::support::stdout;
 
 #[test]
 fn this_host_has_a_score_with_its_factors() {
+    let _no_swap = no_swap();
     let report = json(&stdout(&[
         "health",
         "memory",
@@ -50,6 +52,7 @@ fn this_host_has_a_score_with_its_factors() {
 
 #[test]
 fn the_short_form_leaves_processes_out_in_both_languages() {
+    let _no_swap = no_swap();
     let long = stdout(&["health", "memory", "--interval", "0"]);
     let short = stdout(&["health", "memory", "--interval", "0", "--score"]);
     assert!(long.contains("Largest processes") && !short.contains("Largest processes"));

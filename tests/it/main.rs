@@ -12,6 +12,7 @@ mod health;
 mod inspect;
 mod oom_live;
 mod pages;
+mod peers;
 mod processes;
 mod replay;
 mod support;

@@ -10,8 +10,11 @@ use crate::support::Scratch;
 use crate::support::Tracer;
 use crate::support::can_trace;
 use crate::support::json;
+use crate::support::no_swap;
+use crate::support::run;
 use crate::support::stdout;
 use crate::support::timeless;
+use crate::support::until;
 
 fn captured(report: &Value) -> &Value {
     let incidents = report["data"]["incidents"].as_array().expect("incidents");
@@ -24,6 +27,7 @@ fn a_kill_is_explained_recorded_and_replayed() {
     if !can_trace() {
         return;
     }
+    let _no_swap = no_swap();
     let Some(cgroup) = Cgroup::new(32 << 20) else {
         return;
     };
@@ -143,6 +147,7 @@ fn a_minute_of_growth_is_on_record() {
     if !can_trace() {
         return;
     }
+    let _no_swap = no_swap();
     let Some(cgroup) = Cgroup::new(68 << 20) else {
         return;
     };
@@ -210,6 +215,7 @@ fn ctrl_c_ends_with_a_report_and_a_whole_recording() {
     if !can_trace() {
         return;
     }
+    let _no_swap = no_swap();
     let place = Scratch::new();
     for signal in [Signal::INT, Signal::TERM] {
         let file = place.path(&format!("{}.aiops", signal.as_raw()));
@@ -237,6 +243,7 @@ fn a_killed_tracer_leaves_what_it_saw() {
     if !can_trace() {
         return;
     }
+    let _no_swap = no_swap();
     let Some(cgroup) = Cgroup::new(16 << 20) else {
         return;
     };
@@ -246,7 +253,13 @@ fn a_killed_tracer_leaves_what_it_saw() {
     let mut child = cgroup.grow(64, 1024, Duration::from_millis(5));
     let pid = child.id();
     let _ = child.wait();
-    std::thread::sleep(Duration::from_secs(3));
+    // A recording can be read while it grows.
+    until("the kill is on record", || {
+        let output = run(&["replay", &file, "-o", "json"]);
+        let text = String::from_utf8_lossy(&output.stdout);
+        let report: Value = serde_json::from_str(&text).unwrap_or_default();
+        report["data"]["incidents"][0]["kills"][0]["pid"] == pid
+    });
     tracer.signal(Signal::KILL);
     assert_eq!(tracer.finish().0, -9);
     let report = json(&stdout(&["replay", &file, "-o", "json"]));
@@ -259,6 +272,7 @@ fn kills_of_others_are_counted_and_not_listed() {
     if !can_trace() {
         return;
     }
+    let _no_swap = no_swap();
     let Some(cgroup) = Cgroup::new(16 << 20) else {
         return;
     };
@@ -289,6 +303,7 @@ fn a_whole_group_is_one_incident() {
     if !can_trace() {
         return;
     }
+    let _no_swap = no_swap();
     let Some(cgroup) = Cgroup::new(32 << 20) else {
         return;
     };

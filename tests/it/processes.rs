@@ -5,14 +5,14 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
-use std::time::Duration;
-use std::time::Instant;
 
 use serde_json::Value;
 
+use crate::collect::Holders;
 use crate::support::Cgroup;
 use crate::support::aiops;
 use crate::support::json;
+use crate::support::no_swap;
 use crate::support::run;
 use crate::support::stdout;
 
@@ -159,26 +159,12 @@ fn groups_have_the_limits_of_their_cgroup() {
     let Some(cgroup) = Cgroup::new(64 << 20) else {
         return;
     };
-    let mut children = [
-        Kept(cgroup.grow(8, 1024, Duration::from_millis(500))),
-        Kept(cgroup.grow(8, 1024, Duration::from_millis(500))),
-    ];
+    let _no_swap = no_swap();
+    // They end when their stdin does, and are in the group before they say that they are ready.
+    let _children = Holders::start(2, |_| 4 << 10, Some(&cgroup));
     let path = cgroup.path.clone();
-    let end = Instant::now() + Duration::from_secs(60);
-    let data = loop {
-        let data = data(&["--by", "cgroup", "--cgroup", &path]);
-        let two = data["groups"][0]["processes"] == 2;
-        if two {
-            break data;
-        }
-        assert!(Instant::now() < end, "the children never came: {data}");
-        for child in &mut children {
-            assert!(
-                child.0.try_wait().expect("waiting").is_none(),
-                "a child ended"
-            );
-        }
-    };
+    let data = data(&["--by", "cgroup", "--cgroup", &path]);
+    assert_eq!(data["groups"][0]["processes"], 2, "{data}");
     let group = &data["groups"][0];
     assert_eq!(group["name"], path.as_str());
     assert_eq!(group["pid"], Value::Null);

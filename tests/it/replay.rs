@@ -38,7 +38,7 @@ fn another_user_gets_the_same_report() {
     let (code, live, errors) = tracer.finish();
     assert_eq!(code, 0, "{errors}");
     let copy = place.path("aiops");
-    std::fs::copy(env!("CARGO_BIN_EXE_aiops"), &copy).expect("a copy for another user");
+    crate::support::copy_program(&copy);
     for (path, mode) in [(place.0.to_str().expect("UTF-8"), 0o755), (&file, 0o644)] {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("readable");
     }

@@ -11,6 +11,10 @@ use std::process::Child;
 use std::process::Command;
 use std::process::Output;
 use std::process::Stdio;
+use std::sync::PoisonError;
+use std::sync::RwLock;
+use std::sync::RwLockReadGuard;
+use std::sync::RwLockWriteGuard;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -28,6 +32,18 @@ pub(crate) fn aiops(args: &[&str]) -> Command {
         .env_remove("AIOPS_LANG")
         .stdin(Stdio::null());
     command
+}
+
+/// A copy of the program for another user. Made by another process: one that this process writes cannot be started
+/// while a child of another test, not yet at its own program, still has it open for writing.
+pub(crate) fn copy_program(to: &str) {
+    let done = Command::new("cp")
+        .args([env!("CARGO_BIN_EXE_aiops"), to])
+        .status();
+    assert!(
+        done.is_ok_and(|status| status.success()),
+        "a copy of the program"
+    );
 }
 
 /// Runs the program to its end.
@@ -57,6 +73,102 @@ pub(crate) fn can_trace() -> bool {
     root
 }
 
+/// Swap belongs to the whole host: who switches it on writes, whose figures it could move reads.
+static SWAP: RwLock<()> = RwLock::new(());
+
+/// While this is held, no test of ours switches swap on.
+pub(crate) fn no_swap() -> RwLockReadGuard<'static, ()> {
+    SWAP.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// While this is held, no test runs whose figures swap could move.
+pub(crate) fn swapping() -> RwLockWriteGuard<'static, ()> {
+    SWAP.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Tries again and again what other processes of the host may disturb, at least 40 times and for at least half a
+/// minute; fails with the last reason. What is really wrong is wrong each time.
+pub(crate) fn settle<T>(what: &str, mut attempt: impl FnMut() -> Result<T, String>) -> T {
+    let begun = Instant::now();
+    for number in 1_u32.. {
+        match attempt() {
+            Ok(done) => return done,
+            Err(why) if number >= 40 && begun.elapsed() > Duration::from_secs(30) => {
+                panic!("{what}, {number} attempts: {why}")
+            }
+            // Others come and go at their own pace: not always in step with us.
+            Err(_) => thread::sleep(Duration::from_millis(u64::from(50 + number % 7 * 70))),
+        }
+    }
+    unreachable!("it ends")
+}
+
+/// `Err` with the reason unless a condition holds, for [`settle`].
+macro_rules! want {
+    ($condition:expr, $($why:tt)+) => {
+        if $condition {
+        } else {
+            return Err(format!($($why)+));
+        }
+    };
+}
+pub(crate) use want;
+
+/// `Err` with both unless they are equal, for [`settle`].
+macro_rules! same {
+    ($left:expr, $right:expr, $($what:tt)+) => {
+        let (left, right) = (&$left, &$right);
+        if left != right {
+            return Err(format!("{}: {left:?} is not {right:?}", format_args!($($what)+)));
+        }
+    };
+}
+pub(crate) use same;
+
+/// Waits for what must come, however busy the machine is.
+pub(crate) fn until(what: &str, mut there: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !there() {
+        assert!(Instant::now() < end, "it never came: {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// State letter of a process, `None` when it is gone.
+pub(crate) fn state(pid: u32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+/// `KEY: N kB` or `KEY N` of a file of /proc.
+pub(crate) fn field(file: &str, key: &str) -> Option<u64> {
+    let text = fs::read_to_string(file).ok()?;
+    let line = text.lines().find(|line| {
+        let name = line.split_whitespace().next();
+        name.is_some_and(|name| name.trim_end_matches(':') == key)
+    })?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// Standard output of another program; `None`, said aloud, where it is not installed.
+pub(crate) fn peer(program: &str, args: &[&str]) -> Option<String> {
+    let output = Command::new(program)
+        .args(args)
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .output();
+    match output {
+        Ok(output) if output.status.success() => {
+            Some(String::from_utf8_lossy(&output.stdout).into_owned())
+        }
+        other => {
+            let why = other.map_or_else(|error| error.to_string(), |done| done.status.to_string());
+            println!("SKIPPED: no comparison with {program}: {why}");
+            None
+        }
+    }
+}
+
 /// A temporary directory of its own, removed at the end.
 pub(crate) struct Scratch(pub(crate) PathBuf);
 
@@ -70,11 +182,31 @@ fn unique(what: &str) -> String {
     )
 }
 
+/// Folders of ours of this kind (`aiops-KIND-PID-NUMBER`) whose process is gone.
+pub(crate) fn leftovers(base: &Path, kind: &str) -> Vec<PathBuf> {
+    let prefix = format!("aiops-{kind}-");
+    let entries = fs::read_dir(base).into_iter().flatten();
+    let folders = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    folders
+        .filter(|path| {
+            let name = path.file_name().and_then(|name| name.to_str());
+            let rest = name.and_then(|name| name.strip_prefix(&prefix));
+            let pid = rest.and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
+            pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
+        })
+        .collect()
+}
+
 impl Scratch {
     pub(crate) fn new() -> Self {
-        let path = std::env::temp_dir().join(unique("it"));
-        fs::create_dir(&path).expect("a temporary directory");
-        Self(path)
+        Self::at(&std::env::temp_dir(), "it").expect("a temporary directory")
+    }
+
+    /// In another place than the usual one.
+    pub(crate) fn at(base: &Path, kind: &str) -> std::io::Result<Self> {
+        let path = base.join(unique(kind));
+        fs::create_dir(&path)?;
+        Ok(Self(path))
     }
 
     pub(crate) fn path(&self, name: &str) -> String {
@@ -97,8 +229,46 @@ pub(crate) struct Cgroup {
 }
 
 impl Cgroup {
-    /// Makes one with a limit; `None` (said aloud) where there is no memory controller.
+    /// Makes one with a limit and without swap; `None` (said aloud) where there is no memory controller.
     pub(crate) fn new(limit_bytes: u64) -> Option<Self> {
+        let cgroup = Self::named(&unique("test"), limit_bytes)?;
+        cgroup.swap(false);
+        Some(cgroup)
+    }
+
+    /// One that may swap, whatever the one above it says.
+    pub(crate) fn with_swap(limit_bytes: u64) -> Option<Self> {
+        let cgroup = Self::named(&unique("swap"), limit_bytes)?;
+        cgroup.swap(true);
+        Some(cgroup)
+    }
+
+    /// Not every kernel has the file; without it, there is no swap to switch.
+    fn swap(&self, on: bool) {
+        let (file, value) = match (self.v2, on) {
+            (false, false) => ("memory.swappiness", "0"),
+            (false, true) => ("memory.swappiness", "60"),
+            (true, false) => ("memory.swap.max", "0"),
+            (true, true) => ("memory.swap.max", "max"),
+        };
+        let _ = fs::write(self.folder.join(file), value);
+    }
+
+    /// Removes what an earlier test of ours left that was killed: cgroups that swap.
+    pub(crate) fn remove_leftovers() {
+        for base in ["/sys/fs/cgroup/memory", "/sys/fs/cgroup"] {
+            for folder in leftovers(Path::new(base), "swap") {
+                let path = String::new();
+                drop(Self {
+                    folder,
+                    path,
+                    v2: false,
+                });
+            }
+        }
+    }
+
+    fn named(name: &str, limit_bytes: u64) -> Option<Self> {
         let v1 = Path::new("/sys/fs/cgroup/memory/memory.limit_in_bytes").exists();
         let v2 = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers")
             .is_ok_and(|list| list.contains("memory"));
@@ -110,7 +280,6 @@ impl Cgroup {
             println!("SKIPPED: no memory controller of cgroups");
             return None;
         }
-        let name = unique("test");
         let base = if v1 {
             "/sys/fs/cgroup/memory"
         } else {
@@ -119,7 +288,7 @@ impl Cgroup {
         if !v1 {
             let _ = fs::write("/sys/fs/cgroup/cgroup.subtree_control", "+memory");
         }
-        let folder = Path::new(base).join(&name);
+        let folder = Path::new(base).join(name);
         fs::create_dir(&folder).expect("a memory cgroup");
         let cgroup = Self {
             folder,
@@ -204,6 +373,7 @@ fn grow_child() {
     let procs = std::env::var("AIOPS_TEST_CGROUP").expect("a cgroup");
     fs::write(procs, std::process::id().to_string()).expect("joining the cgroup");
     let mut kept = Vec::new();
+    let mut next = Instant::now();
     let bytes = usize::try_from(step * 1024).expect("a size");
     while (kept.len() as u64) * step < most * 1024 {
         // Random-looking bytes: every page is touched and none is the shared zero page.
@@ -212,7 +382,9 @@ fn grow_child() {
                 .map(|at| (at % 251) as u8 + 1)
                 .collect::<Vec<u8>>(),
         );
-        thread::sleep(Duration::from_millis(pause));
+        // By the clock: on a busy machine a late step does not delay the ones after it.
+        next += Duration::from_millis(pause);
+        thread::sleep(next.saturating_duration_since(Instant::now()));
     }
     std::hint::black_box(&kept);
 }

@@ -122,6 +122,13 @@ impl Tree {
             .collect()
     }
 
+    /// Resident pages by `stat`.
+    fn resident_pages(&self, pid: u64) -> Option<u64> {
+        let stat = self.text(&format!("proc/{pid}/stat"));
+        let fields = stat.rsplit(") ").next()?;
+        fields.split(' ').nth(21)?.parse().ok()
+    }
+
     fn subject(&self) -> u64 {
         let mut found = self.processes().into_iter();
         let found = found.find(|(_, name)| name == "subject");
@@ -129,21 +136,20 @@ impl Tree {
     }
 }
 
+/// The trees there must be, and no others.
+const TREES: [&str; 4] = ["linux-3.10-shaped", "linux-6.1", "linux-6.12", "linux-6.18"];
+
 fn trees() -> Vec<Tree> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/proc");
-    let mut trees: Vec<Tree> = fs::read_dir(folder)
-        .expect("captured trees")
-        .filter_map(|entry| {
-            let entry = entry.ok()?;
-            let name = entry.file_name().into_string().ok()?;
-            name.starts_with("linux-").then(|| Tree {
-                name,
-                root: entry.path(),
-            })
+    TREES
+        .iter()
+        .map(|name| {
+            let root = folder.join(name);
+            assert!(root.join("proc/meminfo").is_file(), "no tree {name}");
+            let name = (*name).to_owned();
+            Tree { name, root }
         })
-        .collect();
-    trees.sort_by(|left, right| left.name.cmp(&right.name));
-    trees
+        .collect()
 }
 
 /// Runs a command on a tree; its standard output.
@@ -221,9 +227,7 @@ fn process_rows(tree: &Tree, data: &Value) {
         let row = row.unwrap_or_else(|| panic!("no row of {pid}"));
         let status = format!("proc/{pid}/status");
         assert_eq!(row["comm"], name.as_str());
-        let stat = tree.text(&format!("proc/{pid}/stat"));
-        let fields = stat.rsplit(") ").next().unwrap_or_default();
-        let pages: Option<u64> = fields.split(' ').nth(21).and_then(|word| word.parse().ok());
+        let pages = tree.resident_pages(pid);
         let rss = row["rss_kb"].as_u64();
         assert!(
             rss == tree.kb(&status, "VmRSS") || rss == pages.map(|pages| pages * 4),
@@ -307,24 +311,111 @@ fn memory(tree: &Tree, data: &Value) {
     }
 }
 
+/// Figures of a report that must be those of meminfo, null where it has none.
+fn like_meminfo(tree: &Tree, found: &Value, figures: &[(&str, &str)]) {
+    for (key, source) in figures {
+        let wanted = tree.kb("proc/meminfo", source);
+        assert!(found.get(key).is_some(), "no {key}: {found}");
+        assert_eq!(found[key].as_u64(), wanted, "{key}");
+    }
+}
+
 fn cache(tree: &Tree, data: &Value) {
-    assert!(data["page_cache"].is_object(), "{data}");
+    let figures = [
+        ("mem_total_kb", "MemTotal"),
+        ("mem_available_kb", "MemAvailable"),
+        ("cached_kb", "Cached"),
+        ("buffers_kb", "Buffers"),
+        ("active_file_kb", "Active(file)"),
+        ("inactive_file_kb", "Inactive(file)"),
+        ("mapped_kb", "Mapped"),
+        ("shmem_kb", "Shmem"),
+        ("dirty_kb", "Dirty"),
+        ("writeback_kb", "Writeback"),
+        ("swap_cached_kb", "SwapCached"),
+        ("unevictable_kb", "Unevictable"),
+    ];
+    like_meminfo(tree, &data["page_cache"], &figures);
     assert!(data["hit_ratio"].is_null());
-    let caches = tree.text("proc/slabinfo").lines().count().saturating_sub(2);
-    assert_eq!(rows(data, "slab").len(), caches);
+    let text = tree.text("proc/slabinfo");
+    let caches: Vec<Vec<&str>> = text
+        .lines()
+        .skip(2)
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    assert!(caches.len() > 50, "{}", tree.name);
+    let rows = rows(data, "slab");
+    assert_eq!(rows.len(), caches.len());
+    for words in caches {
+        let row = rows.iter().find(|row| row["name"] == words[0]);
+        let row = row.unwrap_or_else(|| panic!("no cache {}", words[0]));
+        // name, active objects, objects, size, objects and pages of a slab … active slabs, slabs, 0
+        let number = |at: usize| words[at].parse::<u64>().expect("a number");
+        let slabs = number(words.len() - 2);
+        assert_eq!(row["active_objects"], number(1), "{row}");
+        assert_eq!(row["objects"], number(2), "{row}");
+        assert_eq!(row["object_bytes"], number(3), "{row}");
+        assert_eq!(row["slabs"], slabs, "{row}");
+        assert_eq!(row["size_kb"], slabs * number(5) * 4, "{row}");
+    }
 }
 
 fn swap(tree: &Tree, data: &Value) {
-    assert!(data["totals"].is_object(), "{data}");
-    let most = tree.processes().len();
-    assert!(rows(data, "processes").len() <= most);
+    let totals = &data["totals"];
+    let figures = [
+        ("swap_total_kb", "SwapTotal"),
+        ("swap_free_kb", "SwapFree"),
+        ("swap_cached_kb", "SwapCached"),
+        ("mem_total_kb", "MemTotal"),
+        ("mem_available_kb", "MemAvailable"),
+    ];
+    like_meminfo(tree, totals, &figures);
+    let kb = |key| tree.kb("proc/meminfo", key).expect(key);
+    assert_eq!(totals["swap_used_kb"], kb("SwapTotal") - kb("SwapFree"));
+    let devices = tree.text("proc/swaps").lines().count().saturating_sub(1);
+    assert_eq!(rows(data, "devices").len(), devices);
+    let (mut known, mut sum) = (0, 0);
+    for (pid, name) in tree.processes() {
+        let status = format!("proc/{pid}/status");
+        let swap = tree.kb(&status, "VmSwap");
+        known += u64::from(swap.is_some());
+        sum += swap.unwrap_or(0);
+        let all = rows(data, "processes");
+        let row = all.iter().find(|row| row["pid"].as_u64() == Some(pid));
+        let row = row.unwrap_or_else(|| panic!("no row of {pid}"));
+        assert_eq!(row["comm"], name.as_str());
+        assert_eq!(row["swap_kb"].as_u64(), swap, "{row}");
+        let (rss, pages) = (row["rss_kb"].as_u64(), tree.resident_pages(pid));
+        assert!(
+            rss == tree.kb(&status, "VmRSS") || rss == pages.map(|pages| pages * 4),
+            "{row}"
+        );
+    }
+    assert_eq!(totals["processes_known"], known);
+    assert_eq!(totals["processes_swap_kb"], sum);
 }
 
-fn health(_tree: &Tree, data: &Value) {
+fn health(tree: &Tree, data: &Value) {
     let score = data["score"].as_f64().expect("a score");
     assert!((0.0..=100.0).contains(&score), "{score}");
     assert!(data["level"].is_string());
-    assert!(!rows(data, "factors").is_empty());
+    let factors = rows(data, "factors");
+    assert_eq!(factors.len(), 5);
+    // What a kernel does not tell takes no part.
+    let missing = |id: &str| {
+        let factor = factors.iter().find(|factor| factor["id"] == id);
+        factor.unwrap_or_else(|| panic!("no factor {id}"))["score"].is_null()
+    };
+    let pressure = tree.root.join("proc/pressure/memory").exists();
+    assert_eq!(missing("psi"), !pressure);
+    assert!(!missing("usage") && !missing("fragmentation"));
+    for (pid, _) in tree.processes() {
+        let all = rows(data, "processes");
+        let row = all.iter().find(|row| row["pid"].as_u64() == Some(pid));
+        let row = row.unwrap_or_else(|| panic!("no row of {pid}"));
+        let wanted = tree.kb(&format!("proc/{pid}/status"), "VmSwap");
+        assert_eq!(row["swap_kb"].as_u64(), wanted, "{row}");
+    }
 }
 
 macro_rules! each_command {
@@ -355,9 +446,15 @@ each_command! {
 #[test]
 fn trees_of_four_kernels_are_small_and_anonymous() {
     let trees = trees();
-    let names: Vec<&str> = trees.iter().map(|tree| tree.name.as_str()).collect();
-    assert!(names.contains(&"linux-3.10-shaped"), "{names:?}");
-    assert!(names.contains(&"linux-6.18"), "{names:?}");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/proc");
+    for entry in fs::read_dir(folder).expect("captured trees") {
+        let name = entry.expect("an entry").file_name();
+        let name = name.to_str().expect("UTF-8");
+        assert!(
+            name == "README.md" || TREES.contains(&name),
+            "{name} is in no test"
+        );
+    }
     for tree in &trees {
         assert!(tree.processes().len() <= 8, "{}", tree.name);
         assert_eq!(tree.text("proc/sys/kernel/hostname"), "captured\n");

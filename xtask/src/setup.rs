@@ -11,6 +11,15 @@ use crate::util;
 const BPF_LINKER: &str = "0.13.0";
 const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
 
+/// Programs that tests and measurements compare with, and their packages of Debian. Without them a comparison is
+/// skipped, and nothing else.
+const PEERS: &[(&str, &str)] = &[
+    ("ps", "procps"),
+    ("numastat", "numactl"),
+    ("smem", "smem"),
+    ("atop", "atop"),
+];
+
 /// How a [`Need`] is met.
 enum Kind {
     /// A package of Debian.
@@ -64,6 +73,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
             need.steps.join(", ")
         );
     }
+    install_peers();
     installed?;
     let left = missing();
     if left.is_empty() {
@@ -147,6 +157,50 @@ pub(crate) fn apt_install(packages: &[&str]) -> Result<()> {
             .args(packages),
     )
     .context("the packages could not be installed")
+}
+
+/// Installs what is only compared with, as far as it can be had. Never fails: a network that does not answer
+/// costs a few minutes at most. What is fetched is bounded in time, what is installed is not, for half an
+/// installation would be in the way of the next one.
+pub(crate) fn install_peers() {
+    let absent = || PEERS.iter().filter(|peer| util::tool(peer.0).is_none());
+    if absent().next().is_none() || !may_install() {
+        return;
+    }
+    let lists = bounded(&["update"]);
+    for (_, package) in absent() {
+        let fetched = lists
+            && bounded(&[
+                "-y",
+                "--no-install-recommends",
+                "--download-only",
+                "install",
+                package,
+            ]);
+        let mut install = apt();
+        install.args([
+            "-qq",
+            "-y",
+            "--no-install-recommends",
+            "--no-download",
+            "install",
+            package,
+        ]);
+        if !fetched || util::run(&mut install).is_err() {
+            println!("without {package}: comparisons with it are skipped");
+        }
+    }
+}
+
+/// An apt-get that may take two minutes; whether it worked.
+fn bounded(args: &[&str]) -> bool {
+    let mut command = Command::new("timeout");
+    command
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .args(["120", "apt-get", "-qq"])
+        .args(["-o", "DPkg::Lock::Timeout=60", "-o", "Acquire::Retries=1"])
+        .args(args);
+    util::run(&mut command).is_ok()
 }
 
 fn apt() -> Command {

@@ -40,6 +40,7 @@ const STEPS: &[Step] = &[
     },
     step("tests", tests),
     step("kernels", || vm::run(&words(&["6.1", "6.12"]))),
+    step("looks", || bench::run(&words(&["proc", "--quick"]))),
     step("storm", || bench::run(&words(&["oom", "--quick"]))),
     Step {
         long: true,

@@ -99,6 +99,9 @@ impl Cgroup {
             skip_or_fail(&format!("no memory cgroup: {error}"));
             return None;
         }
+        // Where the host has swap, a group that may swap is not killed. Not every kernel has these.
+        let _ = fs::write(folder.join("memory.swap.max"), "0");
+        let _ = fs::write(folder.join("memory.swappiness"), "0");
         Some(Self(folder))
     }
 

@@ -264,9 +264,34 @@ fn files_devices_and_names() {
     }
 }
 
+/// A few huge pages, where the host has none; given back at the end.
+struct Pool(bool);
+
+impl Pool {
+    const PAGES: &str = "/proc/sys/vm/nr_hugepages";
+
+    fn new() -> Self {
+        let pages = || std::fs::read_to_string(Self::PAGES).unwrap_or_default();
+        let made = pages().trim() == "0" && std::fs::write(Self::PAGES, "4").is_ok();
+        if made && pages().trim() == "0" {
+            println!("no huge page is free");
+        }
+        Self(made)
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        if self.0 {
+            let _ = std::fs::write(Self::PAGES, "0");
+        }
+    }
+}
+
 #[test]
 fn huge_pages() {
     const HUGE: usize = 2 << 20;
+    let _pool = Pool::new();
     match Mapped::new(HUGE, PRIVATE | libc::MAP_HUGETLB, -1) {
         Ok(pool) => {
             pool.fill();
