@@ -8,6 +8,8 @@ pub mod health;
 pub mod inspect;
 pub mod numa;
 pub mod oom;
+pub mod pressure;
 pub mod processes;
 pub mod readings;
+pub mod shell;
 pub mod swap;
