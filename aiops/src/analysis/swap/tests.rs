@@ -534,7 +534,7 @@ fn a_cgroup_at_its_limit_is_told_from_a_host_without_memory() {
     let mut all = readings(system(500 * MIB), system(500 * MIB), &[process(1, 9, 9)]);
     let cgroup = CgroupSample {
         path: RawText::from("/a"),
-        metrics: crate::model::CgroupMetrics {
+        metrics: CgroupMetrics {
             usage_kb: Some(99 * MIB),
             limit_kb: Some(100 * MIB),
             swap_kb: Some(400 * MIB),
