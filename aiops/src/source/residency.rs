@@ -324,8 +324,9 @@ impl Worker {
         }
         // The last page ends with the file, for every figure alike.
         let size = file.size_bytes;
-        let bytes = |pages: u64| pages.saturating_mul(page_size()).min(size);
-        file.resident_bytes = bytes(found.cached);
+        let whole = |pages: u64| pages.saturating_mul(page_size());
+        let bytes = |pages: u64| whole(pages).min(size);
+        file.resident_bytes = whole(found.cached).min(size);
         file.dirty_bytes = found.dirty.map(bytes);
         file.writeback_bytes = found.writeback.map(bytes);
         file.recently_evicted_bytes = found.recently_evicted.map(bytes);
