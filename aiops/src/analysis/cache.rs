@@ -4,6 +4,8 @@ mod findings;
 mod judge;
 mod slab;
 
+use crate::model::CgroupMetrics;
+use crate::model::PageType;
 use crate::model::Sample;
 use crate::model::SystemMetrics;
 use crate::model::Zone;
@@ -14,10 +16,12 @@ use crate::report::cache::CgroupCache;
 use crate::report::cache::Dirty;
 use crate::report::cache::Fragmentation;
 use crate::report::cache::PageCache;
+use crate::report::cache::PageTypeRow;
 use crate::report::cache::Pressure;
 use crate::report::cache::Rates;
 use crate::report::cache::Reclaim;
 use crate::report::cache::ZoneRow;
+use crate::time;
 
 use super::readings::Readings;
 
@@ -46,13 +50,19 @@ pub fn analyze(readings: &Readings) -> (CacheData, Vec<Finding>) {
             || name == "vm.watermark_scale_factor"
     };
     let mut data = CacheData {
+        at: readings
+            .moment()
+            .and_then(|(real_ns, offset_s)| time::rfc3339(real_ns, offset_s)),
         page_cache: page_cache(system),
         rates: rates(readings),
         reclaim: reclaim(readings, system),
         dirty: dirty(readings, system, page_kb),
         slab,
         slab_totals,
-        fragmentation: zones.map(|zones| fragmentation(zones, page_kb)),
+        fragmentation: zones.map(|zones| {
+            let types = detail.and_then(|detail| detail.page_types.as_deref());
+            fragmentation(zones, types, page_kb)
+        }),
         cgroups: cgroups(readings, system),
         pressure: Pressure {
             some_avg10: system.psi_some_avg10.map(percent),
@@ -82,6 +92,10 @@ pub fn analyze(readings: &Readings) -> (CacheData, Vec<Finding>) {
             "速率未知：需要对运行中的内核读取两次（--interval 大于 0）"
         ));
     }
+    data.cgroup_version = readings
+        .session
+        .as_ref()
+        .and_then(|session| session.host.memory_cgroup);
     data.judgements = judge::judge(&data, page_kb);
     let findings = findings::find(&data, page_kb);
     (data, findings)
@@ -130,17 +144,32 @@ fn refault_file(system: &SystemMetrics) -> Option<u64> {
     system.workingset_refault_file.or(system.workingset_refault)
 }
 
-/// File pages reclaimed; all pages before Linux 5.8.
-fn steal_file(system: &SystemMetrics) -> Option<u64> {
-    system.pgsteal_file.or_else(|| steal(system))
-}
-
-fn steal(system: &SystemMetrics) -> Option<u64> {
+/// Reclaimed by kswapd and by programs for the host; what cgroups at their limits reclaim is not in it
+/// (mm/vmscan.c counts it by kind of page only).
+fn host_steal(system: &SystemMetrics) -> Option<u64> {
     sum(&[system.pgsteal_kswapd, system.pgsteal_direct])
 }
 
-fn scan(system: &SystemMetrics) -> Option<u64> {
+/// Scanned for the host, as [`host_steal`].
+fn host_scan(system: &SystemMetrics) -> Option<u64> {
     sum(&[system.pgscan_kswapd, system.pgscan_direct])
+}
+
+/// Reclaimed in all, cgroups at their limits included (since 5.8).
+fn all_steal(system: &SystemMetrics) -> Option<u64> {
+    system.pgsteal_anon?.checked_add(system.pgsteal_file?)
+}
+
+/// Scanned in all (since 5.8).
+fn all_scan(system: &SystemMetrics) -> Option<u64> {
+    system.pgscan_anon?.checked_add(system.pgscan_file?)
+}
+
+/// File pages that came back, where reclaimed file pages are counted alike: else no ratio is one.
+fn comparable_refaults(system: &SystemMetrics) -> Option<u64> {
+    system
+        .workingset_refault_file
+        .filter(|_| system.pgsteal_file.is_some())
 }
 
 fn rates(readings: &Readings) -> Rates {
@@ -183,16 +212,29 @@ fn growth(readings: &Readings, get: Get) -> Option<u64> {
 
 fn reclaim(readings: &Readings, now: &SystemMetrics) -> Reclaim {
     let over = |part: Option<u64>, whole: Option<u64>| ratio(part? as f64, whole? as f64);
-    let (stolen, scanned) = (growth(readings, steal), growth(readings, scan));
-    let direct = growth(readings, |system| system.pgscan_direct);
+    let grown = |get: Get| growth(readings, get);
+    let host = (grown(host_steal), grown(host_scan));
+    let all = (grown(all_steal), grown(all_scan));
+    let (stolen, scanned) = if all.1 >= host.1 { all } else { host };
+    let boot = match (all_scan(now), host_scan(now)) {
+        (all, host) if all >= host => (all_steal(now), all),
+        (_, host) => (host_steal(now), host),
+    };
     Reclaim {
         efficiency: over(stolen, scanned),
-        efficiency_since_boot: over(steal(now), scan(now)),
-        refaults_per_steal: over(growth(readings, refault_file), growth(readings, steal_file)),
-        refaults_per_steal_since_boot: over(refault_file(now), steal_file(now)),
-        direct_share: over(direct, scanned),
+        efficiency_since_boot: over(boot.0, boot.1),
+        refaults_per_steal: over(
+            grown(comparable_refaults),
+            grown(|system| system.pgsteal_file),
+        ),
+        // A host that was resumed from a snapshot may have refaults of pages that it did not reclaim.
+        refaults_per_steal_since_boot: over(comparable_refaults(now), now.pgsteal_file)
+            .filter(|ratio| *ratio <= 1.0),
+        direct_share: over(grown(|system| system.pgscan_direct), host.1),
         stolen_pages: stolen,
         scanned_pages: scanned,
+        host_scanned_pages: host.1,
+        scanned_pages_since_boot: boot.1,
     }
 }
 
@@ -202,7 +244,11 @@ fn dirty(readings: &Readings, system: &SystemMetrics, page_kb: u64) -> Dirty {
     let background = pages(system.nr_dirty_background_threshold);
     let kb_per_s = |get: Get| readings.rate(get).map(|rate| rate * page_kb as f64);
     let dirtied = kb_per_s(|system| system.nr_dirtied);
-    let written = kb_per_s(|system| system.nr_written);
+    // nr_written counts pages that go to swap as well: they were never dirty file pages.
+    let written = kb_per_s(|system| {
+        let swapped = system.pswpout.unwrap_or(0);
+        Some(system.nr_written?.saturating_sub(swapped))
+    });
     let held = system
         .dirty_kb
         .map(|dirty| dirty.saturating_add(system.writeback_kb.unwrap_or(0)));
@@ -213,8 +259,7 @@ fn dirty(readings: &Readings, system: &SystemMetrics, page_kb: u64) -> Dirty {
     let busy = || {
         let (_, _, seconds) = readings.span()?;
         let busy_ms = growth(readings, |system| system.disk_busy_ms)? as f64;
-        // Summed over disks: one that is busy all the time is enough.
-        Some((busy_ms / 1000.0 / seconds).min(1.0))
+        Some(busy_ms / 1000.0 / seconds)
     };
     Dirty {
         dirty_kb: system.dirty_kb,
@@ -237,91 +282,126 @@ fn dirty(readings: &Readings, system: &SystemMetrics, page_kb: u64) -> Dirty {
     }
 }
 
-/// Gorman's unusable free space index (mm/vmstat.c, `unusable_free_index`): the share of free pages that
-/// stand in blocks smaller than 2^order. No free memory counts as all unusable; `None` without figures.
-#[must_use]
-pub fn unusable_index(free_blocks: &[u64], order: usize) -> Option<f64> {
-    if free_blocks.is_empty() {
-        return None;
-    }
-    let pages = |(order, blocks): (usize, &u64)| {
-        let size = u32::try_from(order)
-            .ok()
-            .and_then(|order| 1u128.checked_shl(order));
-        u128::from(*blocks).saturating_mul(size.unwrap_or(0))
-    };
-    let free: u128 = free_blocks.iter().enumerate().map(pages).sum();
-    if free == 0 {
-        return Some(1.0);
-    }
-    let usable: u128 = free_blocks.iter().enumerate().skip(order).map(pages).sum();
-    Some((free - usable) as f64 / free as f64)
+/// Pages of the free blocks of an order.
+fn block_pages((order, blocks): (usize, &u64)) -> u128 {
+    let size = u32::try_from(order)
+        .ok()
+        .and_then(|order| 1u128.checked_shl(order));
+    u128::from(*blocks).saturating_mul(size.unwrap_or(0))
 }
 
-fn fragmentation(zones: &[Zone], page_kb: u64) -> Fragmentation {
+/// Gorman's unusable free space index (mm/vmstat.c, `unusable_free_index`): the share of free pages that
+/// stand in blocks smaller than 2^order; `None` when nothing is free, or nothing is known.
+#[must_use]
+pub fn unusable_index(free_blocks: &[u64], order: usize) -> Option<f64> {
+    let sum = |from: usize| {
+        let blocks = free_blocks.iter().enumerate().skip(from);
+        blocks.map(block_pages).fold(0, u128::saturating_add)
+    };
+    let (free, usable) = (sum(0), sum(order));
+    (free > 0).then(|| free.saturating_sub(usable) as f64 / free as f64)
+}
+
+/// Free blocks by order, all zones together.
+#[must_use]
+pub fn all_free_blocks(zones: &[Zone]) -> Vec<u64> {
     let mut all: Vec<u64> = Vec::new();
-    let mut rows = Vec::new();
     for zone in zones {
         if all.len() < zone.free_blocks.len() {
             all.resize(zone.free_blocks.len(), 0);
         }
-        let mut free: u64 = 0;
-        for (order, (blocks, sum)) in zone.free_blocks.iter().zip(&mut all).enumerate() {
+        for (sum, blocks) in all.iter_mut().zip(&zone.free_blocks) {
             *sum = sum.saturating_add(*blocks);
-            let size = u32::try_from(order)
-                .ok()
-                .and_then(|order| 1u64.checked_shl(order));
-            free = free.saturating_add(blocks.saturating_mul(size.unwrap_or(0)));
         }
+    }
+    all
+}
+
+fn free_kb(free_blocks: &[u64], page_kb: u64) -> u64 {
+    let pages = free_blocks.iter().enumerate().map(block_pages);
+    let pages = pages.fold(0, u128::saturating_add);
+    u64::try_from(pages).map_or(u64::MAX, |pages| pages.saturating_mul(page_kb))
+}
+
+fn fragmentation(zones: &[Zone], types: Option<&[PageType]>, page_kb: u64) -> Fragmentation {
+    let rows = zones.iter().map(|zone| {
         let largest = zone.free_blocks.iter().rposition(|blocks| *blocks > 0);
-        rows.push(ZoneRow {
+        ZoneRow {
             node: zone.node,
             zone: zone.name.clone(),
-            free_kb: free.saturating_mul(page_kb),
+            free_kb: free_kb(&zone.free_blocks, page_kb),
             free_by_order: zone.free_blocks.clone(),
             unusable_index_order_3: unusable_index(&zone.free_blocks, 3),
             unusable_index_order_9: unusable_index(&zone.free_blocks, 9),
             largest_order: largest.map(|order| order as u64),
+        }
+    });
+    let all = all_free_blocks(zones);
+    let types = types.map(|types| {
+        let rows = types.iter().map(|one| PageTypeRow {
+            node: one.node,
+            zone: one.zone.clone(),
+            migrate_type: one.name.clone(),
+            free_kb: free_kb(&one.free_blocks, page_kb),
+            free_by_order: one.free_blocks.clone(),
         });
-    }
+        rows.collect()
+    });
     Fragmentation {
-        zones: rows,
+        zones: rows.collect(),
+        types,
         unusable_index_order_3: unusable_index(&all, 3),
         unusable_index_order_9: unusable_index(&all, 9),
         free_by_order: all,
     }
 }
 
-/// Cgroups below this file cache are left out, KiB.
+/// Cgroups below this file cache are left out unless they are at their limit, KiB.
 const SMALL_KB: u64 = 1024;
 
 fn cgroups(readings: &Readings, system: &SystemMetrics) -> Vec<CgroupCache> {
     let Some(newest) = readings.newest() else {
         return Vec::new();
     };
-    let refault = |sample: &Sample, id: u64| {
+    let metrics = |sample: &Sample, id: u64| {
         let found = sample.cgroups.iter().find(|cgroup| cgroup.id == id)?;
-        found.metrics.workingset_refault_file
+        Some(found.metrics.clone())
     };
+    // Cached leaves out block devices and the swap cache, which cgroups count as cache.
+    let host_kb = system.cached_kb.map(|cached| {
+        let more = [system.buffers_kb, system.swap_cached_kb];
+        more.into_iter().flatten().fold(cached, u64::saturating_add)
+    });
     let rows = newest.cgroups.iter().filter_map(|cgroup| {
-        let metrics = &cgroup.metrics;
-        let file_kb = metrics.file_kb.filter(|kb| *kb >= SMALL_KB)?;
-        let rate = || {
+        let now = &cgroup.metrics;
+        let rate = |get: fn(&CgroupMetrics) -> Option<u64>| {
             let (first, last, seconds) = readings.span()?;
-            let grown = refault(last, cgroup.id)?.checked_sub(refault(first, cgroup.id)?)?;
-            Some(grown as f64 / seconds)
+            let (from, to) = (
+                get(&metrics(first, cgroup.id)?)?,
+                get(&metrics(last, cgroup.id)?)?,
+            );
+            Some(to.checked_sub(from)? as f64 / seconds)
         };
+        let hits = rate(|metrics| metrics.failcnt);
+        let high = rate(|metrics| metrics.high_events);
+        let met = hits > Some(0.0) || high > Some(0.0);
+        if !met && now.file_kb? < SMALL_KB {
+            return None;
+        }
+        let file_kb = now.file_kb.unwrap_or(0);
         Some(CgroupCache {
             path: cgroup.path.lossy().into_owned(),
             file_kb,
-            share: ratio(file_kb as f64, system.cached_kb? as f64),
-            inactive_file_kb: metrics.inactive_file_kb,
-            active_file_kb: metrics.active_file_kb,
-            dirty_kb: metrics.dirty_kb,
-            refault_file_per_s: rate(),
-            usage_kb: metrics.usage_kb,
-            high_kb: metrics.high_kb,
-            limit_kb: metrics.limit_kb,
+            share: host_kb.and_then(|host| ratio(file_kb as f64, host as f64)),
+            inactive_file_kb: now.inactive_file_kb,
+            active_file_kb: now.active_file_kb,
+            dirty_kb: now.dirty_kb,
+            refault_file_per_s: rate(|metrics| metrics.workingset_refault_file),
+            limit_hits_per_s: hits,
+            high_events_per_s: high,
+            usage_kb: now.usage_kb,
+            high_kb: now.high_kb,
+            limit_kb: now.limit_kb,
         })
     });
     let mut rows: Vec<CgroupCache> = rows.collect();

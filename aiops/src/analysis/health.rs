@@ -18,14 +18,13 @@ use crate::report::health::HealthData;
 use crate::time;
 
 use super::memory;
+use super::pressure::stalled;
 use super::readings::Readings;
 
 use score::Figures;
 
 /// KiB in a MiB.
 const MIB: f64 = 1024.0;
-/// The kernel counts PSI totals every two seconds: a shorter interval may hold two seconds' worth.
-const PSI_PERIOD_S: f64 = 2.0;
 /// Free blocks of this order and above can be huge pages.
 const HUGE_ORDER: usize = 9;
 
@@ -171,17 +170,6 @@ fn percent(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 * 100.0 / whole as f64)
 }
 
-/// Share of the interval in which tasks waited, percent.
-fn stalled(readings: &Readings, total: fn(&SystemMetrics) -> Option<u64>) -> Option<f64> {
-    let (first, last, seconds) = readings.span()?;
-    let (from, to) = (
-        total(first.system.as_ref()?)?,
-        total(last.system.as_ref()?)?,
-    );
-    let waited_s = to.checked_sub(from)? as f64 / 1e6;
-    Some((waited_s * 100.0 / seconds.max(PSI_PERIOD_S)).min(100.0))
-}
-
 /// Pages that reclaim looked at and did not free, per second.
 fn in_vain(readings: &Readings) -> Option<f64> {
     let scan = [
@@ -234,18 +222,8 @@ fn available(system: &SystemMetrics, detail: Option<&Detail>, page_kb: u64) -> (
 
 /// Free memory that lies in blocks smaller than a huge page, percent (the unusable-free index).
 fn unusable(detail: &Detail) -> Option<f64> {
-    let zones = detail.zones.as_ref()?;
-    let (mut free, mut usable) = (0_u128, 0_u128);
-    for zone in zones {
-        for (order, blocks) in zone.free_blocks.iter().enumerate() {
-            let pages = u128::from(*blocks) << order.min(32);
-            free = free.saturating_add(pages);
-            if order >= HUGE_ORDER {
-                usable = usable.saturating_add(pages);
-            }
-        }
-    }
-    (free > 0).then(|| (free - usable) as f64 * 100.0 / free as f64)
+    let all = super::cache::all_free_blocks(detail.zones.as_ref()?);
+    Some(super::cache::unusable_index(&all, HUGE_ORDER)? * 100.0)
 }
 
 fn notes(readings: &Readings, figures: &Figures) -> Vec<Msg> {

@@ -9,6 +9,8 @@ pub mod inspect;
 pub mod memory;
 pub mod numa;
 pub mod oom;
+pub mod pressure;
 pub mod processes;
 pub mod readings;
+pub mod shell;
 pub mod swap;

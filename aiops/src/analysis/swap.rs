@@ -7,15 +7,19 @@
 
 mod advice;
 mod explain;
+mod limits;
 #[cfg(test)]
 mod tests;
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::collections::HashSet;
 
+use crate::model::CgroupMetrics;
 use crate::model::CgroupSample;
 use crate::model::Detail;
 use crate::model::Filter;
+use crate::model::ProcessMetrics;
 use crate::model::ProcessSample;
 use crate::model::RawText;
 use crate::model::SystemMetrics;
@@ -32,9 +36,11 @@ use crate::report::swap::SwapData;
 use crate::report::swap::View;
 use crate::report::swap::ZramUse;
 use crate::report::swap::ZswapUse;
+use crate::time;
 
 use super::grouping;
 use super::grouping::By;
+use super::pressure::stalled;
 use super::readings::ProcessKey;
 use super::readings::Readings;
 use super::readings::key;
@@ -50,6 +56,8 @@ pub struct Options {
     pub sort: Sort,
     /// Least share of the swap in use of a listed process, as a fraction.
     pub threshold: f64,
+    /// Processes whose mappings may not be looked into.
+    pub denied_regions: HashSet<ProcessKey>,
 }
 
 /// Orders of processes.
@@ -68,6 +76,20 @@ pub enum Sort {
     Pid,
 }
 
+impl Sort {
+    /// As on the command line.
+    #[must_use]
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::Swap => "swap",
+            Self::Rss => "rss",
+            Self::Share => "share",
+            Self::MajorFaults => "majflt",
+            Self::Pid => "pid",
+        }
+    }
+}
+
 /// Analyses an observation.
 #[must_use]
 pub fn analyze(readings: &Readings, options: &Options) -> (SwapData, Vec<Finding>) {
@@ -81,6 +103,9 @@ pub fn analyze(readings: &Readings, options: &Options) -> (SwapData, Vec<Finding
     let used = totals.swap_used_kb;
     let detail = readings.detail();
     let mut data = SwapData {
+        at: readings
+            .moment()
+            .and_then(|(real_ns, offset_s)| time::rfc3339(real_ns, offset_s)),
         rates: rates(readings, system),
         devices: detail.and_then(devices),
         zram: detail.map(zram).unwrap_or_default(),
@@ -108,6 +133,13 @@ pub fn analyze(readings: &Readings, options: &Options) -> (SwapData, Vec<Finding
 
 fn text(raw: &RawText) -> String {
     raw.lossy().into_owned()
+}
+
+/// A process' share of the swap in use: a slot that several share after fork counts once in all, where
+/// SwapPss is known.
+fn own_swap(metrics: &ProcessMetrics) -> Option<u64> {
+    let swap = metrics.swap_kb?;
+    Some(metrics.swap_pss_kb.map_or(swap, |share| share.min(swap)))
 }
 
 fn part_of(part: Option<u64>, whole: Option<u64>) -> Option<f64> {
@@ -154,15 +186,13 @@ fn rates(readings: &Readings, system: &SystemMetrics) -> Rates {
 
 fn pressure(readings: &Readings, system: &SystemMetrics) -> Pressure {
     let percent = |hundredths: Option<u64>| hundredths.map(|value| value as f64 / 100.0);
-    // µs per second to percent.
-    let interval = |rate: Option<f64>| rate.map(|rate| (rate / 10_000.0).min(100.0));
     Pressure {
         some_avg10: percent(system.psi_some_avg10),
         full_avg10: percent(system.psi_full_avg10),
         some_avg60: percent(system.psi_some_avg60),
         full_avg60: percent(system.psi_full_avg60),
-        some_interval: interval(readings.rate(|system| system.psi_some_total_us)),
-        full_interval: interval(readings.rate(|system| system.psi_full_total_us)),
+        some_interval: stalled(readings, |system| system.psi_some_total_us),
+        full_interval: stalled(readings, |system| system.psi_full_total_us),
     }
 }
 
@@ -226,7 +256,7 @@ fn processes(readings: &Readings, options: &Options, used: Option<u64>) -> Vec<P
     });
     let rows = wanted.map(|process| {
         let before = before.get(&key(process)).map(|before| &before.metrics);
-        row(readings, process, before, used, options.threshold)
+        row(readings, process, before, used, options)
     });
     let mut rows: Vec<ProcessSwap> = rows.collect();
     sort(&mut rows, Sort::Swap);
@@ -236,9 +266,9 @@ fn processes(readings: &Readings, options: &Options, used: Option<u64>) -> Vec<P
 fn row(
     readings: &Readings,
     process: &ProcessSample,
-    before: Option<&crate::model::ProcessMetrics>,
+    before: Option<&ProcessMetrics>,
     used: Option<u64>,
-    threshold: f64,
+    options: &Options,
 ) -> ProcessSwap {
     let metrics = &process.metrics;
     let identity = readings.identity(key(process));
@@ -249,7 +279,7 @@ fn row(
             let words: Vec<_> = identity.cmdline.iter().map(RawText::lossy).collect();
             words.join(" ")
         });
-    let share = part_of(metrics.swap_kb, used);
+    let share = part_of(own_swap(metrics), used);
     let whole = metrics
         .swap_kb
         .zip(metrics.rss_kb)
@@ -273,8 +303,9 @@ fn row(
             .zip(before.and_then(|before| before.swap_kb))
             .map(|(now, then)| signed(now, then)),
         major_faults: before.and_then(|before| metrics.majflt?.checked_sub(before.majflt?)),
-        listed: metrics.swap_kb > Some(0) && share.unwrap_or(0.0) >= threshold,
+        listed: metrics.swap_kb > Some(0) && share.unwrap_or(0.0) >= options.threshold,
         regions: readings.regions.get(&key(process)).map(regions),
+        regions_denied: options.denied_regions.contains(&key(process)),
     }
 }
 
@@ -319,46 +350,91 @@ fn groups(readings: &Readings, options: &Options, used: Option<u64>) -> Vec<Grou
                 .wants(process, readings.identity(key(process)))
         });
     }
+    let before: HashMap<ProcessKey, &ProcessSample> = readings
+        .span()
+        .map(|(first, ..)| first.processes.iter().map(|one| (key(one), one)).collect())
+        .unwrap_or_default();
+    let sum = |sum: Option<u64>, one: u64| Some(sum.unwrap_or(0).saturating_add(one));
     let groups = grouping::group(&kept, options.by);
-    let rows = groups.iter().map(|group| GroupSwap {
-        who: grouping::who(&kept, group, options.by),
-        swap_kb: group.metrics.swap_kb,
-        rss_kb: group.metrics.rss_kb,
-        share: part_of(group.metrics.swap_kb, used),
+    let rows = groups.iter().map(|group| {
+        let own = group.processes.iter();
+        let own = own.filter_map(|process| own_swap(&process.metrics));
+        let own = own.fold(None, sum);
+        let faults = group.processes.iter().filter_map(|process| {
+            let before = before.get(&key(process))?.metrics.majflt?;
+            process.metrics.majflt?.checked_sub(before)
+        });
+        let whole = group
+            .metrics
+            .swap_kb
+            .zip(group.metrics.rss_kb)
+            .map(|(swap, rss)| swap.saturating_add(rss));
+        GroupSwap {
+            who: grouping::who(&kept, group, options.by),
+            swap_kb: group.metrics.swap_kb,
+            swap_share_kb: own,
+            rss_kb: group.metrics.rss_kb,
+            share: part_of(own, used),
+            swapped_share: part_of(group.metrics.swap_kb, whole),
+            major_faults: faults.fold(None, sum),
+        }
     });
     let mut rows: Vec<GroupSwap> = rows.collect();
-    rows.sort_by_key(|row| Reverse(row.swap_kb));
+    rows.sort_by(|a, b| {
+        let swap = b.swap_share_kb.cmp(&a.swap_share_kb);
+        let swap = swap.then_with(|| a.who.name.cmp(&b.who.name));
+        match options.sort {
+            Sort::Swap | Sort::Pid => swap,
+            Sort::Rss => b.rss_kb.cmp(&a.rss_kb).then(swap),
+            Sort::Share => {
+                let share = |row: &GroupSwap| row.swapped_share.unwrap_or(-1.0);
+                share(b).total_cmp(&share(a)).then(swap)
+            }
+            Sort::MajorFaults => b.major_faults.cmp(&a.major_faults).then(swap),
+        }
+    });
     rows
 }
 
-/// Whether a cgroup is `above` or below it, by whole names.
-fn inside(path: &[u8], above: &[u8]) -> bool {
-    let above = above.strip_suffix(b"/").unwrap_or(above);
-    path.strip_prefix(above)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+/// Times in the interval that a cgroup met its limits.
+fn hits(readings: &Readings, cgroup: &CgroupSample) -> Option<u64> {
+    let (first, ..) = readings.span()?;
+    let old = first.cgroups.iter().find(|one| one.path == cgroup.path)?;
+    let grown = |get: fn(&CgroupMetrics) -> Option<u64>| {
+        get(&cgroup.metrics)?.checked_sub(get(&old.metrics)?)
+    };
+    let parts = [
+        grown(|metrics| metrics.failcnt),
+        grown(|metrics| metrics.high_events),
+    ];
+    parts.into_iter().flatten().reduce(u64::saturating_add)
 }
 
 fn cgroups(readings: &Readings) -> Vec<CgroupSwap> {
     let Some(newest) = readings.newest() else {
         return Vec::new();
     };
-    let members: Vec<(&[u8], u64)> = newest
+    // Slots that processes share count once, where it is known: what is left then is no process' own.
+    let members: Vec<(&[u8], u64, u64)> = newest
         .processes
         .iter()
         .filter_map(|process| {
             let path = readings.identity(key(process))?.cgroup.as_ref()?.as_bytes();
-            Some((path, process.metrics.swap_kb?))
+            Some((path, process.metrics.swap_kb?, own_swap(&process.metrics)?))
         })
         .collect();
     let of = |cgroup: &CgroupSample| {
         let mine = members
             .iter()
-            .filter(|(path, _)| inside(path, cgroup.path.as_bytes()));
-        let sum = mine.fold(0u64, |sum, (_, kb)| sum.saturating_add(*kb));
+            .filter(|(path, ..)| grouping::holds(cgroup.path.as_bytes(), path));
+        let (sum, own) = mine.fold((0u64, 0u64), |sums, (_, kb, own)| {
+            (sums.0.saturating_add(*kb), sums.1.saturating_add(*own))
+        });
         CgroupSwap {
             limits: grouping::limits(cgroup),
             processes_swap_kb: Some(sum),
-            other_swap_kb: cgroup.metrics.swap_kb.map(|kb| kb.saturating_sub(sum)),
+            other_swap_kb: cgroup.metrics.swap_kb.map(|kb| kb.saturating_sub(own)),
+            limit_hits: hits(readings, cgroup),
             swap_fail_events: cgroup.metrics.swap_fail_events,
         }
     };

@@ -31,7 +31,7 @@ pub struct Args {
     /// Between the two readings that rates are made from; 0 reads once and knows no rates.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = cli::duration)]
     interval: Duration,
-    /// Rows of the text report; JSON is whole.
+    /// Rows of the text report, 0 for all; JSON is whole.
     #[arg(long, value_name = "N", default_value_t = 15)]
     top: usize,
     /// Exit with 10 for findings of severity warning, 20 for critical.
@@ -49,10 +49,15 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     data.view = View {
         contents: false,
         efficiency: args.efficiency,
-        top: args.top,
+        top: rows(args.top),
     };
     let report = plane::report(SCHEMA, &readings, &NEEDS, data, findings, None);
     super::print(&report, context, args.exit_code)
+}
+
+/// Rows of a table: 0 asks for all.
+pub(super) fn rows(top: usize) -> usize {
+    if top == 0 { usize::MAX } else { top }
 }
 
 /// Two readings of everything that the cache reports are made from; one with an interval of 0.
@@ -94,7 +99,7 @@ pub(super) fn replay(
     data.view = View {
         contents: false,
         efficiency: true,
-        top,
+        top: rows(top),
     };
     let report = plane::report(SCHEMA, &readings, &NEEDS, data, findings, damage);
     super::print(&report, context, exit_code)

@@ -2,14 +2,18 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::collections::HashSet;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 use std::time::Instant;
 
+use super::analyze_cache::rows;
 use super::options::ByArg;
 use super::options::FilterArgs;
 use super::options::share;
 use crate::analysis::grouping::By;
+use crate::analysis::readings::ProcessKey;
 use crate::analysis::readings::Readings;
 use crate::analysis::readings::key;
 use crate::analysis::swap as analysis;
@@ -19,6 +23,10 @@ use crate::diag::Exit;
 use crate::model::Filter;
 use crate::model::Item;
 use crate::model::Regions;
+use crate::report::Damage;
+use crate::report::Finding;
+use crate::report::Report;
+use crate::report::swap::SwapData;
 use crate::report::swap::View;
 use crate::session;
 use crate::session::plane::Observe;
@@ -52,7 +60,7 @@ pub struct Args {
     /// Put processes together.
     #[arg(long, value_enum, default_value = "process")]
     by: ByArg,
-    /// Rows of the text report; JSON is whole.
+    /// Rows of the text report, 0 for all; JSON is whole.
     #[arg(long, value_name = "N", default_value_t = 20)]
     top: usize,
     /// Exit with 10 for findings of severity warning, 20 for critical.
@@ -116,7 +124,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     };
     let filter = args.filter.filter();
     let mut readings = session::plane::readings(&observe)?;
-    look_into(&mut readings, &filter, &context.root)?;
+    let looked = look_into(&mut readings, &filter, &context.root)?;
     if let Some(session) = &mut readings.session {
         session.filter = filter.clone();
     }
@@ -125,23 +133,54 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         by: args.by.into(),
         sort: args.sort.into(),
         threshold: args.threshold,
+        denied_regions: looked.denied,
     };
     let (mut data, findings) = analysis::analyze(&readings, &options);
     data.view = View {
         processes: args.processes,
-        top: args.top,
+        top: rows(args.top),
         threshold: args.threshold,
         by: options.by.id(),
+        sort: options.sort.id(),
+        filtered: !options.filter.is_empty(),
     };
-    let report = session::plane::report(SCHEMA, &readings, &NEEDS, data, findings, None);
+    let whole = looked.whole && options.denied_regions.is_empty();
+    let mut report = report(&readings, data, findings, None);
+    report.accounting.complete &= whole;
     super::print(&report, context, args.exit_code)
+}
+
+/// The report; a process whose swap is not known makes it incomplete.
+fn report(
+    readings: &Readings,
+    data: SwapData,
+    findings: Vec<Finding>,
+    damage: Option<Damage>,
+) -> Report<SwapData> {
+    let unread = data.totals.processes_unread > 0;
+    let mut report = session::plane::report(SCHEMA, readings, &NEEDS, data, findings, damage);
+    report.accounting.complete &= !unread;
+    report
+}
+
+/// What could not be looked into.
+#[derive(Default)]
+struct Looked {
+    /// Processes whose mappings may not be read.
+    denied: HashSet<ProcessKey>,
+    /// The proportional swap of every process in swap was read.
+    whole: bool,
 }
 
 /// Reads what costs too much for every process: the proportional swap of those in swap, and the mappings
 /// of the largest.
-fn look_into(readings: &mut Readings, filter: &Filter, root: &Path) -> anyhow::Result<()> {
+fn look_into(readings: &mut Readings, filter: &Filter, root: &Path) -> anyhow::Result<Looked> {
+    let mut looked = Looked {
+        whole: true,
+        ..Looked::default()
+    };
     let Some(sample) = readings.newest() else {
-        return Ok(());
+        return Ok(looked);
     };
     let mut swapped: Vec<_> = sample
         .processes
@@ -149,7 +188,7 @@ fn look_into(readings: &mut Readings, filter: &Filter, root: &Path) -> anyhow::R
         .filter(|process| process.metrics.swap_kb > Some(0))
         .collect();
     if swapped.is_empty() {
-        return Ok(());
+        return Ok(looked);
     }
     swapped.sort_by_key(|process| Reverse(process.metrics.swap_kb));
     let pids: Vec<u32> = swapped.iter().map(|process| process.pid).collect();
@@ -160,12 +199,17 @@ fn look_into(readings: &mut Readings, filter: &Filter, root: &Path) -> anyhow::R
     let mut plane = session::plane::open(root)?;
     let begin = Instant::now();
     for (pid, start) in top {
-        // One that is gone, or that may not be read, has no regions.
-        if let Ok(mappings) = plane.mappings(pid)
-            && mappings.process.start_ticks == start
-            && !mappings.maps_only
-        {
-            readings.push(Item::Regions(Regions::of(&mappings)));
+        match plane.mappings(pid) {
+            Ok(mappings) if mappings.process.start_ticks != start => {}
+            Ok(mappings) if mappings.maps_only => {
+                looked.denied.insert((pid, start));
+            }
+            Ok(mappings) => readings.push(Item::Regions(Regions::of(&mappings))),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                looked.denied.insert((pid, start));
+            }
+            // One that is gone has no regions.
+            Err(_) => {}
         }
         if begin.elapsed() > LOOK_TIME {
             break;
@@ -176,19 +220,36 @@ fn look_into(readings: &mut Readings, filter: &Filter, root: &Path) -> anyhow::R
         rollup: Rollup::Budget(ROLLUP_SHARE),
         ..Wants::default()
     });
+    // Both figures of one reading: while pages move, the swap of the sample is another one.
     let shares: HashMap<_, _> = rollups
         .processes
         .iter()
-        .map(|process| (key(process), process.metrics.swap_pss_kb))
+        .map(|process| {
+            let both = process.metrics.swap_kb.zip(process.metrics.swap_pss_kb);
+            (key(process), both)
+        })
         .collect();
+    // Before Linux 4.14 nobody has the file: nothing is kept from this user.
+    let told = root.join("proc/self/smaps_rollup").exists();
+    looked.whole = !told || shares.values().all(Option::is_some);
     if let Some(sample) = readings.last.as_mut().or(readings.first.as_mut()) {
         for process in &mut sample.processes {
-            if let Some(share) = shares.get(&key(process)) {
-                process.metrics.swap_pss_kb = *share;
+            let metrics = &mut process.metrics;
+            if let Some(Some(both)) = shares.get(&(process.pid, process.start_ticks)) {
+                metrics.swap_pss_kb = metrics.swap_kb.map(|swap| share_of(swap, *both));
             }
         }
     }
-    Ok(())
+    Ok(looked)
+}
+
+/// The proportional share of `swap` when it was `then.1` of `then.0` a moment later.
+fn share_of(swap: u64, then: (u64, u64)) -> u64 {
+    let (whole, part) = (u128::from(then.0), u128::from(then.1.min(then.0)));
+    let share = (u128::from(swap) * part).checked_div(whole);
+    share
+        .and_then(|share| u64::try_from(share).ok())
+        .unwrap_or(swap)
 }
 
 /// The same report from a recording.
@@ -209,16 +270,30 @@ pub(super) fn replay(
             .map(|session| session.filter.clone())
             .unwrap_or_default(),
         by: by.unwrap_or_default(),
-        sort: analysis::Sort::Swap,
-        threshold: 0.0,
+        ..analysis::Options::default()
     };
     let (mut data, findings) = analysis::analyze(&readings, &options);
     data.view = View {
         processes: true,
-        top,
+        top: rows(top),
         threshold: 0.0,
         by: options.by.id(),
+        sort: options.sort.id(),
+        filtered: !options.filter.is_empty(),
     };
-    let report = session::plane::report(SCHEMA, &readings, &NEEDS, data, findings, damage);
+    let report = report(&readings, data, findings, damage);
     super::print(&report, context, exit_code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_follow_the_swap_of_the_sample() {
+        assert_eq!(share_of(100, (50, 25)), 50);
+        assert_eq!(share_of(100, (100, 100)), 100);
+        assert_eq!(share_of(100, (0, 0)), 100);
+        assert_eq!(share_of(u64::MAX, (4, 9)), u64::MAX);
+    }
 }

@@ -2,6 +2,9 @@
 
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::analysis::cache;
@@ -10,10 +13,13 @@ use crate::cli::Context;
 use crate::diag;
 use crate::diag::Exit;
 use crate::msg;
+use crate::render::units;
+use crate::report::Msg;
 use crate::report::cache::FileHolder;
 use crate::report::cache::FileRow;
 use crate::report::cache::FilesAccounting;
 use crate::report::cache::View;
+use crate::session;
 use crate::session::plane;
 use crate::source;
 use crate::source::residency;
@@ -42,7 +48,7 @@ pub struct Args {
     /// Between the two readings that rates are made from; 0 reads once and knows no rates.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = cli::duration)]
     interval: Duration,
-    /// Rows of the text report; JSON is whole.
+    /// Rows of the text report, 0 for all; JSON is whole.
     #[arg(long, value_name = "N", default_value_t = 15)]
     top: usize,
     /// Exit with 10 for findings of severity warning, 20 for critical.
@@ -57,20 +63,30 @@ pub struct Args {
 pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let wanted = args.detail || !args.path.is_empty();
     // A captured tree has no page cache of its own: residency would be this host's.
-    let here = source::live(&context.root) && context.root == Path::new("/");
-    // Before the readings, so that Ctrl-C still ends the program and the rates are not of this work.
+    let here = context.root == Path::new("/") && source::live(&context.root);
+    // Before the readings, so that the rates are not of this work.
+    let stop = if wanted && here {
+        session::stop_flag()?
+    } else {
+        Arc::default()
+    };
     let looked = if wanted && here {
-        Some(look(args)?)
+        Some(look(args, &stop)?)
     } else {
         None
     };
-    let readings =
-        super::analyze_cache::observe("inspect cache", args.interval, args.detail, context)?;
+    // Whoever ended the search waits for no rates.
+    let interval = if stop.load(Ordering::Relaxed) {
+        Duration::ZERO
+    } else {
+        args.interval
+    };
+    let readings = super::analyze_cache::observe("inspect cache", interval, args.detail, context)?;
     let (mut data, findings) = cache::analyze(&readings);
     data.view = View {
         contents: true,
         efficiency: false,
-        top: args.top,
+        top: super::analyze_cache::rows(args.top),
     };
     let mut whole = true;
     if let Some((files, counts)) = looked {
@@ -80,10 +96,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         data.files_accounting = Some(account);
     } else if wanted {
         whole = false;
-        data.notes.push(msg!(
-            "residency of files is not available below --root: only the running kernel knows it",
-            "--root 下无法得知文件驻留情况：只有运行中的内核知道"
-        ));
+        data.notes.push(no_residency(&context.root));
     }
     let mut report = plane::report(
         "aiops.inspect-cache/1",
@@ -97,16 +110,41 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     super::print(&report, context, args.exit_code)
 }
 
-fn look(args: &Args) -> anyhow::Result<(Vec<FileResidency>, Counts)> {
+/// Why there is no residency below a root.
+fn no_residency(root: &Path) -> Msg {
+    let boot = |root: &Path| std::fs::read(root.join("proc/sys/kernel/random/boot_id")).ok();
+    let same = boot(root).is_some_and(|id| boot(Path::new("/")) == Some(id));
+    let root_text = root.display();
+    if source::live(root) && same {
+        msg!(
+            "residency of files is not looked at below --root: {root_text}/proc is this kernel's, but its paths belong to other mounts than this program sees; run without --root in the host's namespaces (nsenter --target 1 --mount --pid)",
+            "--root 下不查看文件驻留：{root_text}/proc 属于本内核，但其路径属于本程序看不到的挂载；请不带 --root 在主机命名空间中运行（nsenter --target 1 --mount --pid）"
+        )
+    } else {
+        msg!(
+            "residency of files is not available below --root: only the running kernel knows it",
+            "--root 下无法得知文件驻留情况：只有运行中的内核知道"
+        )
+    }
+}
+
+fn look(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<(Vec<FileResidency>, Counts)> {
     let request = Request {
         paths: args.path.clone(),
         limit: args.limit,
+        stop: Arc::clone(stop),
     };
-    let limit = args.limit.as_secs_f64();
-    diag::note(&format!("looking at files for at most {limit:.0} s"));
+    let limit = units::span(args.limit.as_secs_f64());
+    diag::note(&format!(
+        "looking at files for at most {limit}; Ctrl-C ends it with what was seen"
+    ));
     let progress = |counts: &Counts| {
-        let (looked, found) = (counts.looked, counts.found);
-        diag::note(&format!("{looked} of {found} files looked at"));
+        let looked = counts.looked;
+        diag::note(&if looked == 0 {
+            "listing what processes hold".to_owned()
+        } else {
+            format!("{looked} files looked at so far")
+        });
     };
     residency::look(&request, progress)
         .map_err(|error| diag::hint(error, "--path wants a directory or file that exists"))
@@ -144,9 +182,10 @@ fn account(counts: &Counts, files: &[FileResidency], args: &Args) -> FilesAccoun
         vanished: counts.vanished,
         failed: counts.failed,
         not_kept: counts.not_kept,
+        interrupted: counts.stopped,
         stalled: counts.stalled,
         resident_bytes: resident.fold(0, u64::saturating_add),
-        complete: !counts.stalled && missed.iter().all(|count| *count == 0),
+        complete: !counts.stalled && !counts.stopped && missed.iter().all(|count| *count == 0),
     }
 }
 

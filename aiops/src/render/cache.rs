@@ -23,7 +23,8 @@ impl TextReport for CacheData {
         } else {
             lang.pick("Cache efficiency", "缓存效率分析")
         };
-        out.title(title, &super::text::clock(&report.generated_at));
+        let at = data.at.as_deref().unwrap_or(&report.generated_at);
+        out.title(title, &super::text::clock(at));
         answer(data, &report.findings, out);
         findings::write(&report.findings, out);
         out.rule();

@@ -11,6 +11,7 @@ use super::text::Paint;
 use super::text::Table;
 use super::units;
 use crate::report::Report;
+use crate::report::swap::GroupSwap;
 use crate::report::swap::ProcessSwap;
 use crate::report::swap::SwapData;
 
@@ -24,7 +25,7 @@ impl TextReport for SwapData {
         let data = &report.data;
         out.title(
             out.lang().pick("Swap", "Swap 分析"),
-            &super::text::clock(&report.generated_at),
+            &super::text::clock(data.at.as_deref().unwrap_or(&report.generated_at)),
         );
         answer(data, out);
         rates(data, out);
@@ -71,8 +72,35 @@ fn answer(data: &SwapData, out: &mut Out) {
         Lang::En => format!("{used} of {total} swap in use"),
         Lang::Zh => format!("交换空间已用 {used}，共 {total}"),
     };
-    let first = data.processes.iter().max_by_key(|row| row.swap_kb);
-    if let Some(row) = first.filter(|row| row.swap_kb > Some(0)) {
+    let first = data
+        .processes
+        .iter()
+        .max_by_key(|row| row.swap_pss_kb.or(row.swap_kb));
+    let part = totals
+        .swap_used_kb
+        .and_then(|used| units::share(used, totals.swap_total_kb?));
+    if let Some(part) = part {
+        text.push_str(&match lang {
+            Lang::En => format!(" ({part})"),
+            Lang::Zh => format!("（{part}）"),
+        });
+    }
+    let group = data.groups.as_deref().and_then(|groups| {
+        let named = groups.iter().filter(|row| row.who.name.is_some());
+        named.max_by_key(|row| row.swap_share_kb)
+    });
+    if data.groups.is_some() {
+        if let Some(row) = group.filter(|row| row.swap_share_kb > Some(0)) {
+            let (name, share) = (
+                row.who.name.as_deref().unwrap_or_default(),
+                percent(row.share),
+            );
+            text.push_str(&match lang {
+                Lang::En => format!("; {} {name} has {share} of it", data.view.by),
+                Lang::Zh => format!("；{} {name} 占其中 {share}", data.view.by),
+            });
+        }
+    } else if let Some(row) = first.filter(|row| row.swap_kb > Some(0)) {
         let share = percent(row.share);
         text.push_str(&match lang {
             Lang::En => format!("; {} (pid {}) has {share} of it", row.comm, row.pid),
@@ -98,49 +126,69 @@ fn answer(data: &SwapData, out: &mut Out) {
 fn rates(data: &SwapData, out: &mut Out) {
     let lang = out.lang();
     let rates = &data.rates;
-    if let (Some(inward), Some(outward), Some(pages_in), Some(pages_out), Some(seconds)) = (
-        rates.swap_in_kb_per_s,
-        rates.swap_out_kb_per_s,
-        rates.pswpin_per_s,
-        rates.pswpout_per_s,
-        rates.interval_s,
-    ) {
-        let (inward, outward, span) = (speed(inward), speed(outward), units::span(seconds));
-        let mut text = match lang {
-            Lang::En => format!(
-                "in {inward} ({pages_in:.0} pages/s), out {outward} ({pages_out:.0} pages/s)"
+    if data.totals.swap_total_kb != Some(0) {
+        let unknown = || lang.unknown().to_owned();
+        let move_text = |kb: Option<f64>, pages: Option<f64>| match kb.zip(pages) {
+            Some((kb, pages)) => format!(
+                "{} ({pages:.0} {})",
+                speed(kb),
+                lang.pick("pages/s", "页/s")
             ),
-            Lang::Zh => {
-                format!("换入 {inward} ({pages_in:.0} 页/s)，换出 {outward} ({pages_out:.0} 页/s)")
-            }
+            None => unknown(),
         };
+        let per_s = |rate: Option<f64>| rate.map_or_else(unknown, |rate| format!("{rate:.0}/s"));
         let separator = lang.pick("; ", "；");
-        if let Some(faults) = rates.major_faults_per_s {
-            let name = lang.pick("major faults", "主缺页");
-            text.push_str(&format!("{separator}{name} {faults:.0}/s"));
+        let mut parts = vec![
+            format!(
+                "{} {}{}{} {}",
+                lang.pick("in", "换入"),
+                move_text(rates.swap_in_kb_per_s, rates.pswpin_per_s),
+                lang.pick(", ", "，"),
+                lang.pick("out", "换出"),
+                move_text(rates.swap_out_kb_per_s, rates.pswpout_per_s)
+            ),
+            format!(
+                "{} {}",
+                lang.pick("major faults", "主缺页"),
+                per_s(rates.major_faults_per_s)
+            ),
+            format!(
+                "{} {}",
+                lang.pick("refaults", "匿名页 refault"),
+                per_s(rates.refault_anon_per_s)
+            ),
+        ];
+        let readahead = [
+            (
+                rates.readahead_hit_ratio,
+                lang.pick("readahead used", "预读命中"),
+            ),
+            (
+                rates
+                    .readahead_hit_ratio_since_boot
+                    .filter(|_| rates.readahead_hit_ratio.is_none()),
+                lang.pick("readahead used since boot", "启动以来预读命中"),
+            ),
+        ];
+        for (ratio, name) in readahead {
+            if let Some(ratio) = ratio {
+                parts.push(format!("{name} {:.0}%", ratio * 100.0));
+            }
         }
-        if let Some(back) = rates.refault_anon_per_s {
-            let name = lang.pick("refaults", "匿名页 refault");
-            text.push_str(&format!("{separator}{name} {back:.0}/s"));
-        }
-        if let Some(ratio) = rates
-            .readahead_hit_ratio
-            .or(rates.readahead_hit_ratio_since_boot)
-        {
-            let name = lang.pick("readahead used", "预读命中");
-            text.push_str(&format!("{separator}{name} {:.0}%", ratio * 100.0));
-        }
-        let label = match lang {
-            Lang::En => format!("Over {span}"),
-            Lang::Zh => format!("{span} 内"),
+        let span = rates.interval_s.map(units::span);
+        let label = match (lang, span) {
+            (Lang::En, Some(span)) => format!("Over {span}"),
+            (Lang::Zh, Some(span)) => format!("{span} 内"),
+            (_, None) => lang.pick("Rates", "速率").to_owned(),
         };
-        out.pair(0, &label, &text);
+        out.pair(0, &label, &parts.join(separator));
     }
     let pressure = &data.pressure;
-    if let Some((some, full)) = pressure.some_avg10.zip(pressure.full_avg10) {
-        let text = format!("some {some:.2}%, full {full:.2}% (avg10)");
-        out.pair(0, lang.pick("Memory pressure", "内存压力 (PSI)"), &text);
-    }
+    let text = pressure.some_avg10.zip(pressure.full_avg10).map_or_else(
+        || lang.unknown().to_owned(),
+        |(some, full)| format!("some {some:.2}%, full {full:.2}% (avg10)"),
+    );
+    out.pair(0, lang.pick("Memory pressure", "内存压力 (PSI)"), &text);
 }
 
 fn devices(data: &SwapData, out: &mut Out) {
@@ -219,7 +267,7 @@ fn processes(data: &SwapData, out: &mut Out) {
     let listed: Vec<&ProcessSwap> = data.processes.iter().filter(|row| row.listed).collect();
     out.heading("📋", lang.pick("Processes in swap", "换出内存最多的进程"));
     if listed.is_empty() {
-        out.line(2, Paint::Dim, lang.pick("none", "无"));
+        nobody(data, data.processes.is_empty(), out);
         return;
     }
     let top = if data.view.processes {
@@ -242,6 +290,7 @@ fn processes(data: &SwapData, out: &mut Out) {
             bar(row.share, out.unicode()),
             change,
             size(row.rss_kb, lang),
+            percent(row.swapped_share),
             faults.map_or_else(String::new, |faults| faults.to_string()),
             row.cgroup.clone().unwrap_or_default(),
         ];
@@ -252,7 +301,7 @@ fn processes(data: &SwapData, out: &mut Out) {
             Column::figures("PID", 0),
             Column::text(lang.pick("Name", "名称"), 8, 0),
             Column::figures(lang.pick("Swap", "换出"), 0),
-            Column::figures(lang.pick("Share", "占比"), 0),
+            Column::figures(lang.pick("of swap used", "占已用swap"), 0),
             Column {
                 title: "",
                 figures: false,
@@ -261,7 +310,8 @@ fn processes(data: &SwapData, out: &mut Out) {
             },
             Column::figures(lang.pick("Change", "变化"), 2),
             Column::figures("RSS", 1),
-            Column::figures(lang.pick("Major faults", "主缺页"), 4),
+            swapped_column(data, lang),
+            faults_column(data, lang),
             Column::text("Cgroup", 8, 5),
         ],
         rows: listed.iter().take(top).map(row).collect(),
@@ -279,26 +329,66 @@ fn processes(data: &SwapData, out: &mut Out) {
     }
 }
 
+/// Why a list is empty.
+fn nobody(data: &SwapData, none: bool, out: &mut Out) {
+    let lang = out.lang();
+    let least = data.view.threshold * 100.0;
+    let text = if data.view.filtered && none {
+        lang.pick("no process matches", "没有匹配的进程").to_owned()
+    } else if least > 0.0 {
+        match lang {
+            Lang::En => format!("none has {least:.1}% of the swap in use or more"),
+            Lang::Zh => format!("没有占已用交换空间 {least:.1}% 及以上者"),
+        }
+    } else {
+        lang.pick("none", "无").to_owned()
+    };
+    out.line(2, Paint::Dim, &text);
+}
+
+/// The row of a process in the table of groups.
+fn group_of<'a>(row: &'a ProcessSwap, by: &str) -> Option<&'a str> {
+    match by {
+        "comm" => Some(&row.comm),
+        "cgroup" => row.cgroup.as_deref(),
+        "container" => row.container.as_deref(),
+        "user" => row.user.as_deref(),
+        _ => row.unit.as_deref(),
+    }
+}
+
+/// Groups that are shown, without `--top`.
+fn listed_groups(data: &SwapData) -> Vec<&GroupSwap> {
+    let groups = data.groups.iter().flatten();
+    groups
+        .filter(|row| row.swap_kb > Some(0) && row.share.unwrap_or(0.0) >= data.view.threshold)
+        .collect()
+}
+
 fn groups(data: &SwapData, out: &mut Out) {
     let lang = out.lang();
-    let groups = data.groups.as_deref().unwrap_or_default();
     let text = match lang {
         Lang::En => format!("Swap by {}", data.view.by),
         Lang::Zh => format!("按 {} 汇总", data.view.by),
     };
     out.heading("📋", &text);
-    let wanted = groups
-        .iter()
-        .filter(|row| row.swap_kb > Some(0) && row.share.unwrap_or(0.0) >= data.view.threshold);
-    let rows = wanted.take(data.view.top).map(|row| {
+    let wanted = listed_groups(data);
+    if wanted.is_empty() {
+        nobody(data, data.processes.is_empty(), out);
+        return;
+    }
+    let rows = wanted.iter().take(data.view.top).map(|row| {
         let none = lang.pick("(none)", "(无)");
         let cells = vec![
             row.who.name.clone().unwrap_or_else(|| none.to_owned()),
             row.who.processes.to_string(),
-            size(row.swap_kb, lang),
+            size(row.swap_share_kb, lang),
             percent(row.share),
             bar(row.share, out.unicode()),
             size(row.rss_kb, lang),
+            percent(row.swapped_share),
+            row.major_faults
+                .map_or_else(String::new, |faults| faults.to_string()),
         ];
         (paint(row.share), cells)
     });
@@ -308,7 +398,7 @@ fn groups(data: &SwapData, out: &mut Out) {
             Column::text(lang.pick("Name", "名称"), 10, 0),
             Column::figures(lang.pick("Processes", "进程数"), 2),
             Column::figures(lang.pick("Swap", "换出"), 0),
-            Column::figures(lang.pick("Share", "占比"), 0),
+            Column::figures(lang.pick("of swap used", "占已用swap"), 0),
             Column {
                 title: "",
                 figures: false,
@@ -316,17 +406,63 @@ fn groups(data: &SwapData, out: &mut Out) {
                 drop: 3,
             },
             Column::figures("RSS", 1),
+            swapped_column(data, lang),
+            faults_column(data, lang),
         ],
     };
     out.table(&table);
+    let more = wanted.len().saturating_sub(data.view.top);
+    if more > 0 {
+        let hint = match lang {
+            Lang::En => format!("and {more} more (--top)"),
+            Lang::Zh => format!("另有 {more} 个 (--top)"),
+        };
+        out.line(2, Paint::Dim, &hint);
+    }
+    let known = data.totals.processes_swap_pss_known;
+    let text = match lang {
+        Lang::En => format!(
+            "Swap counts a slot once that several share (SwapPss of {known} of {} processes)",
+            data.totals.processes_in_swap
+        ),
+        Lang::Zh => format!(
+            "多个进程共享的交换槽只计一次（已知 SwapPss 的进程 {known}/{}）",
+            data.totals.processes_in_swap
+        ),
+    };
+    out.hang(2, 4, Paint::Dim, &text);
+}
+
+/// What rows are sorted by is always shown.
+fn swapped_column(data: &SwapData, lang: Lang) -> Column {
+    let drop = if data.view.sort == "share" { 0 } else { 6 };
+    Column::figures(lang.pick("of it swapped", "自身换出率"), drop)
+}
+
+/// As [`swapped_column`].
+fn faults_column(data: &SwapData, lang: Lang) -> Column {
+    let drop = if data.view.sort == "majflt" { 0 } else { 4 };
+    Column::figures(lang.pick("Major faults", "主缺页"), drop)
 }
 
 fn regions(data: &SwapData, out: &mut Out) {
     let lang = out.lang();
+    let shown = data.groups.is_some().then(|| listed_groups(data));
+    let wanted = |row: &ProcessSwap| match &shown {
+        None => row.listed,
+        Some(groups) => {
+            let name = group_of(row, data.view.by);
+            groups.iter().any(|group| group.who.name.as_deref() == name)
+        }
+    };
     let looked: Vec<&ProcessSwap> = data
         .processes
         .iter()
-        .filter(|row| row.listed && row.regions.as_ref().is_some_and(|list| !list.is_empty()))
+        .filter(|row| wanted(row))
+        .filter(|row| {
+            let some = row.regions.as_ref().is_some_and(|list| !list.is_empty());
+            some || row.regions_denied
+        })
         .take(SHORT)
         .collect();
     if looked.is_empty() {
@@ -350,7 +486,15 @@ fn regions(data: &SwapData, out: &mut Out) {
         });
         let parts: Vec<String> = parts.collect();
         let who = format!("{} ({})", row.comm, row.pid);
-        let joined = parts.join(lang.pick(", ", "、"));
+        let joined = if row.regions_denied {
+            lang.pick(
+                "unknown: no permission (run as root)",
+                "未知：无权限（请以 root 运行）",
+            )
+            .to_owned()
+        } else {
+            parts.join(lang.pick(", ", "、"))
+        };
         let colon = out.colon();
         out.limited(2, 6, Paint::Plain, &format!("{who}{colon}{joined}"), 2);
     }
@@ -366,15 +510,21 @@ fn cgroups(data: &SwapData, out: &mut Out) {
         .take(data.view.top.min(SHORT));
     let rows: Vec<_> = rows
         .map(|row| {
-            let limit = row.limits.limit_kb.or(row.limits.high_kb);
+            let limit = row
+                .limits
+                .limit_kb
+                .into_iter()
+                .chain(row.limits.high_kb)
+                .min();
+            let or_none = |kb: Option<u64>| {
+                kb.map_or_else(|| lang.pick("none", "无").to_owned(), units::size_kb)
+            };
             let cells = vec![
                 row.limits.path.clone(),
                 size(row.limits.swap_kb, lang),
-                row.limits
-                    .swap_limit_kb
-                    .map_or_else(String::new, units::size_kb),
+                or_none(row.limits.swap_limit_kb),
                 size(row.limits.usage_kb, lang),
-                limit.map_or_else(String::new, units::size_kb),
+                or_none(limit),
                 row.other_swap_kb
                     .filter(|kb| *kb > 0)
                     .map_or_else(String::new, units::size_kb),
@@ -414,7 +564,10 @@ fn part(id: &str, lang: Lang) -> &'static str {
     match id {
         "shared_slots" => lang.pick("shared after fork, counted twice", "fork 共享，重复计数"),
         "shmem" => lang.pick("shared memory and tmpfs", "共享内存与 tmpfs"),
-        "cgroup_shared" => lang.pick("other shared memory of cgroups", "cgroup 的其他共享内存"),
+        "cgroup_shared" => lang.pick(
+            "shared memory without an owner (cgroups)",
+            "无归属的共享内存 (cgroup 计费)",
+        ),
         "swap_cached" => lang.pick(
             "read back, slot kept (SwapCached)",
             "已读回、保留交换槽 (SwapCached)",

@@ -9,6 +9,8 @@ use super::Msg;
 /// Page cache, slab, dirty pages, fragmentation. Unknown is `null`.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct CacheData {
+    /// When the figures were read: of a captured tree, when it was captured.
+    pub at: Option<String>,
     /// Size and make-up of the page cache.
     pub page_cache: PageCache,
     /// Events per second between two readings.
@@ -23,8 +25,10 @@ pub struct CacheData {
     pub slab_totals: SlabTotals,
     /// Free memory by order of its blocks.
     pub fragmentation: Option<Fragmentation>,
-    /// Memory cgroups with the largest file cache, those above 1 MiB.
+    /// Memory cgroups with the largest file cache, those above 1 MiB or at their limit.
     pub cgroups: Vec<CgroupCache>,
+    /// Hierarchy of the memory controller: 1 or 2.
+    pub cgroup_version: Option<u8>,
     /// PSI of memory, 10 s average, percent.
     pub pressure: Pressure,
     /// Settings that govern the caches, as the files say.
@@ -35,7 +39,7 @@ pub struct CacheData {
     pub hit_ratio_note: Option<Msg>,
     /// One sentence for each part.
     pub judgements: Vec<Judgement>,
-    /// Files by resident bytes (`inspect cache --detail`); files of which nothing is in memory are counted only.
+    /// Files by resident bytes (`inspect cache --detail`); with `--path` also those of which nothing is in memory.
     pub files: Option<Vec<FileRow>>,
     /// What was looked at and what was not.
     pub files_accounting: Option<FilesAccounting>,
@@ -132,20 +136,24 @@ pub struct Rates {
 /// How much of the scanning pays, and what comes back. Ratios are `null` when nothing was scanned.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Reclaim {
-    /// Reclaimed of scanned pages in the interval.
+    /// Reclaimed of scanned pages in the interval, cgroups at their limits included (since Linux 5.8).
     pub efficiency: Option<f64>,
     /// The same since boot.
     pub efficiency_since_boot: Option<f64>,
     /// File pages that came back for each file page reclaimed, in the interval.
     pub refaults_per_steal: Option<f64>,
-    /// The same since boot.
+    /// The same since boot; `null` where both are not counted alike.
     pub refaults_per_steal_since_boot: Option<f64>,
-    /// Share of scanning that programs did themselves, waiting.
+    /// Share of the host's scanning that programs did themselves, waiting.
     pub direct_share: Option<f64>,
     /// Pages reclaimed in the interval.
     pub stolen_pages: Option<u64>,
-    /// Pages scanned in the interval.
+    /// Pages scanned in the interval, cgroups at their limits included (since Linux 5.8).
     pub scanned_pages: Option<u64>,
+    /// Of them for the host: by kswapd and by programs, not for a cgroup's limit.
+    pub host_scanned_pages: Option<u64>,
+    /// Pages scanned since boot.
+    pub scanned_pages_since_boot: Option<u64>,
 }
 
 /// Dirty pages against their limits.
@@ -165,13 +173,13 @@ pub struct Dirty {
     pub share_of_threshold: Option<f64>,
     /// Made dirty per second.
     pub dirtied_kb_per_s: Option<f64>,
-    /// Written back per second.
+    /// Written back per second, without what goes to swap.
     pub written_kb_per_s: Option<f64>,
     /// Time that writing all of it back takes at this rate.
     pub time_to_write_back_s: Option<f64>,
     /// Time until the threshold at these rates; `null` when it does not grow.
     pub time_to_threshold_s: Option<f64>,
-    /// Most busy of the interval that the disks were, 0 to 1, averaged over disks that did anything.
+    /// Busy time of all disks together for each second: two disks that are always busy make 2.
     pub disk_busy: Option<f64>,
 }
 
@@ -234,6 +242,8 @@ pub struct SlabTotals {
 pub struct Fragmentation {
     /// Each zone.
     pub zones: Vec<ZoneRow>,
+    /// Free memory by migration type; `null`: not read (root only).
+    pub types: Option<Vec<PageTypeRow>>,
     /// All zones together: free blocks by order.
     pub free_by_order: Vec<u64>,
     /// Unusable-free index of all zones together, blocks of 8 pages.
@@ -261,6 +271,21 @@ pub struct ZoneRow {
     pub largest_order: Option<u64>,
 }
 
+/// Free memory of a zone by migration type (/proc/pagetypeinfo).
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct PageTypeRow {
+    /// NUMA node.
+    pub node: u32,
+    /// Zone.
+    pub zone: String,
+    /// Unmovable, Movable, Reclaimable, `HighAtomic`, CMA, Isolate.
+    pub migrate_type: String,
+    /// Free in blocks.
+    pub free_kb: u64,
+    /// Free blocks of order 0, 1, 2, …
+    pub free_by_order: Vec<u64>,
+}
+
 /// File cache of a memory cgroup.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct CgroupCache {
@@ -268,7 +293,7 @@ pub struct CgroupCache {
     pub path: String,
     /// Page cache, shared memory included.
     pub file_kb: u64,
-    /// Of the host's page cache.
+    /// Of the host's page cache, block devices and swap cache.
     pub share: Option<f64>,
     /// Inactive file pages.
     pub inactive_file_kb: Option<u64>,
@@ -278,6 +303,10 @@ pub struct CgroupCache {
     pub dirty_kb: Option<u64>,
     /// File pages that came back, per second (cgroup v2).
     pub refault_file_per_s: Option<f64>,
+    /// Times a second that its hard limit was met.
+    pub limit_hits_per_s: Option<f64>,
+    /// Times a second that it was above memory.high (cgroup v2).
+    pub high_events_per_s: Option<f64>,
     /// In use.
     pub usage_kb: Option<u64>,
     /// memory.high.
@@ -395,6 +424,8 @@ pub struct FilesAccounting {
     pub failed: u64,
     /// Cached, but more than are kept.
     pub not_kept: u64,
+    /// A signal ended it.
+    pub interrupted: bool,
     /// A system call did not come back.
     pub stalled: bool,
     /// Sum of `resident_bytes`.

@@ -11,6 +11,8 @@ use crate::model::RegionKind;
 /// Swap: how much, whose, how fast, and what the figures do not tell apart.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct SwapData {
+    /// When the figures were read: of a captured tree, when it was captured.
+    pub at: Option<String>,
     /// Swap in use against the processes' sum.
     pub totals: Totals,
     /// What moved between the two readings.
@@ -65,6 +67,10 @@ pub struct View {
     pub threshold: f64,
     /// What processes are put together by.
     pub by: &'static str,
+    /// What rows are sorted by.
+    pub sort: &'static str,
+    /// Only some processes were asked for.
+    pub filtered: bool,
 }
 
 /// Swap in use and who has it.
@@ -86,8 +92,12 @@ pub struct Totals {
     pub processes_swap_kb: Option<u64>,
     /// Processes whose `VmSwap` is known.
     pub processes_known: u64,
-    /// Processes that could not be read.
+    /// Processes that could not be read, and those whose `VmSwap` is not known.
     pub processes_unread: u64,
+    /// Processes in swap.
+    pub processes_in_swap: u64,
+    /// Of them those whose proportional share (SwapPss) could be read.
+    pub processes_swap_pss_known: u64,
     /// Swap in use that the sum does not show; negative: the sum counts more than is in use.
     pub difference_kb: Option<i64>,
     /// What the difference is made of.
@@ -106,7 +116,7 @@ pub struct Part {
     /// Swap in use that this part accounts for; negative for what the sum counts several times; `null`:
     /// it cannot be measured here.
     pub kb: Option<i64>,
-    /// Most that it can account for, where the figure is a bound.
+    /// Most that it can account for; `null`: not known.
     pub at_most_kb: Option<u64>,
     /// Where the figure comes from.
     pub note: Msg,
@@ -246,7 +256,7 @@ pub struct ProcessSwap {
     pub swap_pss_kb: Option<u64>,
     /// Resident.
     pub rss_kb: Option<u64>,
-    /// Share of the swap in use.
+    /// Share of the swap in use, by the proportional share where it is known.
     pub share: Option<f64>,
     /// Share of the process that is swapped out: swap / (swap + resident).
     pub swapped_share: Option<f64>,
@@ -258,6 +268,8 @@ pub struct ProcessSwap {
     pub listed: bool,
     /// What is swapped out, largest first; `null`: not looked at (only the top ones are).
     pub regions: Option<Vec<Region>>,
+    /// Its mappings may not be looked into: no permission.
+    pub regions_denied: bool,
 }
 
 /// A kind of memory that is swapped out.
@@ -281,12 +293,18 @@ pub struct GroupSwap {
     /// Who they are.
     #[serde(flatten)]
     pub who: Who,
-    /// Sum of `VmSwap`.
+    /// Sum of `VmSwap`: slots shared after fork count once for each process.
     pub swap_kb: Option<u64>,
+    /// Sum of proportional shares, of `VmSwap` where they are not known.
+    pub swap_share_kb: Option<u64>,
     /// Sum of resident memory.
     pub rss_kb: Option<u64>,
-    /// Share of the swap in use.
+    /// Share of the swap in use, of `swap_share_kb`.
     pub share: Option<f64>,
+    /// Share that is swapped out: swap / (swap + resident).
+    pub swapped_share: Option<f64>,
+    /// Major faults in the interval.
+    pub major_faults: Option<u64>,
 }
 
 /// A cgroup and its swap.
@@ -297,8 +315,10 @@ pub struct CgroupSwap {
     pub limits: Limits,
     /// Sum of `VmSwap` of the processes in it and below.
     pub processes_swap_kb: Option<u64>,
-    /// Swap charged to it that no process shows: shared memory, tmpfs.
+    /// Swap charged to it beyond its processes' proportional shares: tmpfs, System V, memfd.
     pub other_swap_kb: Option<u64>,
+    /// Times in the interval that it met its limits.
+    pub limit_hits: Option<u64>,
     /// Times that swap could not be had because of its limit (v2).
     pub swap_fail_events: Option<u64>,
 }

@@ -10,6 +10,8 @@ mod sources;
 mod stacks;
 mod wait;
 
+pub use wait::stop_flag;
+
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;

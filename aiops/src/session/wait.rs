@@ -1,5 +1,8 @@
 //! What ends a session: a signal, the duration, or nothing yet.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::signal::unix::Signal;
@@ -48,6 +51,30 @@ async fn received(signal: &mut Option<Signal>) {
         }
         None => std::future::pending().await,
     }
+}
+
+/// A flag that a signal sets from now on: for work that blocks, and looks at it now and then. Its thread
+/// waits as long as the program runs.
+///
+/// # Errors
+/// The handlers cannot be installed, or no thread can be made.
+pub fn stop_flag() -> std::io::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let mut signals = {
+        let _entered = runtime.enter();
+        Signals::listen()?
+    };
+    let told = Arc::clone(&stop);
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            runtime.block_on(signals.next());
+            told.store(true, Ordering::Relaxed);
+        })?;
+    Ok(stop)
 }
 
 /// Whether SIGHUP was ignored when the program started: bit 0 of SigIgn in /proc/self/status.

@@ -21,6 +21,8 @@ use std::sync::Condvar;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -104,6 +106,8 @@ pub struct Counts {
     pub failed: u64,
     /// Looked at and cached, but beyond [`MAX_FILES`].
     pub not_kept: u64,
+    /// It was ended from outside.
+    pub stopped: bool,
     /// A system call did not come back in time.
     pub stalled: bool,
     /// Seconds that it took.
@@ -119,6 +123,8 @@ pub struct Request {
     pub paths: Vec<PathBuf>,
     /// Most time.
     pub limit: Duration,
+    /// Set from outside: what was seen so far is the answer.
+    pub stop: Arc<AtomicBool>,
 }
 
 /// Shared by the thread that looks and the one that waits.
@@ -147,6 +153,10 @@ impl Shared {
 
 /// A hanging call has this much more time before it is given up.
 const GRACE: Duration = Duration::from_millis(500);
+/// Between looks at whether it shall stop.
+const LOOK_UP: Duration = Duration::from_millis(100);
+/// Between words about how far it is.
+const PROGRESS: Duration = Duration::from_secs(1);
 
 /// Looks at files for at most the limit; `progress` is told about once a second. Sorted by resident bytes.
 ///
@@ -173,6 +183,7 @@ pub fn look(
         seen: HashSet::new(),
         holders: HashMap::new(),
         mincore_only: false,
+        stop: Arc::clone(&request.stop),
     };
     let named = !request.paths.is_empty();
     let limit = request.limit;
@@ -200,27 +211,35 @@ pub fn look(
             worker.shared.lock().done = true;
             worker.shared.changed.notify_all();
         })?;
-    let last = end.and_then(|end| end.checked_add(GRACE));
+    let mut last = end.and_then(|end| end.checked_add(GRACE));
+    let mut told = begin;
     let mut state = shared.lock();
     while !state.done {
         let now = Instant::now();
+        if request.stop.load(Ordering::Relaxed) && !state.counts.stopped {
+            state.counts.stopped = true;
+            let soon = now.checked_add(GRACE);
+            last = soon.into_iter().chain(last).min();
+        }
         if last.is_some_and(|last| now >= last) {
-            state.counts.stalled = true;
+            // Whoever ended it does not want to know what hangs.
+            state.counts.stalled = !state.counts.stopped;
             break;
         }
-        let wait = last.map_or(Duration::from_secs(1), |last| {
-            last.saturating_duration_since(now)
-                .min(Duration::from_secs(1))
+        let wait = last.map_or(LOOK_UP, |last| {
+            last.saturating_duration_since(now).min(LOOK_UP)
         });
-        let (guard, timeout) = shared
+        let (guard, _) = shared
             .changed
             .wait_timeout(state, wait)
             .unwrap_or_else(PoisonError::into_inner);
         state = guard;
-        if timeout.timed_out() && !state.done {
+        if !state.done && told.elapsed() >= PROGRESS {
+            told = Instant::now();
             progress(&state.counts);
         }
     }
+    state.counts.stopped |= request.stop.load(Ordering::Relaxed);
     let (mut files, mut counts) = (std::mem::take(&mut state.files), state.counts.clone());
     drop(state);
     counts.elapsed_s = begin.elapsed().as_secs_f64();
@@ -241,11 +260,17 @@ struct Worker {
     holders: HashMap<FileKey, (Vec<Holder>, u64)>,
     /// This kernel has no cachestat.
     mincore_only: bool,
+    stop: Arc<AtomicBool>,
 }
 
 impl Worker {
     fn over(&self) -> bool {
-        self.end.is_some_and(|end| Instant::now() >= end)
+        self.over_at(self.end)
+    }
+
+    /// Whether it was ended from outside, or this moment has come.
+    fn over_at(&self, end: Option<Instant>) -> bool {
+        self.stop.load(Ordering::Relaxed) || end.is_some_and(|end| Instant::now() >= end)
     }
 
     /// Counts why a file could not be looked at.
@@ -301,9 +326,11 @@ impl Worker {
             file.holders.clone_from(holders);
             file.holder_count = *count;
         }
-        let bytes = |pages: u64| pages.saturating_mul(page_size());
-        // The last page is counted whole.
-        file.resident_bytes = bytes(found.cached).min(file.size_bytes);
+        // The last page ends with the file, for every figure alike.
+        let size = file.size_bytes;
+        let whole = |pages: u64| pages.saturating_mul(page_size());
+        let bytes = |pages: u64| whole(pages).min(size);
+        file.resident_bytes = whole(found.cached).min(size);
         file.dirty_bytes = found.dirty.map(bytes);
         file.writeback_bytes = found.writeback.map(bytes);
         file.recently_evicted_bytes = found.recently_evicted.map(bytes);

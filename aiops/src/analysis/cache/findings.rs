@@ -1,5 +1,6 @@
 //! What the figures mean for somebody who has to act: each finding with the figures that prove it.
 
+use crate::analysis::shell;
 use crate::msg;
 use crate::report::Finding;
 use crate::report::Msg;
@@ -18,8 +19,8 @@ pub(super) fn find(data: &CacheData, page_kb: u64) -> Vec<Finding> {
         inefficient(data),
         direct(data),
         fragmented(data),
+        cgroup_reclaim(data),
         streaming(data, page_kb),
-        slow_disk(data),
         waste(data),
     ];
     let mut findings: Vec<Finding> = checks.into_iter().flatten().collect();
@@ -40,15 +41,9 @@ fn share(value: f64) -> String {
     format!("{:.1}%", value * 100.0)
 }
 
-/// Memory is tight: little is available, or tasks wait for it. The figures that say so.
-pub(super) fn tight(data: &CacheData) -> Option<Msg> {
+/// Little of the host's memory is available.
+fn available_short(data: &CacheData) -> Option<Msg> {
     let cache = &data.page_cache;
-    if let Some(some) = data.pressure.some_avg10.filter(|some| *some >= 1.0) {
-        return Some(msg!(
-            "tasks waited for memory {some:.2}% of the last 10 s (PSI some)",
-            "过去 10 秒有任务等待内存的时间占 {some:.2}%（PSI some）"
-        ));
-    }
     let (available, total) = (cache.mem_available_kb?, cache.mem_total_kb?);
     let left = super::ratio(available as f64, total as f64)?;
     let (available, left_text) = (mib_kb(available), share(left));
@@ -60,7 +55,18 @@ pub(super) fn tight(data: &CacheData) -> Option<Msg> {
     })
 }
 
-/// The cgroup that has most of the file cache; its file cache in inactive pages counts as its own doing.
+/// Memory is tight: little is available, or tasks wait for it. The figures that say so.
+pub(super) fn tight(data: &CacheData) -> Option<Msg> {
+    if let Some(some) = data.pressure.some_avg10.filter(|some| *some >= 1.0) {
+        return Some(msg!(
+            "tasks waited for memory {some:.2}% of the last 10 s (PSI some)",
+            "过去 10 秒有任务等待内存的时间占 {some:.2}%（PSI some）"
+        ));
+    }
+    available_short(data)
+}
+
+/// The cgroup that has most of the file cache.
 fn reader(data: &CacheData) -> Option<&CgroupCache> {
     // The root and parents hold what their children do: the deepest with half of the cache.
     let large = data
@@ -70,28 +76,103 @@ fn reader(data: &CacheData) -> Option<&CgroupCache> {
     large.max_by_key(|cgroup| cgroup.path.len())
 }
 
-/// What to do about a cgroup that reads more than it should keep.
-fn cap(cgroup: &CgroupCache) -> Msg {
-    let path = &cgroup.path;
-    let room = mib_kb(
-        cgroup
+/// The cgroup whose own limit makes it reclaim: pages came back to it (v2 counts them), or it met its limit
+/// again and again while its use stands there (v1 has no more). Of nested ones the deepest that accounts for it.
+pub(super) fn limited(data: &CacheData) -> Option<&CgroupCache> {
+    let at_limit = |cgroup: &CgroupCache| {
+        let most = cgroup.limit_kb.into_iter().chain(cgroup.high_kb).min();
+        let met = cgroup.limit_hits_per_s > Some(0.0) || cgroup.high_events_per_s > Some(0.0);
+        met && cgroup
             .usage_kb
-            .unwrap_or(cgroup.file_kb)
-            .saturating_sub(cgroup.file_kb / 2),
-    );
-    msg!(
-        "keep the reader from taking the cache of the others: on cgroup v2 set memory.high of {path} (about {room} leaves it half of its file cache); on v1 memory.limit_in_bytes",
-        "限制读取方挤占他人缓存：cgroup v2 设置 {path} 的 memory.high（约 {room}，保留其一半文件缓存）；v1 用 memory.limit_in_bytes"
-    )
+            .zip(most)
+            .is_some_and(|(usage, most)| usage as f64 >= most as f64 * 0.9)
+    };
+    let weight = |cgroup: &CgroupCache| {
+        let refaults = cgroup.refault_file_per_s.unwrap_or(0.0);
+        let hits = cgroup.limit_hits_per_s.unwrap_or(0.0) + cgroup.high_events_per_s.unwrap_or(0.0);
+        (refaults, hits)
+    };
+    let found = || {
+        let below = data.cgroups.iter().filter(|cgroup| cgroup.path != "/");
+        below.filter(|cgroup| at_limit(cgroup))
+    };
+    let most = found().map(weight).reduce(|a, b| {
+        if a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)).is_ge() {
+            a
+        } else {
+            b
+        }
+    })?;
+    found()
+        .filter(|cgroup| {
+            let own = weight(cgroup);
+            own.0 >= most.0 * 0.8 && (most.0 > 0.0 || own.1 >= most.1 * 0.8)
+        })
+        .max_by_key(|cgroup| cgroup.path.len())
+}
+
+fn limit_evidence(cgroup: &CgroupCache) -> Option<Msg> {
+    let path = &cgroup.path;
+    let most = cgroup.limit_kb.into_iter().chain(cgroup.high_kb).min()?;
+    let part = share(super::ratio(cgroup.usage_kb? as f64, most as f64)?);
+    let (usage, most) = (mib_kb(cgroup.usage_kb?), mib_kb(most));
+    let hits = cgroup.limit_hits_per_s.unwrap_or(0.0) + cgroup.high_events_per_s.unwrap_or(0.0);
+    Some(msg!(
+        "cgroup {path} uses {usage} of its limit {most} ({part}) and met it {hits:.0} times/s",
+        "cgroup {path} 用量 {usage}，限额 {most}（{part}），每秒触及限额 {hits:.0} 次"
+    ))
+}
+
+/// Twice the limit, where the host has that much: by how much it has to grow only a try can tell.
+fn raise(data: &CacheData, cgroup: &CgroupCache) -> Option<Msg> {
+    let most = cgroup.limit_kb.into_iter().chain(cgroup.high_kb).min()?;
+    let path = cgroup.path.trim_end_matches('/');
+    if data
+        .page_cache
+        .mem_available_kb
+        .is_none_or(|available| available < most.saturating_mul(2))
+    {
+        return Some(msg!(
+            "the host has no room to double the limit of {path}: let the program read less at once, or move it",
+            "主机内存不足以将 {path} 的限额加倍：减少程序同时读取的数据，或迁移该程序"
+        ));
+    }
+    let bytes = most.saturating_mul(2048);
+    let commands = if data.cgroup_version == Some(1) {
+        let folder = format!("/sys/fs/cgroup/memory{path}");
+        let limit = shell::quote(&format!("{folder}/memory.limit_in_bytes")).into_owned();
+        msg!(
+            "echo {bytes} > {limit} (with a limit of memory and swap together, raise memory.memsw.limit_in_bytes first)",
+            "echo {bytes} > {limit}（若设置了内存+swap 限额，须先提高 memory.memsw.limit_in_bytes）"
+        )
+    } else {
+        let name = if cgroup.high_kb == Some(most) {
+            "memory.high"
+        } else {
+            "memory.max"
+        };
+        let file = shell::quote(&format!("/sys/fs/cgroup{path}/{name}")).into_owned();
+        msg!("echo {bytes} > {file}", "echo {bytes} > {file}")
+    };
+    let (en, zh) = (commands.en, commands.zh);
+    Some(Msg::new(
+        format!("the host has room: double its limit and look again: {en}"),
+        format!("主机内存充足：可将其限额加倍后再观察：{zh}"),
+    ))
 }
 
 fn reader_evidence(cgroup: &CgroupCache) -> Msg {
     let (path, size) = (&cgroup.path, mib_kb(cgroup.file_kb));
     let part = share(cgroup.share.unwrap_or(0.0));
     msg!(
-        "cgroup {path} holds {size} of file cache, {part} of the host's",
-        "cgroup {path} 持有文件缓存 {size}，占整机 {part}"
+        "most of the cache is held by cgroup {path}: {size}, {part} of the host's (holding it is not reading it again)",
+        "缓存主要由 cgroup {path} 持有：{size}，占整机 {part}（持有不等于反复读取）"
     )
+}
+
+/// Whether memory is reclaimed for the host: not only for a cgroup's limit.
+pub(super) fn host_reclaims(data: &CacheData) -> bool {
+    data.reclaim.host_scanned_pages > Some(0)
 }
 
 /// Pages that come back soon after they were reclaimed: the cache is smaller than the working set.
@@ -100,7 +181,9 @@ fn thrashing(data: &CacheData, page_kb: u64) -> Option<Finding> {
     let kb_per_s = refaults * page_kb as f64;
     let back = data.reclaim.refaults_per_steal;
     let pressed = tight(data);
-    if kb_per_s < 1024.0 || !(back.is_some_and(|back| back >= 0.25) || pressed.is_some()) {
+    let own = limited(data);
+    let counts = back.is_some_and(|back| back >= 0.25) || pressed.is_some() || own.is_some();
+    if kb_per_s < 1024.0 || !counts {
         return None;
     }
     let rate = mib(kb_per_s);
@@ -120,21 +203,47 @@ fn thrashing(data: &CacheData, page_kb: u64) -> Option<Finding> {
             "每秒 {faults:.0} 次主缺页"
         ));
     }
-    evidence.extend(pressed);
+    let host = host_reclaims(data) || available_short(data).is_some();
     let mut advice = Vec::new();
-    if let Some(cgroup) = reader(data) {
-        evidence.push(reader_evidence(cgroup));
-        advice.push(cap(cgroup));
+    if let Some(cgroup) = own {
+        evidence.extend(limit_evidence(cgroup));
+        advice.extend(raise(data, cgroup));
+    }
+    if host {
+        evidence.extend(pressed);
+        evidence.extend(reader(data).map(reader_evidence));
+        advice.push(msg!(
+            "give the host more memory, or move a program away: what is read is larger than the cache",
+            "为主机增加内存，或迁走部分程序：被读取的数据大于缓存容量"
+        ));
+    } else {
+        evidence.push(msg!(
+            "the host itself reclaimed nothing (kswapd and direct reclaim idle): the pages come back within cgroups at their limits",
+            "主机自身没有回收内存（kswapd 与直接回收均空闲）：refault 来自已达限额的 cgroup"
+        ));
     }
     advice.push(msg!(
         "see which files fill the cache: `aiops inspect cache --detail`",
         "查看缓存被哪些文件占用：`aiops inspect cache --detail`"
     ));
-    advice.push(msg!(
-        "give the host (or the cgroup) more memory, or move a program away: what is read is larger than the cache",
-        "为主机（或 cgroup）增加内存，或迁走部分程序：被读取的数据大于缓存容量"
-    ));
-    let critical = data.pressure.full_avg10.is_some_and(|full| full >= 10.0);
+    let critical = host && data.pressure.full_avg10.is_some_and(|full| full >= 10.0);
+    let title = match own {
+        Some(cgroup) if !host => {
+            let path = &cgroup.path;
+            msg!(
+                "cgroup {path} reads more than its limit lets it keep: pages are reclaimed and read again",
+                "cgroup {path} 的读取量超过其限额可缓存的量：页面刚被回收又被读回"
+            )
+        }
+        None if !host => msg!(
+            "file pages are reclaimed and read again in a cgroup at its limit; which one is not known",
+            "有 cgroup 因自身限额反复回收并读回文件页；无法确定是哪一个"
+        ),
+        _ => msg!(
+            "the page cache is too small: pages are reclaimed and read again",
+            "页缓存过小：页面刚被回收又被读回"
+        ),
+    };
     Some(Finding {
         id: "cache-thrashing",
         severity: if critical {
@@ -142,9 +251,53 @@ fn thrashing(data: &CacheData, page_kb: u64) -> Option<Finding> {
         } else {
             Severity::Warning
         },
+        title,
+        evidence,
+        advice,
+    })
+}
+
+/// A cgroup at its own limit reclaims: files that come back are [`thrashing`]'s.
+fn cgroup_reclaim(data: &CacheData) -> Option<Finding> {
+    let own = limited(data)?;
+    let reclaim = &data.reclaim;
+    let scanned = reclaim
+        .scanned_pages?
+        .saturating_sub(reclaim.host_scanned_pages?);
+    let rate = super::ratio(scanned as f64, data.rates.interval_s?)?;
+    let files = data.rates.refault_file_per_s.unwrap_or(0.0);
+    let anon = data.rates.refault_anon_per_s.unwrap_or(0.0);
+    if rate < 1000.0 || files >= 256.0 {
+        return None;
+    }
+    let path = &own.path;
+    let mut evidence = vec![msg!(
+        "{rate:.0} pages/s scanned for cgroups at their limits",
+        "每秒为已达限额的 cgroup 扫描 {rate:.0} 页"
+    )];
+    evidence.extend(limit_evidence(own));
+    let mut advice = Vec::new();
+    if anon >= 1.0 {
+        evidence.push(msg!(
+            "{anon:.0} anonymous pages/s came back from swap",
+            "每秒 {anon:.0} 个匿名页从 swap 读回"
+        ));
+        advice.push(msg!(
+            "see who swaps: `aiops analyze swap`",
+            "查看换出情况：`aiops analyze swap`"
+        ));
+    }
+    advice.extend(raise(data, own).filter(|_| anon >= 1.0));
+    Some(Finding {
+        id: "cache-cgroup-reclaim",
+        severity: if anon >= 256.0 {
+            Severity::Warning
+        } else {
+            Severity::Info
+        },
         title: msg!(
-            "the page cache is too small: pages are reclaimed and read again",
-            "页缓存过小：页面刚被回收又被读回"
+            "cgroup {path} reclaims memory at its own limit",
+            "cgroup {path} 因自身限额持续回收内存"
         ),
         evidence,
         advice,
@@ -174,13 +327,12 @@ fn streaming(data: &CacheData, page_kb: u64) -> Option<Finding> {
             "文件缓存中 {inactive} 不活跃，{active} 活跃"
         ),
     ];
-    let mut advice = vec![msg!(
+    let advice = vec![msg!(
         "let the program drop what it has used: posix_fadvise(POSIX_FADV_DONTNEED), or direct I/O (dd iflag=direct, rsync --drop-cache, O_DIRECT)",
         "让程序用完即弃：posix_fadvise(POSIX_FADV_DONTNEED)，或使用直接 I/O（dd iflag=direct、rsync --drop-cache、O_DIRECT）"
     )];
     if let Some(cgroup) = reader(data) {
         evidence.push(reader_evidence(cgroup));
-        advice.push(cap(cgroup));
     }
     Some(Finding {
         id: "cache-streaming",
@@ -206,19 +358,32 @@ fn inefficient(data: &CacheData) -> Option<Finding> {
         id: "cache-reclaim-inefficient",
         severity: Severity::Warning,
         title: msg!("reclaim scans much and frees little", "回收扫描多、释放少"),
-        evidence: vec![msg!(
-            "{rate:.0} pages/s scanned, {part} of them reclaimed",
-            "每秒扫描 {rate:.0} 页，仅回收 {part}"
-        )],
+        evidence: [
+            Some(msg!(
+                "{rate:.0} pages/s scanned, {part} of them reclaimed",
+                "每秒扫描 {rate:.0} 页，仅回收 {part}"
+            )),
+            limited(data).and_then(limit_evidence),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
         advice: vec![
             msg!(
                 "see what cannot be reclaimed: `aiops inspect processes` (anonymous memory), `aiops analyze swap` (full swap)",
                 "查看哪些内存无法回收：`aiops inspect processes`（匿名内存）、`aiops analyze swap`（swap 是否已满）"
             ),
-            msg!(
-                "free memory or add some before the OOM killer does it",
-                "在 OOM killer 出手之前释放或增加内存"
-            ),
+            if host_reclaims(data) {
+                msg!(
+                    "free memory or add some before the OOM killer does it",
+                    "在 OOM killer 出手之前释放或增加内存"
+                )
+            } else {
+                msg!(
+                    "the host has memory: a cgroup reclaims at its own limit, look at its use and limit",
+                    "主机内存充足：是某个 cgroup 因自身限额在回收，请检查其用量与限额"
+                )
+            },
         ],
     })
 }
@@ -238,12 +403,12 @@ fn direct(data: &CacheData) -> Option<Finding> {
             "程序在分配内存时被迫自行回收（直接回收）并等待"
         ),
         evidence: vec![msg!(
-            "{stalls:.0} allocations/s stalled; direct reclaim did {part} of the scanning",
+            "{stalls:.0} allocations/s stalled; direct reclaim did {part} of the host's scanning",
             "每秒 {stalls:.0} 次分配被阻塞；直接回收占扫描量的 {part}"
         )],
         advice: vec![msg!(
-            "let kswapd begin earlier: raise vm.watermark_scale_factor (sysctl vm.watermark_scale_factor=50); when a cgroup's limit causes it, raise that limit",
-            "让 kswapd 更早开始：调大 vm.watermark_scale_factor（sysctl vm.watermark_scale_factor=50）；若由 cgroup 限额引起，则提高该限额"
+            "let kswapd begin earlier: raise vm.watermark_scale_factor (sysctl vm.watermark_scale_factor=50)",
+            "让 kswapd 更早开始：调大 vm.watermark_scale_factor（sysctl vm.watermark_scale_factor=50）"
         )],
     })
 }
@@ -306,42 +471,6 @@ fn dirty_throttled(data: &CacheData) -> Option<Finding> {
     })
 }
 
-/// Limits that stand for more than half a minute of writing at the speed that a busy disk shows.
-fn slow_disk(data: &CacheData) -> Option<Finding> {
-    let dirty = &data.dirty;
-    let (threshold, background) = (dirty.threshold_kb?, dirty.background_threshold_kb?);
-    let written = dirty.written_kb_per_s.filter(|rate| *rate > 0.0)?;
-    let busy = dirty.disk_busy?;
-    // Only a disk that works as hard as it can shows its speed.
-    if dirty.dirty_kb? < background || busy < 0.7 {
-        return None;
-    }
-    let seconds = threshold as f64 / written;
-    if seconds < 30.0 {
-        return None;
-    }
-    let (limit, speed, busy) = (mib_kb(threshold), mib(written), share(busy));
-    let settings = limits(data);
-    let bytes = (written * 1024.0 * 10.0).round();
-    let (all, part) = (format!("{bytes:.0}"), format!("{:.0}", bytes / 4.0));
-    Some(Finding {
-        id: "cache-dirty-limit-large",
-        severity: Severity::Info,
-        title: msg!(
-            "the limit of dirty pages is large for this disk: a sync may take very long",
-            "脏页上限相对磁盘速度过大：一次 sync 可能耗时很长"
-        ),
-        evidence: vec![msg!(
-            "limit {limit} ({settings}); {speed}/s written with the disk {busy} busy: {seconds:.0} s to write it all",
-            "上限 {limit}（{settings}）；磁盘忙碌 {busy} 时写回 {speed}/s：写完需 {seconds:.0} 秒"
-        )],
-        advice: vec![msg!(
-            "set limits to about 10 s of this disk: sysctl vm.dirty_bytes={all} vm.dirty_background_bytes={part}",
-            "将上限设为该磁盘约 10 秒的写入量：sysctl vm.dirty_bytes={all} vm.dirty_background_bytes={part}"
-        )],
-    })
-}
-
 fn dentries(data: &CacheData) -> Option<Finding> {
     let (dentry, inode) = (data.slab_totals.dentry_kb?, data.slab_totals.inode_kb?);
     let part = super::ratio(
@@ -375,8 +504,8 @@ fn dentries(data: &CacheData) -> Option<Finding> {
                 "让内核更快回收：sysctl vm.vfs_cache_pressure=200"
             ),
             msg!(
-                "find what walks over so many files (backup, indexer, find) and limit the memory of its cgroup",
-                "找出遍历海量文件的程序（备份、索引、find），并限制其 cgroup 内存"
+                "find what walks over so many files: a backup, an indexer, find",
+                "找出遍历海量文件的程序：备份、索引、find"
             ),
         ],
     })

@@ -1,5 +1,6 @@
 //! One sentence for each part: what the figures say, in words.
 
+use super::findings;
 use crate::msg;
 use crate::report::Msg;
 use crate::report::cache::CacheData;
@@ -42,6 +43,12 @@ fn page_cache(data: &CacheData, page_kb: u64) -> Option<(State, Msg)> {
             "large enough: no page came back after reclaim; {faults:.0} major faults/s",
             "容量充足：没有页面在回收后又被读回；主缺页 {faults:.0} 次/秒"
         )
+    } else if let Some(cgroup) = findings::limited(data).filter(|_| bad) {
+        let path = &cgroup.path;
+        msg!(
+            "too small within the limit of cgroup {path}: {mib:.1} MiB/s came back after reclaim; {faults:.0} major faults/s",
+            "cgroup {path} 的限额内缓存过小：每秒 {mib:.1} MiB 在回收后又被读回；主缺页 {faults:.0} 次/秒"
+        )
     } else if bad {
         msg!(
             "too small for what is read: {mib:.1} MiB/s came back after reclaim; {faults:.0} major faults/s",
@@ -67,20 +74,33 @@ fn reclaim(data: &CacheData) -> Option<(State, Msg)> {
                     "idle: nothing was scanned (since boot {boot:.0}% of scanned pages were reclaimed)",
                     "空闲：未发生扫描（启动以来扫描页中 {boot:.0}% 被回收）"
                 ),
-                None => msg!(
+                None if data.reclaim.scanned_pages_since_boot == Some(0) => msg!(
                     "idle: nothing was scanned, and nothing since boot",
                     "空闲：未发生扫描，启动以来也没有"
                 ),
+                None => msg!("idle: nothing was scanned", "空闲：未发生扫描"),
             },
         ));
     }
     let part = data.reclaim.efficiency? * 100.0;
+    let host = data.reclaim.host_scanned_pages.unwrap_or(0);
+    if host == 0 {
+        let named = findings::limited(data).map(|cgroup| format!(": {}", cgroup.path));
+        let named = named.unwrap_or_default();
+        return Some((
+            state(part < 30.0 || !named.is_empty()),
+            msg!(
+                "only cgroups at their limits reclaim{named}; {part:.0}% of {scanned} scanned pages were reclaimed",
+                "仅已达限额的 cgroup 在回收{named}；扫描 {scanned} 页，回收 {part:.0}%"
+            ),
+        ));
+    }
     let direct = data.reclaim.direct_share.unwrap_or(0.0) * 100.0;
     Some((
         state(part < 30.0 || direct >= 50.0),
         msg!(
-            "{part:.0}% of {scanned} scanned pages were reclaimed; programs did {direct:.0}% of the scanning themselves",
-            "扫描 {scanned} 页，回收 {part:.0}%；其中 {direct:.0}% 的扫描由程序自身完成（直接回收）"
+            "{part:.0}% of {scanned} scanned pages were reclaimed; programs did {direct:.0}% of the host's scanning themselves",
+            "扫描 {scanned} 页，回收 {part:.0}%；主机扫描中 {direct:.0}% 由程序自身完成（直接回收）"
         ),
     ))
 }

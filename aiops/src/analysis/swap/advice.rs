@@ -1,5 +1,6 @@
 //! What the figures mean and what to do: each piece of advice with its evidence and a command.
 
+use crate::analysis::shell;
 use crate::msg;
 use crate::report::Finding;
 use crate::report::Msg;
@@ -7,18 +8,27 @@ use crate::report::Severity;
 use crate::report::swap::ProcessSwap;
 use crate::report::swap::SwapData;
 
+use super::limits::cap;
+use super::limits::limit_evidence;
+use super::limits::own_limit;
+use super::limits::raise;
+
 /// Traffic below this is noise, KiB/s in and out together.
 const MOVES_KB: f64 = 1024.0;
 /// All tasks wait for memory more than this share of time: percent.
 const FULL: f64 = 1.0;
 /// Swap in use of this share is nearly all.
-const NEARLY_FULL: f64 = 0.9;
+pub(super) const NEARLY_FULL: f64 = 0.9;
 /// A host with less than this share of its memory available is tight.
 const TIGHT: f64 = 0.1;
 /// One process with this share of the swap in use is the culprit.
-const MOST: f64 = 0.5;
+pub(super) const MOST: f64 = 0.5;
+/// A rest of the sum above both of these is worth a word: share of the swap in use, KiB.
+const UNEXPLAINED: f64 = 0.05;
+/// As above.
+const UNEXPLAINED_KB: u64 = 16 * 1024;
 /// Swap of a process below this is not worth a word, KiB.
-const LARGE_KB: u64 = 64 * 1024;
+pub(super) const LARGE_KB: u64 = 64 * 1024;
 
 /// Findings, the gravest first.
 pub(super) fn findings(data: &SwapData) -> Vec<Finding> {
@@ -27,6 +37,7 @@ pub(super) fn findings(data: &SwapData) -> Vec<Finding> {
         thrash(data),
         nearly_full(data),
         cgroup_limit(data),
+        unexplained(data),
         leak(data),
         swappiness(data),
         compress(data),
@@ -39,7 +50,7 @@ pub(super) fn findings(data: &SwapData) -> Vec<Finding> {
 }
 
 /// MiB or GiB of KiB.
-fn size(kb: u64) -> String {
+pub(super) fn size(kb: u64) -> String {
     let mib = kb as f64 / 1024.0;
     if mib >= 1024.0 {
         format!("{:.1} GiB", mib / 1024.0)
@@ -48,13 +59,17 @@ fn size(kb: u64) -> String {
     }
 }
 
+pub(super) fn percent(part: u64, whole: u64) -> String {
+    format!("{:.1}%", part as f64 * 100.0 / whole.max(1) as f64)
+}
+
 /// In and out together, KiB/s.
 pub(super) fn traffic(data: &SwapData) -> Option<f64> {
     let rates = &data.rates;
     Some(rates.swap_in_kb_per_s? + rates.swap_out_kb_per_s?)
 }
 
-fn moves(data: &SwapData) -> bool {
+pub(super) fn moves(data: &SwapData) -> bool {
     traffic(data).is_some_and(|kb| kb > MOVES_KB)
 }
 
@@ -76,7 +91,7 @@ fn thrashes(data: &SwapData) -> bool {
     inward && moves(data) && back && waits
 }
 
-fn tight(data: &SwapData) -> bool {
+pub(super) fn tight(data: &SwapData) -> bool {
     let (total, available) = (data.totals.mem_total_kb, data.totals.mem_available_kb);
     available
         .zip(total)
@@ -107,9 +122,10 @@ fn available_evidence(data: &SwapData) -> Option<Msg> {
         size(data.totals.mem_available_kb?),
         size(data.totals.mem_total_kb?),
     );
+    let part = percent(data.totals.mem_available_kb?, data.totals.mem_total_kb?);
     Some(msg!(
-        "MemAvailable {available} of {total}",
-        "可用内存 {available}，共 {total}"
+        "MemAvailable {available} of {total} ({part})",
+        "可用内存 {available}，共 {total}（{part}）"
     ))
 }
 
@@ -118,9 +134,10 @@ fn used_evidence(data: &SwapData) -> Option<Msg> {
         size(data.totals.swap_used_kb?),
         size(data.totals.swap_total_kb?),
     );
+    let part = percent(data.totals.swap_used_kb?, data.totals.swap_total_kb?);
     Some(msg!(
-        "{used} of {total} swap in use",
-        "交换空间已用 {used}，共 {total}"
+        "{used} of {total} swap in use ({part})",
+        "交换空间已用 {used}，共 {total}（{part}）"
     ))
 }
 
@@ -129,7 +146,7 @@ fn culprit_evidence(data: &SwapData) -> Option<Msg> {
     let (comm, pid, swap) = (&row.comm, row.pid, size(row.swap_kb?));
     let share = row.share? * 100.0;
     Some(msg!(
-        "{comm} (pid {pid}) has {swap} in swap, {share:.0}% of what is in use",
+        "{comm} (pid {pid}) has {swap} in swap, {share:.0}% of the swap in use",
         "{comm} (pid {pid}) 换出 {swap}，占已用交换空间的 {share:.0}%"
     ))
 }
@@ -192,51 +209,57 @@ fn thrash(data: &SwapData) -> Option<Finding> {
             "查看占用最多的进程保留了什么：`aiops inspect memory --pid {pid}`"
         ));
     }
-    advice.extend(limit_advice(data));
-    advice.push(msg!(
-        "The working set is larger than the memory it may use: add memory, raise the limit of the cgroup, or run less at once",
-        "工作集大于可用内存：增加内存、提高 cgroup 限额，或减少并发负载"
-    ));
+    if let Some(row) = own_limit(data) {
+        evidence.extend(limit_evidence(row));
+        evidence.extend(available_evidence(data));
+        advice.extend(raise(data, row));
+        let path = row.limits.path.trim_end_matches('/');
+        return Some(Finding {
+            id: "swap-thrash",
+            severity: Severity::Warning,
+            title: msg!(
+                "cgroup {path} is thrashing in swap at its own limit; the host has memory",
+                "cgroup {path} 因自身限额正在交换抖动 (thrashing)；主机内存充足"
+            ),
+            evidence,
+            advice,
+        });
+    }
+    evidence.extend(available_evidence(data));
+    let short = tight(data);
+    if short {
+        advice.extend(cap(data));
+        advice.push(msg!(
+            "The working set is larger than the memory: add memory, or run less at once",
+            "工作集大于可用内存：增加内存，或减少并发负载"
+        ));
+    } else {
+        advice.push(msg!(
+            "The host has memory: look for a limit that makes it swap (list of cgroups below) before adding any",
+            "主机内存充足：在增加内存之前，先查找导致换出的限额（见 cgroup 列表）"
+        ));
+    }
     Some(Finding {
         id: "swap-thrash",
-        severity: Severity::Critical,
-        title: msg!(
-            "the host is thrashing in swap",
-            "系统正在交换抖动 (thrashing)"
-        ),
+        severity: if short {
+            Severity::Critical
+        } else {
+            Severity::Warning
+        },
+        title: if short {
+            msg!(
+                "the host is thrashing in swap",
+                "系统正在交换抖动 (thrashing)"
+            )
+        } else {
+            msg!(
+                "pages go to swap and come right back while tasks wait (thrashing)",
+                "页面换出后立即被读回，任务在等待 (thrashing)"
+            )
+        },
         evidence,
         advice,
     })
-}
-
-/// A limit for the cgroup that the swap belongs to, when it holds most of it.
-fn limit_advice(data: &SwapData) -> Option<Msg> {
-    let used = data.totals.swap_used_kb?;
-    // The deepest cgroup that still has most of the swap in use; never the root.
-    let row = data
-        .cgroups
-        .iter()
-        .filter(|row| !row.limits.path.trim_matches('/').is_empty())
-        .filter(|row| row.limits.swap_kb.unwrap_or(0) as f64 >= used as f64 * MOST)
-        .max_by_key(|row| row.limits.path.len())?;
-    let path = row.limits.path.trim_end_matches('/');
-    let swap_kb = row.limits.swap_kb?;
-    let swap = size(swap_kb);
-    // cgroup v1 has no limit of swap alone, and no memory.high.
-    if data.v1() {
-        let usage = row.limits.usage_kb?;
-        let most = usage.saturating_add(swap_kb).saturating_mul(1024);
-        Some(msg!(
-            "Keep cgroup {path} ({swap} in swap) from taking more: echo {most} > /sys/fs/cgroup/memory{path}/memory.memsw.limit_in_bytes",
-            "限制 cgroup {path} (已换出 {swap}) 继续增长：echo {most} > /sys/fs/cgroup/memory{path}/memory.memsw.limit_in_bytes"
-        ))
-    } else {
-        let most = swap_kb.saturating_mul(1024);
-        Some(msg!(
-            "Keep cgroup {path} ({swap} in swap) from taking more: echo {most} > /sys/fs/cgroup{path}/memory.swap.max, and slow its growth by memory.high",
-            "限制 cgroup {path} (已换出 {swap}) 继续增长：echo {most} > /sys/fs/cgroup{path}/memory.swap.max，并用 memory.high 减缓其增长"
-        ))
-    }
 }
 
 fn nearly_full(data: &SwapData) -> Option<Finding> {
@@ -244,7 +267,12 @@ fn nearly_full(data: &SwapData) -> Option<Finding> {
     if total == 0 || (used as f64) < total as f64 * NEARLY_FULL {
         return None;
     }
-    let mut advice: Vec<Msg> = limit_advice(data).into_iter().collect();
+    // A cgroup at its own limit gets the advice of that finding: not two that contradict each other.
+    let mut advice: Vec<Msg> = if own_limit(data).is_some() {
+        Vec::new()
+    } else {
+        cap(data).into_iter().collect()
+    };
     advice.push(msg!(
         "When it is full the next step is an OOM kill: watch for it with `aiops trace oom`, add swap or memory",
         "交换空间用尽后将发生 OOM：用 `aiops trace oom` 观察，并增加交换空间或内存"
@@ -265,43 +293,10 @@ fn nearly_full(data: &SwapData) -> Option<Finding> {
     })
 }
 
-/// A cgroup at its own limit swaps although the host has memory.
+/// A cgroup at its own limit swaps although the host has memory; while it thrashes that finding says so.
 fn cgroup_limit(data: &SwapData) -> Option<Finding> {
-    if tight(data) {
-        return None;
-    }
-    let row = data.cgroups.iter().find(|row| {
-        let limits = &row.limits;
-        let most = limits.limit_kb.into_iter().chain(limits.high_kb).min();
-        limits.swap_kb >= Some(LARGE_KB)
-            && limits
-                .usage_kb
-                .zip(most)
-                .is_some_and(|(usage, most)| usage as f64 >= most as f64 * NEARLY_FULL)
-    })?;
-    let limits = &row.limits;
-    let path = limits.path.trim_end_matches('/');
-    let most = limits.limit_kb.into_iter().chain(limits.high_kb).min()?;
-    let need = limits.swap_kb?.saturating_add(most);
-    let (swap, usage, limit) = (size(limits.swap_kb?), size(limits.usage_kb?), size(most));
-    let bytes = need.saturating_mul(1024);
-    let file = match (data.v1(), limits.high_kb == Some(most)) {
-        (true, _) => format!("/sys/fs/cgroup/memory{path}/memory.limit_in_bytes"),
-        (false, true) => format!("/sys/fs/cgroup{path}/memory.high"),
-        (false, false) => format!("/sys/fs/cgroup{path}/memory.max"),
-    };
-    let fits = data.totals.mem_available_kb > limits.swap_kb;
-    let advice = if fits {
-        msg!(
-            "The host has room: raise the limit so that the swapped memory fits: echo {bytes} > {file}",
-            "主机仍有可用内存：提高限额以容纳换出的内存：echo {bytes} > {file}"
-        )
-    } else {
-        msg!(
-            "The host has no room for what it swapped out: make the program smaller or add memory",
-            "主机没有空间容纳其换出的内存：缩减程序内存或增加内存"
-        )
-    };
+    let row = own_limit(data).filter(|_| !thrashes(data))?;
+    let path = row.limits.path.trim_end_matches('/');
     Some(Finding {
         id: "swap-cgroup-limit",
         severity: if moves(data) {
@@ -313,27 +308,94 @@ fn cgroup_limit(data: &SwapData) -> Option<Finding> {
             "cgroup {path} swaps because of its own limit, not because the host is short of memory",
             "cgroup {path} 因自身限额而换出，并非主机内存不足"
         ),
-        evidence: [
-            Some(msg!(
-                "{usage} in use of its limit {limit}, {swap} in swap",
-                "用量 {usage}，限额 {limit}，换出 {swap}"
-            )),
-            available_evidence(data),
-        ]
-        .into_iter()
-        .flatten()
-        .collect(),
-        advice: vec![advice],
+        evidence: [limit_evidence(row), available_evidence(data)]
+            .into_iter()
+            .flatten()
+            .collect(),
+        advice: raise(data, row).into_iter().collect(),
     })
 }
 
-/// One process has most of the swap and grows.
+/// The sum does not come out: what is known of the rest.
+fn unexplained(data: &SwapData) -> Option<Finding> {
+    let totals = &data.totals;
+    let rest = totals.unexplained_kb?;
+    let part = totals
+        .unexplained_share
+        .filter(|part| *part > UNEXPLAINED)?;
+    if rest.unsigned_abs() <= UNEXPLAINED_KB {
+        return None;
+    }
+    let (kb, part) = (size(rest.unsigned_abs()), part * 100.0);
+    let unread = totals.processes_unread;
+    let (read, swapped) = (totals.processes_swap_pss_known, totals.processes_in_swap);
+    let mut evidence = vec![if rest > 0 {
+        msg!(
+            "{kb} of the swap in use ({part:.1}%) belong to no process and no shared memory that is known",
+            "已用交换空间中有 {kb}（{part:.1}%）不属于任何已知进程或共享内存"
+        )
+    } else {
+        msg!(
+            "the processes' figures are {kb} ({part:.1}%) above the swap in use",
+            "各进程之和比已用交换空间多 {kb}（{part:.1}%）"
+        )
+    }];
+    let mut advice = Vec::new();
+    if unread > 0 {
+        evidence.push(msg!(
+            "{unread} processes could not be read",
+            "{unread} 个进程无法读取"
+        ));
+    }
+    if read < swapped {
+        evidence.push(msg!(
+            "shares of slots (SwapPss) known of {read} of {swapped} processes in swap",
+            "{swapped} 个有换出的进程中，仅 {read} 个可得知共享份额 (SwapPss)"
+        ));
+    }
+    if unread > 0 || read < swapped {
+        advice.push(msg!(
+            "Run as root, on the host and not in a container: then every process is read",
+            "在主机上（而非容器内）以 root 运行，即可读取全部进程"
+        ));
+    }
+    if rest > 0 {
+        let known = totals.explained.iter().find(|part| part.part == "shmem");
+        if let Some(most) = known.and_then(|part| part.at_most_kb).filter(|kb| *kb > 0) {
+            let most = size(most);
+            evidence.push(msg!(
+                "tmpfs and System V segments hold {most} in all: how much of it is in swap the kernel does not tell",
+                "tmpfs 与 System V 共享内存共 {most}：内核未给出其中换出多少"
+            ));
+        }
+        advice.push(msg!(
+            "Look for shared memory without an owner: df -t tmpfs, ipcs -mu, memfds in /proc/PID/fd, tmpfs of other mount namespaces",
+            "检查无归属的共享内存：df -t tmpfs、ipcs -mu、/proc/PID/fd 中的 memfd、其他挂载命名空间的 tmpfs"
+        ));
+    }
+    Some(Finding {
+        id: "swap-unexplained",
+        severity: if rest > 0 && unread == 0 {
+            Severity::Warning
+        } else {
+            Severity::Info
+        },
+        title: msg!(
+            "part of the swap in use is not explained",
+            "部分已用交换空间无法解释"
+        ),
+        evidence,
+        advice,
+    })
+}
+
+/// One process has most of the swap, grows, and hardly reads any of it back.
 fn leak(data: &SwapData) -> Option<Finding> {
     let row = culprit(data)?;
     let grows = row.swap_change_kb.is_some_and(|kb| kb >= 1024);
     let most = row.share? >= MOST && row.swap_kb? >= LARGE_KB;
-    let host = data.totals.mem_total_kb?;
-    let large = row.swap_kb?.saturating_add(row.rss_kb?) >= host / 4;
+    let (inward, outward) = (data.rates.swap_in_kb_per_s?, data.rates.swap_out_kb_per_s?);
+    let untouched = inward <= outward / 10.0;
     let regions = row.regions.as_deref().unwrap_or_default();
     use crate::model::RegionKind as Kind;
     let anon = |kind: Kind| {
@@ -347,7 +409,7 @@ fn leak(data: &SwapData) -> Option<Finding> {
         .filter(|region| anon(region.kind))
         .fold(0, |sum, region| sum.saturating_add(region.swap_kb));
     let private = row.regions.is_none() || heap.saturating_mul(2) >= row.swap_kb?;
-    if !(most && private && (grows || large)) {
+    if !(most && private && grows && untouched) || thrashes(data) {
         return None;
     }
     let pid = row.pid;
@@ -359,19 +421,18 @@ fn leak(data: &SwapData) -> Option<Finding> {
             "其中 {heap} 为堆与其他匿名内存"
         ));
     }
-    if grows {
-        let kb = size(row.swap_change_kb?.unsigned_abs());
-        evidence.push(msg!(
-            "its swap grew by {kb} in the interval",
-            "采样期间其换出量增加 {kb}"
-        ));
-    }
+    let kb = size(row.swap_change_kb?.unsigned_abs());
+    evidence.push(msg!(
+        "its swap grew by {kb} in the interval",
+        "采样期间其换出量增加 {kb}"
+    ));
+    evidence.extend(traffic_evidence(data));
     Some(Finding {
         id: "swap-leak-suspect",
         severity: Severity::Warning,
         title: msg!(
-            "{} (pid {pid}) may leak: memory that it never touches again goes to swap",
-            "{} (pid {pid}) 疑似泄漏：不再访问的内存被换出",
+            "{} (pid {pid}) keeps growing into swap and reads hardly any of it back: it may leak",
+            "{} (pid {pid}) 换出量持续增长且几乎不读回：疑似泄漏",
             row.comm
         ),
         evidence,
@@ -390,6 +451,10 @@ fn leak(data: &SwapData) -> Option<Finding> {
 
 /// Swappiness that works against this load.
 fn swappiness(data: &SwapData) -> Option<Finding> {
+    // A cgroup's own limit is not cured by a setting of the host.
+    if own_limit(data).is_some() {
+        return None;
+    }
     let value = data.settings.swappiness?;
     let used = data.totals.swap_used_kb?;
     let memory = data.totals.mem_total_kb?;
@@ -484,6 +549,19 @@ fn switch_off(data: &SwapData) -> Option<Finding> {
     if used < LARGE_KB || traffic(data)? > 0.0 || available < used.saturating_add(memory / 5) {
         return None;
     }
+    let devices = data.devices.iter().flatten();
+    let devices = devices.filter(|device| device.used_kb > 0).map(|device| {
+        let path = shell::quote(&device.path);
+        // A negative priority is the kernel's own choice and cannot be asked for.
+        match device.priority {
+            0.. => format!("swapoff {path} && swapon -p {} {path}", device.priority),
+            _ => format!("swapoff {path} && swapon {path}"),
+        }
+    });
+    let commands = devices.collect::<Vec<_>>().join("; ");
+    if commands.is_empty() {
+        return None;
+    }
     Some(Finding {
         id: "swap-could-be-emptied",
         severity: Severity::Info,
@@ -500,8 +578,8 @@ fn switch_off(data: &SwapData) -> Option<Finding> {
         .flatten()
         .collect(),
         advice: vec![msg!(
-            "Only if latency matters more than room: swapoff -a && swapon -a brings it back (reads all of it, may take minutes). Cgroups at their limit cannot take their pages back: look at the list of cgroups first",
-            "仅当延迟比空间更重要时：swapoff -a && swapon -a 可全部读回（可能需数分钟）。已达限额的 cgroup 无法收回其页：请先查看 cgroup 列表"
+            "Only if latency matters more than room: {commands} (reads all of it, may take minutes). Cgroups at their limit cannot take their pages back: look at the list of cgroups first",
+            "仅当延迟比空间更重要时：{commands}（全部读回，可能需数分钟）。已达限额的 cgroup 无法收回其页：请先查看 cgroup 列表"
         )],
     })
 }

@@ -2,6 +2,7 @@
 
 use crate::model::SystemMetrics;
 use crate::msg;
+use crate::report::Msg;
 use crate::report::swap::CgroupSwap;
 use crate::report::swap::Part;
 use crate::report::swap::Totals;
@@ -32,6 +33,18 @@ pub(super) fn totals(
         .zip(system.swap_free_kb)
         .map(|(total, free)| total.saturating_sub(free));
     let skipped = readings.skipped;
+    // Ended between listing and reading, or a kernel that does not tell.
+    let silent = if known.is_empty() {
+        0
+    } else {
+        processes.len().saturating_sub(known.len()) as u64
+    };
+    let swapped = processes
+        .iter()
+        .filter(|process| process.metrics.swap_kb > Some(0));
+    let shares = swapped
+        .clone()
+        .filter(|process| process.metrics.swap_pss_kb.is_some());
     let mut totals = Totals {
         swap_total_kb: system.swap_total_kb,
         swap_used_kb: used,
@@ -41,7 +54,11 @@ pub(super) fn totals(
         mem_available_kb: system.mem_available_kb,
         processes_swap_kb: sum,
         processes_known: known.len() as u64,
-        processes_unread: u64::from(skipped.denied).saturating_add(skipped.failed.into()),
+        processes_unread: u64::from(skipped.denied)
+            .saturating_add(skipped.failed.into())
+            .saturating_add(silent),
+        processes_in_swap: swapped.clone().count() as u64,
+        processes_swap_pss_known: shares.count() as u64,
         ..Totals::default()
     };
     let Some(difference) = used.zip(sum).map(|(used, sum)| signed(used, sum)) else {
@@ -49,20 +66,31 @@ pub(super) fn totals(
     };
     totals.difference_kb = Some(difference);
     let mut parts = Parts {
+        read: (totals.processes_swap_pss_known, totals.processes_in_swap),
         rest: difference,
         list: Vec::new(),
     };
     parts.shared_slots(readings);
-    let shmem = shmem(readings, system);
-    parts.bounded("shmem", shmem, msg!(
-        "shared memory and tmpfs files in swap: what mounted tmpfs hold less resident Shmem, and System V segments",
-        "换出的共享内存与 tmpfs 文件：已挂载 tmpfs 的内容减去驻留的 Shmem，加上 System V 共享内存段"
+    let charged = charged(cgroups, system, totals_v1(readings));
+    let (least, most) = shmem(readings, system);
+    // What is charged to cgroups beyond their processes is shared memory, of which tmpfs and System V hold
+    // at least `least` and at most `most`.
+    let shmem = match (least, most, charged) {
+        (Some(least), Some(most), Some(charged)) => Some(charged.clamp(least.min(most), most)),
+        (least, _, _) => least,
+    };
+    let before = parts.rest;
+    parts.measured("shmem", shmem, most, msg!(
+        "tmpfs files and System V segments in swap, by what they hold, what is resident, and what cgroups are charged",
+        "换出的 tmpfs 文件与 System V 共享内存段：由其内容、驻留量与 cgroup 计费推算"
     ));
-    parts.bounded("cgroup_shared", charged(cgroups, shmem), msg!(
-        "charged to cgroups but in no process' own memory: memfd, shared anonymous memory, tmpfs that is not visible from here",
-        "计入 cgroup 但不属于任何进程私有内存：memfd、共享匿名内存、此处不可见的 tmpfs"
+    let taken = u64::try_from(before.saturating_sub(parts.rest)).unwrap_or(0);
+    let rest = charged.map(|charged| charged.saturating_sub(taken));
+    parts.measured("cgroup_shared", rest, rest, msg!(
+        "shared memory, or files in memory without an owner: charged to cgroups beyond the shares of their processes (memfd, shared anonymous memory, tmpfs not visible from here)",
+        "共享内存或无归属的内存文件：计入 cgroup 但超出其进程份额之和（memfd、共享匿名内存、此处不可见的 tmpfs）"
     ));
-    parts.bounded(
+    parts.within(
         "swap_cached",
         system.swap_cached_kb,
         msg!(
@@ -70,7 +98,7 @@ pub(super) fn totals(
             "SwapCached：已读回内存、但仍保留交换槽的页"
         ),
     );
-    parts.bounded(
+    parts.within(
         "slot_caches",
         slot_caches(readings),
         msg!(
@@ -100,6 +128,8 @@ pub(super) fn totals(
 }
 
 struct Parts {
+    /// Processes whose SwapPss was read, of those in swap.
+    read: (u64, u64),
     rest: i64,
     list: Vec<Part>,
 }
@@ -121,23 +151,29 @@ impl Parts {
             return;
         };
         let kb = signed(0, twice);
+        let (read, swapped) = (self.read.0, self.read.1);
         self.rest = self.rest.saturating_sub(kb);
         self.list.push(Part {
             part: "shared_slots",
             kb: Some(kb),
             at_most_kb: None,
             note: msg!(
-                "slots that several processes share after fork, counted once for each (Swap less SwapPss)",
-                "fork 后多个进程共享、被重复计数的交换槽 (Swap 减 SwapPss)"
+                "slots that several processes share after fork, counted once for each (Swap less SwapPss); read of {read} of {swapped} processes in swap",
+                "fork 后多个进程共享、被重复计数的交换槽 (Swap 减 SwapPss)；已读取 {read}/{swapped} 个有换出的进程"
             ),
         });
     }
 
     /// What accounts for up to `most` of the rest.
-    fn bounded(&mut self, part: &'static str, most: Option<u64>, note: crate::report::Msg) {
-        let kb = most.map(|most| {
-            let most = i64::try_from(most).unwrap_or(i64::MAX);
-            self.rest.clamp(0, most)
+    fn within(&mut self, part: &'static str, most: Option<u64>, note: Msg) {
+        self.measured(part, most, most, note);
+    }
+
+    /// What accounts for `kb` of the rest, or for all of it; never for more than `most`.
+    fn measured(&mut self, part: &'static str, kb: Option<u64>, most: Option<u64>, note: Msg) {
+        let kb = kb.map(|kb| {
+            let kb = i64::try_from(kb).unwrap_or(i64::MAX);
+            self.rest.clamp(0, kb)
         });
         self.rest = self.rest.saturating_sub(kb.unwrap_or(0));
         self.list.push(Part {
@@ -149,10 +185,13 @@ impl Parts {
     }
 }
 
-/// Shared memory in swap: System V segments say it themselves; of tmpfs it is what the mounts hold less
-/// what is resident, at least (resident memfds hide some of it).
-fn shmem(readings: &Readings, system: &SystemMetrics) -> Option<u64> {
-    let detail = readings.detail()?;
+/// Shared memory in swap, at least and at most. System V segments say it themselves. Of tmpfs it is at most
+/// what the mounts hold, at least that less all resident shared memory that could be theirs: memfds and
+/// shared anonymous memory are resident Shmem as well.
+fn shmem(readings: &Readings, system: &SystemMetrics) -> (Option<u64>, Option<u64>) {
+    let Some(detail) = readings.detail() else {
+        return (None, None);
+    };
     let kb = |bytes: Option<u64>| bytes.unwrap_or(0) / 1024;
     let segments = detail.shm.as_ref();
     let (resident, swapped) = segments
@@ -172,17 +211,20 @@ fn shmem(readings: &Readings, system: &SystemMetrics) -> Option<u64> {
                 Some(sum.unwrap_or(0).saturating_add(kb))
             })
     });
-    let files = held
+    let least = held
         .zip(system.shmem_kb)
         .map(|(held, shmem)| held.saturating_sub(shmem.saturating_sub(resident)));
-    match (files, segments) {
-        (None, None) => None,
-        (files, _) => Some(files.unwrap_or(0).saturating_add(swapped)),
+    if held.is_none() && segments.is_none() {
+        return (None, None);
     }
+    (
+        Some(least.unwrap_or(0).saturating_add(swapped)),
+        held.map(|held| held.saturating_add(swapped)),
+    )
 }
 
-/// Swap charged to cgroups of the first level that neither their processes nor known shared memory show.
-fn charged(cgroups: &[CgroupSwap], shmem: Option<u64>) -> Option<u64> {
+/// Swap charged to cgroups of the first level beyond the shares of their processes.
+fn charged(cgroups: &[CgroupSwap], system: &SystemMetrics, v1: bool) -> Option<u64> {
     let first_level = cgroups.iter().filter(|row| {
         let path = row.limits.path.trim_matches('/');
         !path.is_empty() && !path.contains('/')
@@ -192,7 +234,18 @@ fn charged(cgroups: &[CgroupSwap], shmem: Option<u64>) -> Option<u64> {
         .fold(None, |sum: Option<u64>, kb| {
             Some(sum.unwrap_or(0).saturating_add(kb))
         })?;
-    Some(sum.saturating_sub(shmem.unwrap_or(0)))
+    // Version 2 charges a slot until it is free, also while its page is back in memory.
+    let back = if v1 {
+        0
+    } else {
+        system.swap_cached_kb.unwrap_or(0)
+    };
+    Some(sum.saturating_sub(back))
+}
+
+fn totals_v1(readings: &Readings) -> bool {
+    let session = readings.session.as_ref();
+    session.and_then(|session| session.host.memory_cgroup) == Some(1)
 }
 
 fn slot_caches(readings: &Readings) -> Option<u64> {

@@ -242,8 +242,31 @@ fn thrash_needs_traffic_waiting_and_refaults() {
 #[test]
 fn idle_swap_is_normal_and_may_be_emptied_when_it_fits() {
     let one = &[process(1, 500 * MIB, MIB)];
-    let found = ids(&readings(system(500 * MIB), system(500 * MIB), one));
+    let mut all = readings(system(500 * MIB), system(500 * MIB), one);
+    assert_eq!(ids(&all), ["swap-idle"], "no device is known");
+    all.push(Item::Detail(Box::new(Detail {
+        swaps: Some(vec![
+            SwapDevice {
+                path: RawText::from("/dev/sda 2"),
+                used_kb: 9,
+                priority: 5,
+                ..SwapDevice::default()
+            },
+            SwapDevice {
+                path: RawText::from("/swapfile"),
+                used_kb: 9,
+                priority: -2,
+                ..SwapDevice::default()
+            },
+        ]),
+        ..Detail::default()
+    })));
+    let (_, findings) = analyze(&all, &Options::default());
+    let found: Vec<_> = findings.iter().map(|finding| finding.id).collect();
     assert_eq!(found, ["swap-could-be-emptied", "swap-idle"]);
+    let commands =
+        "swapoff '/dev/sda 2' && swapon -p 5 '/dev/sda 2'; swapoff /swapfile && swapon /swapfile";
+    assert!(findings[0].advice[0].en.contains(commands), "{findings:?}");
     let full = SystemMetrics {
         mem_available_kb: Some(1500 * MIB),
         ..system(500 * MIB)
@@ -259,11 +282,26 @@ fn nearly_full_swap_is_a_warning() {
 }
 
 #[test]
-fn one_large_process_with_swapped_heap_is_suspect() {
-    let large = &[process(1, 450 * MIB, 2048 * MIB)];
-    let mut all = readings(system(500 * MIB), system(500 * MIB), large);
+fn a_heap_that_grows_into_swap_and_stays_there_is_suspect() {
+    let outward = SystemMetrics {
+        pswpout: Some(5000),
+        ..system(500 * MIB)
+    };
+    let grown = |kb| {
+        let mut all = readings(
+            system(480 * MIB),
+            outward.clone(),
+            &[process(1, 450 * MIB, MIB)],
+        );
+        if let Some(first) = &mut all.first {
+            first.processes[0].metrics.swap_kb = Some(450 * MIB - kb);
+        }
+        all
+    };
+    let mut all = grown(20 * MIB);
     assert!(ids(&all).contains(&"swap-leak-suspect"));
-    let shm = |kind| crate::model::Regions {
+    assert!(!ids(&grown(0)).contains(&"swap-leak-suspect"), "no growth");
+    let regions = |kind| crate::model::Regions {
         pid: 1,
         start_ticks: 7,
         regions: vec![crate::model::RegionSum {
@@ -276,16 +314,175 @@ fn one_large_process_with_swapped_heap_is_suspect() {
         }],
         ..Default::default()
     };
-    all.push(Item::Regions(shm(RegionKind::Heap)));
+    all.push(Item::Regions(regions(RegionKind::Heap)));
     assert!(ids(&all).contains(&"swap-leak-suspect"));
-    all.push(Item::Regions(shm(RegionKind::Shm)));
+    all.push(Item::Regions(regions(RegionKind::Shm)));
     assert!(!ids(&all).contains(&"swap-leak-suspect"));
-    let small = &[process(1, 450 * MIB, MIB)];
-    let all = readings(system(500 * MIB), system(500 * MIB), small);
+    let mut read = grown(20 * MIB);
+    if let Some(system) = read.last.as_mut().and_then(|last| last.system.as_mut()) {
+        system.pswpin = Some(4000);
+    }
+    let found = ids(&read);
     assert!(
-        !ids(&all).contains(&"swap-leak-suspect"),
-        "it neither grows nor is large"
+        !found.contains(&"swap-leak-suspect"),
+        "it is read back: {found:?}"
     );
+}
+
+fn cgroup(path: &str, swap_kb: u64, limit_kb: Option<u64>) -> CgroupSample {
+    CgroupSample {
+        path: RawText::from(path),
+        metrics: CgroupMetrics {
+            usage_kb: Some(99 * MIB),
+            limit_kb,
+            swap_kb: Some(swap_kb),
+            failcnt: Some(0),
+            ..Default::default()
+        },
+        ..CgroupSample::default()
+    }
+}
+
+/// Fork-shared swap, a memfd, and resident shared memory of somebody else.
+#[test]
+fn shared_memory_is_told_by_what_cgroups_are_charged() {
+    let mut parent = process(1, 100 * MIB, MIB);
+    parent.metrics.swap_pss_kb = Some(50 * MIB);
+    let mut child = process(2, 100 * MIB, MIB);
+    child.metrics.swap_pss_kb = Some(50 * MIB);
+    let mut last = system(180 * MIB);
+    last.shmem_kb = Some(900 * MIB);
+    let mut all = readings(system(0), last, &[parent, child]);
+    for pid in [1, 2] {
+        all.push(Item::Identity(crate::model::Identity {
+            pid,
+            start_ticks: Some(7),
+            cgroup: Some(RawText::from("/a")),
+            ..Default::default()
+        }));
+    }
+    if let Some(last) = &mut all.last {
+        last.cgroups.push(cgroup("/a", 180 * MIB, None));
+    }
+    all.push(Item::Detail(Box::new(Detail {
+        tmpfs: Some(vec![Tmpfs {
+            used_kb: Some(30 * MIB),
+            ..Tmpfs::default()
+        }]),
+        ..Detail::default()
+    })));
+    let (data, findings) = analyze(&all, &Options::default());
+    assert_eq!(data.cgroups[0].other_swap_kb, Some(80 * MIB));
+    assert_eq!(data.totals.unexplained_kb, Some(0), "{:?}", data.totals);
+    let kb = |part: &str| {
+        let found = data.totals.explained.iter().find(|one| one.part == part);
+        found.and_then(|one| one.kb).map(|kb| kb / 1024)
+    };
+    assert_eq!(kb("shared_slots"), Some(-100));
+    assert_eq!((kb("shmem"), kb("cgroup_shared")), (Some(30), Some(50)));
+    assert!(data.processes.iter().all(|row| row.share < Some(0.3)));
+    assert!(findings.iter().all(|one| one.id != "swap-unexplained"));
+    for part in &data.totals.explained {
+        let most = part.at_most_kb.map(|most| i64::try_from(most).unwrap());
+        assert!(
+            part.kb.zip(most).is_none_or(|(kb, most)| kb <= most),
+            "{part:?}"
+        );
+    }
+}
+
+#[test]
+fn a_large_rest_is_a_finding() {
+    let mut all = readings(system(0), system(200 * MIB), &[process(1, 100 * MIB, MIB)]);
+    let mut silent = process(2, 0, 0);
+    silent.metrics.swap_kb = None;
+    if let Some(last) = &mut all.last {
+        last.processes.push(silent);
+    }
+    let (data, findings) = analyze(&all, &Options::default());
+    assert_eq!(data.totals.processes_unread, 1);
+    let found = findings.iter().find(|one| one.id == "swap-unexplained");
+    assert!(found.unwrap().advice[0].en.contains("as root"));
+    let one = &[process(1, 195 * MIB, MIB)];
+    let small = readings(system(0), system(200 * MIB), one);
+    assert!(!ids(&small).contains(&"swap-unexplained"));
+}
+
+#[test]
+fn thrash_within_one_limit_names_the_cgroup_and_raises_in_order() {
+    let one = &[process(1, 450 * MIB, MIB)];
+    let mut all = readings(system(500 * MIB), thrashing(), one);
+    if let Some(session) = &mut all.session {
+        session.host.memory_cgroup = Some(1);
+    }
+    let mut before = cgroup("/it's", 450 * MIB, Some(100 * MIB));
+    before.metrics.swap_limit_kb = Some(500 * MIB);
+    let mut now = before.clone();
+    now.metrics.failcnt = Some(70);
+    if let (Some(first), Some(last)) = (&mut all.first, &mut all.last) {
+        first.cgroups.push(before);
+        last.cgroups.push(now);
+    }
+    all.push(detail("80", "/dev/sda2", None));
+    let (_, findings) = analyze(&all, &Options::default());
+    let found: Vec<_> = findings.iter().map(|one| one.id).collect();
+    assert_eq!(found, ["swap-thrash"]);
+    assert_eq!(findings[0].severity, crate::report::Severity::Warning);
+    assert!(findings[0].title.en.contains("/it's"));
+    let all_advice: Vec<&str> = findings[0].advice.iter().map(|text| &*text.en).collect();
+    let all_advice = all_advice.join("\n");
+    let both = all_advice
+        .find(r"/it'\''s/memory.memsw.limit_in_bytes'")
+        .unwrap();
+    let one = all_advice.find(r"/it'\''s/memory.limit_in_bytes'").unwrap();
+    assert!(both < one, "{all_advice}");
+    assert!(!all_advice.contains("OOM-killed"), "{all_advice}");
+}
+
+#[test]
+fn only_a_host_without_memory_is_critical() {
+    let one = &[process(1, 450 * MIB, MIB)];
+    let short = SystemMetrics {
+        mem_available_kb: Some(100 * MIB),
+        ..thrashing()
+    };
+    let (_, findings) = analyze(
+        &readings(system(500 * MIB), short, one),
+        &Options::default(),
+    );
+    assert_eq!(findings[0].severity, crate::report::Severity::Critical);
+    let (_, findings) = analyze(
+        &readings(system(500 * MIB), thrashing(), one),
+        &Options::default(),
+    );
+    assert_eq!(findings[0].severity, crate::report::Severity::Warning);
+}
+
+#[test]
+fn groups_share_slots_and_follow_the_order() {
+    let mut sharer = process(1, 80 * MIB, 5 * MIB);
+    sharer.metrics.swap_pss_kb = Some(10 * MIB);
+    let all = readings(
+        system(0),
+        system(100 * MIB),
+        &[sharer, process(2, 20 * MIB, 900 * MIB)],
+    );
+    let by = |sort| Options {
+        by: By::Comm,
+        sort,
+        ..Options::default()
+    };
+    let names = |sort| {
+        let (data, _) = analyze(&all, &by(sort));
+        let groups = data.groups.unwrap();
+        groups
+            .iter()
+            .map(|row| (row.who.name.clone().unwrap(), row.share.unwrap()))
+            .collect::<Vec<_>>()
+    };
+    let (one, two) = (("p1".to_owned(), 0.1), ("p2".to_owned(), 0.2));
+    assert_eq!(names(Sort::Swap), [two.clone(), one.clone()]);
+    assert_eq!(names(Sort::Share), [one, two]);
 }
 
 fn detail(swappiness: &str, device: &str, zswap: Option<bool>) -> Item {
@@ -337,7 +534,7 @@ fn a_cgroup_at_its_limit_is_told_from_a_host_without_memory() {
     let mut all = readings(system(500 * MIB), system(500 * MIB), &[process(1, 9, 9)]);
     let cgroup = CgroupSample {
         path: RawText::from("/a"),
-        metrics: crate::model::CgroupMetrics {
+        metrics: CgroupMetrics {
             usage_kb: Some(99 * MIB),
             limit_kb: Some(100 * MIB),
             swap_kb: Some(400 * MIB),

@@ -7,7 +7,9 @@ use crate::render::text::Out;
 use crate::render::text::Paint;
 use crate::render::text::Table;
 use crate::render::units;
+use crate::render::width;
 use crate::report::cache::CacheData;
+use crate::report::cache::PageTypeRow;
 
 fn size(kb: Option<u64>, lang: Lang) -> String {
     kb.map_or_else(|| lang.unknown().to_owned(), units::size_kb)
@@ -217,10 +219,10 @@ pub(super) fn composition(data: &CacheData, out: &mut Out) {
 pub(super) fn rates(data: &CacheData, out: &mut Out) {
     let lang = out.lang();
     let rates = &data.rates;
-    let Some(interval) = rates.interval_s else {
-        return;
-    };
-    let span = units::span(interval);
+    // Unknown rates are told as such.
+    let span = rates
+        .interval_s
+        .map_or_else(|| lang.unknown().to_owned(), units::span);
     let title = msg!("Events per second, over {span}", "每秒事件数（{span} 内）");
     out.heading("📈", lang.of(&title));
     let all = [
@@ -377,7 +379,13 @@ pub(super) fn cgroups(data: &CacheData, out: &mut Out) {
             units::size_kb(cgroup.file_kb),
             percent(cgroup.share, lang),
             size(cgroup.inactive_file_kb, lang),
-            size(cgroup.high_kb.or(cgroup.limit_kb), lang),
+            cgroup
+                .high_kb
+                .into_iter()
+                .chain(cgroup.limit_kb)
+                .min()
+                .map_or_else(|| lang.pick("none", "无").to_owned(), units::size_kb),
+            rate(cgroup.limit_hits_per_s, lang),
         ];
         (Paint::Plain, cells)
     });
@@ -393,9 +401,10 @@ pub(super) fn cgroups(data: &CacheData, out: &mut Out) {
         columns: vec![
             Column::text("Cgroup", 16, 0),
             Column::figures(lang.pick("File cache", "文件缓存"), 0),
-            Column::figures(lang.pick("Share", "占比"), 1),
-            Column::figures(lang.pick("Inactive", "不活跃"), 2),
-            Column::figures(lang.pick("Limit", "限额"), 3),
+            Column::figures(lang.pick("of the host's", "占整机缓存"), 3),
+            Column::figures(lang.pick("Inactive", "不活跃"), 4),
+            Column::figures(lang.pick("Limit", "限额"), 1),
+            Column::figures(lang.pick("Limit met/s", "触限/秒"), 2),
         ],
         rows,
     });
@@ -447,11 +456,73 @@ pub(super) fn fragmentation(data: &CacheData, out: &mut Out) {
         ],
         rows: rows.collect(),
     });
+    if let Some(types) = found.types.as_deref().filter(|_| data.view.contents) {
+        page_types(types, out);
+    }
     let text = msg!(
         "useless: the share of free memory in blocks too small for a request of 8 or 512 pages in a row",
         "不可用：空闲内存中因块太小而无法满足连续 8 页或 512 页请求的比例"
     );
     out.hang(2, 4, Paint::Dim, lang.of(&text));
+}
+
+/// Free memory by migration type: what is free among unmovable pages is of no use to a huge page.
+fn page_types(types: &[PageTypeRow], out: &mut Out) {
+    let lang = out.lang();
+    let rows = types.iter().filter(|row| row.free_kb > 0).map(|row| {
+        let largest = row.free_by_order.iter().rposition(|blocks| *blocks > 0);
+        let huge = row
+            .free_by_order
+            .iter()
+            .skip(9)
+            .fold(0, |sum: u64, one| sum.saturating_add(*one));
+        let cells = vec![
+            row.node.to_string(),
+            row.zone.clone(),
+            row.migrate_type.clone(),
+            units::size_kb(row.free_kb),
+            largest.map_or_else(String::new, |order| order.to_string()),
+            huge.to_string(),
+        ];
+        (Paint::Plain, cells)
+    });
+    let rows: Vec<_> = rows.collect();
+    if rows.is_empty() {
+        return;
+    }
+    out.table(&Table {
+        columns: vec![
+            Column::figures(lang.pick("Node", "节点"), 2),
+            Column::text(lang.pick("Zone", "区域"), 6, 0),
+            Column::text(lang.pick("Migration type", "迁移类型"), 11, 0),
+            Column::figures(lang.pick("Free", "空闲"), 0),
+            Column::figures(lang.pick("largest order", "最大阶"), 1),
+            Column::figures(lang.pick("blocks of 512 pages", "512 页及以上块数"), 1),
+        ],
+        rows,
+    });
+}
+
+/// Columns that the other figures of a file take.
+const OTHERS: usize = 44;
+
+/// A long path without its middle: its beginning and the name of the file stay.
+fn shorten(path: &str, room: usize, gap: &str) -> String {
+    if width::width(path) <= room {
+        return path.to_owned();
+    }
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let tail = format!("{gap}/{name}");
+    let left = room.saturating_sub(width::width(&tail));
+    let mut head = String::new();
+    for c in path.chars() {
+        head.push(c);
+        if width::width(&head) > left {
+            head.pop();
+            break;
+        }
+    }
+    format!("{head}{tail}")
 }
 
 /// Files by what of them is in memory.
@@ -461,10 +532,17 @@ pub(super) fn files(data: &CacheData, out: &mut Out) {
     let Some(files) = &data.files else {
         return;
     };
-    let rows = files.iter().take(data.view.top).map(|file| {
-        let mut path = file.path.clone();
+    // One file that was asked for is told in any case; of many, those of which nothing is here are counted.
+    let shown = files
+        .iter()
+        .filter(|file| file.resident_bytes > 0 || files.len() == 1);
+    let room = out.inner().saturating_sub(OTHERS).max(24);
+    let rows = shown.take(data.view.top).map(|file| {
+        let mut path = shorten(&file.path, room, if out.unicode() { "…" } else { "..." });
         if file.deleted {
             path.push_str(lang.pick(" (deleted)", "（已删除）"));
+        } else if file.path.starts_with("/dev/zero") || file.path.starts_with("/SYSV") {
+            path.push_str(lang.pick(" (shared memory)", "（共享内存）"));
         }
         let first = file.holders.first();
         let who = first.map_or_else(String::new, |holder| {
@@ -513,7 +591,22 @@ pub(super) fn files(data: &CacheData, out: &mut Out) {
         "{span} 内查看 {looked}/{found} 个文件（{method}）：驻留 {resident}"
     );
     out.hang(2, 4, Paint::Plain, lang.of(&text));
+    if account.not_cached > 0 {
+        let n = account.not_cached;
+        let text = msg!(
+            "{n} of them have nothing in memory",
+            "其中 {n} 个文件未驻留内存"
+        );
+        out.hang(2, 4, Paint::Dim, lang.of(&text));
+    }
     let missed = [
+        (
+            u64::from(account.interrupted),
+            lang.pick(
+                "signal ended it: more was not looked at",
+                "次信号中断：其余未查看",
+            ),
+        ),
         (
             account.not_reached,
             lang.pick("not reached in time", "超时未查看"),
@@ -559,5 +652,19 @@ pub(super) fn files(data: &CacheData, out: &mut Out) {
     if !missed.is_empty() {
         let text = missed.join(lang.pick("; ", "；"));
         out.hang(2, 4, Paint::Warn, &text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shorten;
+
+    #[test]
+    fn the_name_of_a_file_stays() {
+        let path = "/var/lib/containers/storage/overlay/abc/diff/usr/lib/libexample.so.1";
+        let short = shorten(path, 40, "…");
+        assert!(short.ends_with("…/libexample.so.1"), "{short}");
+        assert!(short.starts_with("/var/lib/") && short.chars().count() <= 40);
+        assert_eq!(shorten("/a/b", 40, "…"), "/a/b");
     }
 }

@@ -48,7 +48,7 @@ pub(super) fn list(worker: &mut Worker, end: Option<Instant>) -> Vec<Candidate> 
     pids.sort_unstable();
     let own = std::process::id();
     for (index, pid) in pids.iter().enumerate() {
-        if end.is_some_and(|end| Instant::now() >= end) {
+        if worker.over_at(end) {
             let left = pids.len().saturating_sub(index) as u64;
             worker.shared.count(|counts| counts.not_listed += left);
             break;
@@ -92,8 +92,9 @@ pub(super) fn look(worker: &mut Worker, listed: Vec<Candidate>) {
         });
         match same {
             Ok((pinned, now)) => {
-                let deleted = candidate.links == 0;
-                let path = if deleted {
+                let gone = candidate.links == 0;
+                let deleted = gone && !never_named(&candidate.path);
+                let path = if gone {
                     candidate
                         .path
                         .strip_suffix(b" (deleted)")
@@ -115,6 +116,32 @@ pub(super) fn look(worker: &mut Worker, listed: Vec<Candidate>) {
     }
 }
 
+/// Memory that the kernel names like a deleted file, though it never had a name: shared anonymous memory,
+/// System V segments, memfds, rings of asynchronous I/O.
+fn never_named(path: &[u8]) -> bool {
+    let names: [&[u8]; 5] = [
+        b"/dev/zero (",
+        b"/SYSV",
+        b"/memfd:",
+        b"/[aio]",
+        b"/anon_hugepage",
+    ];
+    names.iter().any(|name| path.starts_with(name))
+}
+
+/// `PF_KTHREAD` (include/linux/sched.h) in the flags of /proc/PID/stat: it holds no files.
+fn kernel_thread(stat: &[u8]) -> bool {
+    const KTHREAD: u64 = 0x0020_0000;
+    let Some(end) = stat.iter().rposition(|byte| *byte == b')') else {
+        return false;
+    };
+    let rest = String::from_utf8_lossy(stat.get(end + 1..).unwrap_or_default()).into_owned();
+    let flags = rest.split_whitespace().nth(6);
+    flags
+        .and_then(|flags| flags.parse::<u64>().ok())
+        .is_some_and(|flags| flags & KTHREAD != 0)
+}
+
 #[derive(Default)]
 struct Listing {
     found: Vec<Candidate>,
@@ -131,6 +158,9 @@ impl Listing {
             pid,
             comm: RawText::new(comm.strip_suffix(b"\n").unwrap_or(&comm)),
         };
+        if kernel_thread(&dir.read("stat", 4096).unwrap_or_default()) {
+            return Ok(());
+        }
         let base = format!("/proc/{pid}");
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fds = rustix::fs::open(format!("{base}/fd"), flags, Mode::empty())?;
@@ -290,6 +320,15 @@ fn mapping(line: &[u8]) -> Option<Mapping> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kernel_threads_and_memory_without_a_name() {
+        assert!(kernel_thread(b"2 (a) b) S 0 0 0 0 -1 2129984 0 0"));
+        assert!(!kernel_thread(b"1 (init) S 0 1 1 0 -1 4194560 0 0"));
+        assert!(!kernel_thread(b"") && !kernel_thread(b"1 (x)"));
+        assert!(never_named(b"/memfd:x (deleted)") && never_named(b"/dev/zero (deleted)"));
+        assert!(!never_named(b"/tmp/SYSV (deleted)") && !never_named(b"/dev/zeroes (deleted)"));
+    }
 
     #[test]
     fn mapping_lines() {

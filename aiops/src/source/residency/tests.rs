@@ -68,6 +68,7 @@ fn a_missing_path_is_an_error_that_names_it() {
     let request = Request {
         paths: vec![PathBuf::from("/no/such/place")],
         limit: Duration::from_secs(1),
+        ..Request::default()
     };
     let error = look(&request, |_| {}).unwrap_err();
     assert!(error.to_string().contains("/no/such/place"), "{error}");
@@ -116,6 +117,7 @@ fn a_filter_that_does_not_know_cachestat_is_gone_around() {
         let request = Request {
             paths: vec![path],
             limit: Duration::from_secs(30),
+            ..Request::default()
         };
         look(&request, |_| {}).unwrap()
     });
@@ -123,4 +125,41 @@ fn a_filter_that_does_not_know_cachestat_is_gone_around() {
     assert_eq!((counts.looked, counts.denied), (1, 0));
     assert_eq!(counts.method, Some("mincore"));
     assert_eq!(files[0].resident_bytes, 300_000);
+}
+
+#[test]
+fn a_device_is_an_error_that_says_so() {
+    let request = Request {
+        paths: vec![PathBuf::from("/dev/null")],
+        limit: Duration::from_secs(1),
+        ..Request::default()
+    };
+    let error = look(&request, |_| {}).unwrap_err();
+    assert!(error.to_string().contains("a device"), "{error}");
+}
+
+#[test]
+fn whoever_ends_it_gets_what_was_seen() {
+    let request = Request {
+        paths: vec![std::env::temp_dir()],
+        limit: Duration::from_secs(3600),
+        stop: Arc::new(AtomicBool::new(true)),
+    };
+    let (_, counts) = look(&request, |_| {}).unwrap();
+    assert!(counts.stopped && !counts.stalled);
+    assert!(counts.not_listed > 0, "{counts:?}");
+}
+
+#[test]
+fn figures_of_a_small_file_end_with_it() {
+    let temp = Temp::new("small");
+    std::fs::write(&temp.0, "x").unwrap();
+    let request = Request {
+        paths: vec![temp.0.clone()],
+        limit: Duration::from_secs(60),
+        ..Request::default()
+    };
+    let (files, _) = look(&request, |_| {}).unwrap();
+    assert_eq!((files[0].size_bytes, files[0].resident_bytes), (1, 1));
+    assert!(files[0].dirty_bytes <= Some(1), "{files:?}");
 }

@@ -46,6 +46,19 @@ pub(super) fn root(path: &Path, mounts: &Mounts, shared: &Shared) -> io::Result<
         return Ok(None);
     }
     let pinned = pin(rustix::fs::CWD, real, false).map_err(|error| told(error.into()))?;
+    let found = facts(&pinned, b"", false).map_err(|error| told(error.into()))?;
+    if !matches!(found.kind, FileType::Directory | FileType::RegularFile) {
+        let kind = match found.kind {
+            FileType::Fifo => "a FIFO",
+            FileType::Socket => "a socket",
+            FileType::CharacterDevice | FileType::BlockDevice => "a device",
+            _ => "something else",
+        };
+        let text = format!(
+            "it is {kind}, neither a file nor a directory: nothing of it is in the page cache by this name"
+        );
+        return Err(told(io::Error::new(io::ErrorKind::InvalidInput, text)));
+    }
     Ok(Some(Root {
         pinned,
         path: real.to_vec(),
@@ -161,14 +174,14 @@ fn entry(
     }
 }
 
-fn file(worker: &mut Worker, pinned: &OwnedFd, path: Vec<u8>, found: super::Facts, always: bool) {
+fn file(worker: &mut Worker, pinned: &OwnedFd, path: Vec<u8>, found: super::Facts, named: bool) {
     match found.kind {
         FileType::RegularFile => {}
         FileType::Symlink => return worker.shared.count(|counts| counts.symlinks += 1),
         _ => return worker.shared.count(|counts| counts.not_regular += 1),
     }
     // Another name of a file that was looked at.
-    if found.links > 1 || always {
+    if found.links > 1 || named {
         if !worker.seen.insert(found.key) {
             return;
         }
@@ -182,5 +195,6 @@ fn file(worker: &mut Worker, pinned: &OwnedFd, path: Vec<u8>, found: super::Fact
         size_bytes: found.size,
         ..FileResidency::default()
     };
-    worker.look(pinned, file, always);
+    // What was asked for by name is told also when nothing of it is in memory.
+    worker.look(pinned, file, true);
 }
