@@ -37,7 +37,7 @@ pub struct Args {
     /// Put processes together, instead of as the recording command did.
     #[arg(long, value_enum)]
     by: Option<ByArg>,
-    /// Rows of the text report; JSON is whole.
+    /// Rows of the text report; JSON is whole. 0: all.
     #[arg(long, value_name = "N", default_value_t = 20)]
     top: usize,
     /// Exit with 10 for findings of severity warning, 20 for critical.
