@@ -19,36 +19,31 @@ const MOST: usize = 5;
 
 /// Every finding, worst first.
 pub(super) fn all(readings: &Readings, data: &ProcessesData) -> Vec<Finding> {
+    // With a filter nothing is told that is not about the wanted processes.
+    let host = |finding: Option<Finding>| finding.filter(|_| !data.view.filtered);
     let mut found: Vec<Finding> = [
+        nobody(data),
         near_limit(data),
         oom_kills(data),
         limit_hit(data),
         throttled(data),
+        host(unaccounted(data)),
+        host(slab(data)),
+        host(huge_pages(readings, data)),
         dominant(data),
         copies(data),
         swapped(data),
+        host(nodes(data)),
     ]
     .into_iter()
     .flatten()
     .collect();
-    if data.view.filtered {
-        found.extend(nobody(data));
-    } else {
-        // What is not about any process.
-        let host = [
-            unaccounted(data),
-            slab(data),
-            huge_pages(readings, data),
-            nodes(data),
-        ];
-        found.extend(host.into_iter().flatten());
-    }
     found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     found
 }
 
 fn nobody(data: &ProcessesData) -> Option<Finding> {
-    data.processes.is_empty().then(|| Finding {
+    (data.view.filtered && data.processes.is_empty()).then(|| Finding {
         id: "no-process-matches",
         severity: Severity::Info,
         title: msg!("No process matches the filter", "没有符合过滤条件的进程"),
