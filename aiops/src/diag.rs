@@ -72,6 +72,29 @@ pub fn hint(error: impl Into<anyhow::Error>, remedy: impl Into<String>) -> anyho
     })
 }
 
+/// A failed write to stdout.
+#[derive(Debug)]
+struct Stdout(std::io::Error);
+
+impl fmt::Display for Stdout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot write to stdout: {}", self.0)
+    }
+}
+
+impl std::error::Error for Stdout {}
+
+/// Says of a failed write that it was to stdout; its kind (a broken pipe) stays.
+pub fn stdout_error(error: std::io::Error) -> std::io::Error {
+    std::io::Error::new(error.kind(), Stdout(error))
+}
+
+fn is_stdout(cause: &(dyn std::error::Error + 'static)) -> bool {
+    let io = cause.downcast_ref::<std::io::Error>();
+    io.and_then(std::io::Error::get_ref)
+        .is_some_and(<dyn std::error::Error + Send + Sync>::is::<Stdout>)
+}
+
 static QUIET: AtomicBool = AtomicBool::new(false);
 static VERBOSE: AtomicU8 = AtomicU8::new(0);
 
@@ -180,6 +203,11 @@ pub fn report_error(error: &anyhow::Error) -> Exit {
         .filter_map(|cause| cause.downcast_ref::<Hint>());
     if let Some(hint) = hints.last() {
         line("hint: ", &hint.remedy);
+    } else if error.chain().any(is_stdout) {
+        line(
+            "hint: ",
+            "make room where the output goes, or send it to another file",
+        );
     }
     Exit::Failed
 }

@@ -1,6 +1,7 @@
 //! Processes put together by what they belong to: `--by process|comm|cgroup|container|user|unit`.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use crate::model::CgroupSample;
 use crate::model::ProcessMetrics;
@@ -91,9 +92,10 @@ pub fn group(readings: &Readings, by: By) -> Vec<Group<'_>> {
         .map(|(name, mut processes)| {
             processes.sort_by_key(|process| std::cmp::Reverse(process.metrics.rss_kb));
             Group {
-                name,
                 metrics: sum(&processes),
-                cgroup: cgroup(readings, &processes),
+                // Those that belong to no container or unit have nothing in common.
+                cgroup: name.as_ref().and_then(|_| cgroup(readings, &processes)),
+                name,
                 processes,
             }
         })
@@ -209,6 +211,26 @@ fn sum(processes: &[&ProcessSample]) -> ProcessMetrics {
     sums
 }
 
+/// Cgroups of the newest sample; with a filter those that hold a process that passed it.
+#[must_use]
+pub fn wanted_cgroups(readings: &Readings) -> Vec<&CgroupSample> {
+    let Some(sample) = readings.newest() else {
+        return Vec::new();
+    };
+    let session = readings.session.as_ref();
+    let all = session.is_none_or(|session| session.filter.is_empty());
+    let inside: BTreeSet<&[u8]> = sample
+        .processes
+        .iter()
+        .filter_map(|process| Some(readings.identity(key(process))?.cgroup.as_ref()?.as_bytes()))
+        .collect();
+    let wanted = |cgroup: &&CgroupSample| {
+        let path = cgroup.path.as_bytes();
+        all || inside.iter().any(|one| holds(path, one))
+    };
+    sample.cgroups.iter().filter(wanted).collect()
+}
+
 /// The sampled cgroup that all of them are in: the deepest sampled one on their common path.
 fn cgroup<'a>(readings: &'a Readings, processes: &[&ProcessSample]) -> Option<&'a CgroupSample> {
     let sample = readings.newest()?;
@@ -225,6 +247,8 @@ fn cgroup<'a>(readings: &'a Readings, processes: &[&ProcessSample]) -> Option<&'
         .cgroups
         .iter()
         .filter(|cgroup| holds(cgroup.path.as_bytes(), common))
+        // The root's figures are the host's; where it has a limit, it is the root of a container.
+        .filter(|cgroup| cgroup.path.as_bytes() != b"/" || cgroup.metrics.limit_kb.is_some())
         .max_by_key(|cgroup| cgroup.path.as_bytes().len())
 }
 
@@ -335,6 +359,30 @@ mod tests {
         assert_eq!(group(&readings, By::Container)[0].name, None);
         assert_eq!(group(&readings, By::User)[0].name.as_deref(), Some("5"));
         assert_eq!(group(&readings, By::Unit).len(), 2);
+    }
+
+    #[test]
+    fn those_without_a_group_have_no_limits_and_none_has_those_of_the_host() {
+        let mut readings = readings();
+        readings.first.as_mut().unwrap().cgroups[1].metrics.limit_kb = Some(9);
+        let none = &group(&readings, By::Container)[0];
+        assert_eq!((none.name.as_deref(), none.cgroup), (None, None));
+        assert_eq!(bound_by(&readings, none), None);
+        let alone = group(&readings, By::Process);
+        let db = alone.iter().find(|one| one.name.as_deref() == Some("3"));
+        assert_eq!(db.unwrap().cgroup, None, "only the root holds it");
+        let session = crate::model::Session {
+            filter: crate::model::Filter {
+                pids: vec![3],
+                ..crate::model::Filter::default()
+            },
+            ..crate::model::Session::default()
+        };
+        readings.push(Item::Session(session));
+        readings.first.as_mut().unwrap().processes.drain(..2);
+        let wanted = wanted_cgroups(&readings);
+        let wanted: Vec<_> = wanted.iter().map(|one| one.path.lossy()).collect();
+        assert_eq!(wanted, ["/"], "cgroups of others are left out");
     }
 
     #[test]

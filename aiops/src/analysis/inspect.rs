@@ -79,14 +79,27 @@ pub struct Taken {
 }
 
 /// Those of `all` that were asked for by id or name, and their descendants when those are wanted too.
+/// `wanted` are the other conditions: a process has to meet them as well, and without ids and names they alone
+/// choose.
 #[must_use]
-pub fn select(all: &[ProcessSample], pids: &[u32], comms: &[String], children: bool) -> Vec<u32> {
-    let named = all.iter().filter(|process| {
-        let is = |comm: &String| process.comm.as_bytes() == comm.as_bytes();
-        comms.iter().any(is)
-    });
+pub fn select(
+    all: &[ProcessSample],
+    pids: &[u32],
+    comms: &[String],
+    children: bool,
+    wanted: &dyn Fn(&ProcessSample) -> bool,
+) -> Vec<u32> {
     let mut chosen: BTreeSet<u32> = pids.iter().copied().collect();
-    chosen.extend(named.map(|process| process.pid));
+    for process in all {
+        let is = |comm: &String| process.comm.as_bytes() == comm.as_bytes();
+        let anyone = pids.is_empty() && comms.is_empty();
+        let named = anyone || comms.iter().any(is) || chosen.contains(&process.pid);
+        if named && wanted(process) {
+            chosen.insert(process.pid);
+        } else {
+            chosen.remove(&process.pid);
+        }
+    }
     let mut open: Vec<u32> = if children {
         chosen.iter().copied().collect()
     } else {
@@ -115,6 +128,14 @@ pub fn inspect(
     max_map_count: Option<u64>,
 ) -> (InspectData, Vec<Finding>) {
     let mut infos = infos(readings, &taken);
+    // The limit that is met first, not the nearest one above.
+    let limits: HashMap<u32, u64> = grouping::group(readings, By::Process)
+        .iter()
+        .filter_map(|group| {
+            let limit = grouping::bound_by(readings, group)?.metrics.limit_kb?;
+            Some((group.processes.first()?.pid, limit))
+        })
+        .collect();
     let total_kb = readings
         .session
         .as_ref()
@@ -124,6 +145,13 @@ pub fn inspect(
         maps_only: taken.processes.iter().any(|process| process.maps_only),
         failed: taken.failed,
         max_map_count,
+        at: readings
+            .moment()
+            .and_then(|(ns, offset)| crate::time::rfc3339(ns, offset)),
+        notes: readings
+            .session
+            .as_ref()
+            .map_or_else(Vec::new, |session| session.notes.clone()),
         ..InspectData::default()
     };
     let mut sums = Sums::default();
@@ -136,7 +164,7 @@ pub fn inspect(
             &process,
             &findings::Around {
                 who: several.then_some(&info.who),
-                limit_kb: info.who.limits.as_ref().and_then(|one| one.limit_kb),
+                limit_kb: limits.get(&process.process.pid).copied(),
                 total_kb,
                 max_map_count,
             },

@@ -119,6 +119,13 @@ pub fn analyze(readings: &Readings, options: &Options) -> ProcessesData {
         cgroups: cgroups(readings, options.view.filtered),
         nodes: numa::nodes(readings),
         totals: totals(readings),
+        at: readings
+            .moment()
+            .and_then(|(ns, offset)| crate::time::rfc3339(ns, offset)),
+        notes: readings
+            .session
+            .as_ref()
+            .map_or_else(Vec::new, |session| session.notes.clone()),
         view: options.view,
     }
 }

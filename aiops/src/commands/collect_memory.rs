@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::options::ByArg;
 use super::options::FilterArgs;
 use super::options::share;
+use crate::analysis::collect;
 use crate::analysis::collect::Collector;
 use crate::analysis::collect::OPTION_BY;
 use crate::analysis::collect::OPTION_INTERVAL;
@@ -24,6 +25,7 @@ use crate::model::Sample;
 use crate::render;
 use crate::render::Format;
 use crate::render::units;
+use crate::report::Accounting;
 use crate::session::Record;
 use crate::session::plane;
 use crate::session::plane::Observe;
@@ -47,7 +49,7 @@ pub struct Args {
     /// How long; 0 takes one sample. Ctrl-C ends it earlier, with the report.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = cli::duration)]
     duration: Duration,
-    /// Between samples.
+    /// Between samples, at least 10ms.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = cli::duration)]
     interval: Duration,
     /// Write every sample to a recording, for `aiops replay` and `aiops diff memory`.
@@ -59,13 +61,13 @@ pub struct Args {
     /// Read smaps as well: PSS and USS within the budget, and regions of every process with the last sample.
     #[arg(long)]
     smaps: bool,
-    /// Most of one CPU that reading PSS may take; processes take turns.
+    /// Most of one CPU that reading PSS may take; processes take turns. The regions at the end are beyond it.
     #[arg(long, value_name = "SHARE", default_value = "10%", value_parser = share)]
     budget: f64,
     /// Put processes together.
     #[arg(long, value_enum, default_value = "process")]
     by: ByArg,
-    /// Rows of the text report; JSON is whole.
+    /// Rows of the text report; JSON is whole. 0: all.
     #[arg(long, value_name = "N", default_value_t = 20)]
     top: usize,
     /// Exit with 10 for findings of severity warning, 20 for critical.
@@ -80,13 +82,22 @@ pub struct Args {
 /// # Errors
 /// There is no /proc, or what was asked for cannot be read; each with its remedy.
 pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
+    if args.interval.is_zero() && !args.duration.is_zero() {
+        let text = "--interval 0 would sample without a pause: give at least 10ms, or take one sample with --duration 0\n";
+        // Nobody can be told when stderr is gone.
+        let _ = clap::Error::raw(clap::error::ErrorKind::ValueValidation, text).print();
+        return Ok(Exit::Usage);
+    }
+    if args.interval < LEAST_INTERVAL && !args.duration.is_zero() {
+        diag::note("the interval is raised to 10 ms: shorter ones would only measure aiops");
+    }
     let observe = observe(args, context);
     let mut collector = Collector::new(None, args.top);
-    plane::observe(&observe, &mut |item| {
+    let observed = plane::observe(&observe, &mut |item| {
         collector.push(item);
         match item {
             // Everything is ready: signals are caught, the recording is open.
-            Item::Session(_) => start(args),
+            Item::Session(_) => start(args, observe.interval),
             Item::Sample(sample) => {
                 progress(&collector, sample, args);
                 stream(&collector, sample, context)?;
@@ -96,14 +107,28 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         Ok(())
     })?;
     diag::progress("");
-    let (data, findings) = collector.finish();
+    let (data, mut findings) = collector.finish();
     let (samples, span) = (data.window.samples, units::span(data.window.seconds));
     diag::note(&match samples {
         1 => "collected one sample".to_owned(),
         _ => format!("collected {samples} samples in {span}"),
     });
-    let report = plane::report(SCHEMA, collector.readings(), &[], data, findings, None);
+    findings.extend(observed.lacks.map(collect::lacks));
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    let missing = data.missing_pids.len() as u64;
+    let mut report = plane::report(SCHEMA, collector.readings(), &[], data, findings, None);
+    if let Some(items) = observed.lacks {
+        report.accounting.complete = false;
+        report.accounting.lost.insert("recording".to_owned(), items);
+    }
+    never_there(&mut report.accounting, missing.saturating_mul(samples));
     super::print(&report, context, args.exit_code)
+}
+
+/// A process id that was never there did not end before it could be read.
+pub(super) fn never_there(accounting: &mut Accounting, times: u64) {
+    let vanished = &mut accounting.skipped_processes.vanished;
+    *vanished = vanished.saturating_sub(times);
 }
 
 /// The same report from a recording.
@@ -126,7 +151,10 @@ pub(super) fn replay(
         }
     })?;
     let (data, findings) = collector.finish();
-    let report = plane::report(SCHEMA, collector.readings(), &[], data, findings, damage);
+    let missing = data.missing_pids.len() as u64;
+    let times = missing.saturating_mul(data.window.samples);
+    let mut report = plane::report(SCHEMA, collector.readings(), &[], data, findings, damage);
+    never_there(&mut report.accounting, times);
     super::print(&report, context, exit_code)
 }
 
@@ -137,7 +165,7 @@ fn observe(args: &Args, context: &Context) -> Observe {
     let mut options = BTreeMap::from([
         (
             OPTION_INTERVAL.to_owned(),
-            units::span(args.interval.as_secs_f64()),
+            args.interval.max(LEAST_INTERVAL).as_secs_f64().to_string(),
         ),
         (OPTION_BY.to_owned(), by.id().to_owned()),
     ]);
@@ -156,7 +184,8 @@ fn observe(args: &Args, context: &Context) -> Observe {
                 (true, false) => Rollup::Budget(args.budget),
             },
             cgroups: matches!(by, By::Cgroup | By::Container | By::Unit),
-            all: false,
+            // Files of their own for each process: not at every sample.
+            all: args.duration.is_zero(),
         },
         filter,
         detail: true,
@@ -173,14 +202,14 @@ fn observe(args: &Args, context: &Context) -> Observe {
 }
 
 /// Says that it begins: one line, also where stderr is no terminal.
-fn start(args: &Args) {
+fn start(args: &Args, interval: Duration) {
     diag::note(&if args.duration.is_zero() {
         "collecting one sample".to_owned()
     } else {
         format!(
             "collecting for {}, a sample every {}; Ctrl-C ends it with the report",
             units::span(args.duration.as_secs_f64()),
-            units::span(args.interval.as_secs_f64())
+            units::span(interval.as_secs_f64())
         )
     });
 }

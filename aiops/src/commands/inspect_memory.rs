@@ -1,9 +1,13 @@
 //! `aiops inspect memory`: one process by region kind and mapping.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::io;
 use std::io::IsTerminal as _;
 use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::analysis::inspect::Changes;
@@ -12,25 +16,33 @@ use crate::analysis::inspect::Taken;
 use crate::analysis::inspect::accounting;
 use crate::analysis::inspect::inspect;
 use crate::analysis::inspect::select;
+use crate::analysis::readings;
 use crate::analysis::readings::Readings;
 use crate::cli;
 use crate::cli::Context;
 use crate::diag;
 use crate::diag::Exit;
+use crate::model::Filter;
 use crate::model::Item;
+use crate::model::MappingSample;
+use crate::model::ProcessMappings;
+use crate::model::ProcessSample;
+use crate::model::RawText;
+use crate::model::RegionKind;
 use crate::render;
 use crate::render::Format;
 use crate::report::inspect::FailReason;
 use crate::report::inspect::FailedProcess;
 use crate::report::inspect::Reading;
 use crate::report::inspect::View;
+use crate::report::inspect::marked;
 use crate::session;
 use crate::session::plane::Observe;
 use crate::source::plane::Plane;
 use crate::source::plane::Wants;
 use crate::time;
 
-use super::options::kernel_name;
+use super::options::FilterArgs;
 
 /// Schema of the report.
 const SCHEMA: &str = "aiops.inspect-memory/1";
@@ -40,24 +52,18 @@ const SHORTEST: Duration = Duration::from_millis(100);
 
 /// Options of `inspect memory`.
 #[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("which").required(true).multiple(true).args(["pid", "comm", "cgroup", "container", "user"]))]
 #[command(after_help = "\
+Processes by --pid and --comm add up; --cgroup, --container and --user choose among them, or alone.
+
 Examples:
   aiops inspect memory --pid 4711 --maps --detail
       every mapping with its figures and flags
   aiops inspect memory --comm nginx --children --sort pss --top 30
       all processes of that name and their children, merged")]
 pub struct Args {
-    /// Process ids.
-    #[arg(
-        long,
-        value_name = "PID,PID",
-        value_delimiter = ',',
-        required_unless_present = "comm"
-    )]
-    pid: Vec<u32>,
-    /// Processes with this name.
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    comm: Vec<String>,
+    #[command(flatten)]
+    filter: FilterArgs,
     /// Children of those, and theirs, as well.
     #[arg(long)]
     children: bool,
@@ -116,14 +122,19 @@ impl From<SortArg> for Sort {
 /// # Errors
 /// There is no /proc, or what was asked for cannot be read; each with its remedy.
 pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
-    let comms: Vec<String> = args.comm.iter().map(|name| kernel_name(name)).collect();
-    // Names and children need every process.
-    let all = args.children || !comms.is_empty();
+    // Ids and names add up (`select`); the rest of the filter chooses among them.
+    let mut filter = args.filter.filter();
+    let pids = std::mem::take(&mut filter.pids);
+    let comms = std::mem::take(&mut filter.comms);
+    // Names, children and what they belong to need every process.
+    let all = args.children || !comms.is_empty() || !filter.is_empty();
     let options = Observe {
         command: "inspect memory".to_owned(),
         root: context.root.clone(),
         wants: Wants {
-            pids: (!all).then(|| args.pid.clone()),
+            pids: (!all).then(|| pids.clone()),
+            // The process' oom_score is shown.
+            all: !all,
             ..Wants::default()
         },
         // Each reading walks the page tables of the process.
@@ -135,7 +146,9 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let mut rounds = Rounds {
         args,
         context,
+        pids,
         comms,
+        filter,
         plane: session::plane::open(&context.root)?,
         readings: Readings::default(),
         changes: Changes::default(),
@@ -159,7 +172,10 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
 struct Rounds<'a> {
     args: &'a Args,
     context: &'a Context,
+    pids: Vec<u32>,
     comms: Vec<String>,
+    /// What else a process has to be.
+    filter: Filter,
     plane: Plane,
     readings: Readings,
     changes: Changes,
@@ -178,11 +194,16 @@ impl Rounds<'_> {
             self.readings.push(item.clone());
             return Ok(());
         };
+        let wanted = |process: &ProcessSample| {
+            let identity = self.readings.identity(readings::key(process));
+            self.filter.wants(process, identity)
+        };
         let pids = select(
             &sample.processes,
-            &self.args.pid,
+            &self.pids,
             &self.comms,
             self.args.children,
+            &wanted,
         );
         let mut chosen = sample.clone();
         chosen.processes.retain(|one| pids.contains(&one.pid));
@@ -194,7 +215,8 @@ impl Rounds<'_> {
             // After the first reading this is the end of what was watched.
             self.ended = !self.taken.processes.is_empty();
             if !self.ended {
-                self.error = Some(nothing(&taken.failed, &self.comms));
+                let named = self.filter.is_empty();
+                self.error = Some(nothing(&taken.failed, named.then_some(&self.comms)));
             }
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -217,7 +239,7 @@ impl Rounds<'_> {
     fn read(&mut self, pids: &[u32], sampled: &HashMap<u32, u64>) -> Taken {
         let mut taken = Taken::default();
         for pid in pids {
-            let asked = self.args.pid.contains(pid);
+            let asked = self.pids.contains(pid);
             let read = self.plane.mappings(*pid).and_then(|one| {
                 let start = one.process.start_ticks;
                 let chosen = sampled.get(pid).is_none_or(|sampled| *sampled == start);
@@ -230,7 +252,12 @@ impl Rounds<'_> {
                 }
             });
             match read {
-                Ok(one) => taken.processes.push(one),
+                Ok(mut one) => {
+                    if self.plane.live() {
+                        look_up(&self.context.root, &mut one);
+                    }
+                    taken.processes.push(one);
+                }
                 Err(error) => {
                     let reason = self.reason(*pid, &error);
                     // Names and children that ended meanwhile were not asked for.
@@ -273,7 +300,8 @@ impl Rounds<'_> {
             }
             Format::Text => {
                 let text = render::inspect_reading(reading, self.args.top, &self.context.style);
-                let clear = if io::stdout().is_terminal() {
+                // One line where nothing changed: it goes below what is there.
+                let clear = if io::stdout().is_terminal() && !reading.unchanged() {
                     "\x1b[H\x1b[2J"
                 } else {
                     ""
@@ -298,6 +326,12 @@ impl Rounds<'_> {
             reading.ended = self.ended;
         }
         data.watch = self.reading;
+        if !self.plane.live() && data.mappings.iter().any(|row| marked(&row.sample)) {
+            data.notes.push(
+                "removed files are known by their names alone: one that is really called \"… (deleted)\" is taken for removed"
+                    .to_owned(),
+            );
+        }
         data.view = View {
             maps: self.args.maps,
             detail: self.args.detail,
@@ -313,11 +347,51 @@ impl Rounds<'_> {
         let mut stdout = io::BufWriter::new(io::stdout().lock());
         let (format, style) = (self.context.format, &self.context.style);
         render::inspect_json(report, format, style, &mut |piece| {
-            stdout.write_all(piece.as_bytes())
+            stdout
+                .write_all(piece.as_bytes())
+                .map_err(diag::stdout_error)
         })?;
-        stdout.flush()?;
+        stdout.flush().map_err(diag::stdout_error)?;
         Ok(exit)
     }
+}
+
+/// Looks up of every file that seems to be removed whether it is: a file may be called `x (deleted)`.
+fn look_up(root: &Path, process: &mut ProcessMappings) {
+    let place = root.join("proc").join(process.process.pid.to_string());
+    let mut known: HashMap<(RawText, u64), Option<bool>> = HashMap::new();
+    for mapping in &mut process.mappings {
+        let file = matches!(
+            mapping.kind,
+            RegionKind::Executable | RegionKind::Library | RegionKind::File | RegionKind::Shm
+        );
+        if file && marked(mapping) {
+            let key = (mapping.path.clone(), mapping.inode);
+            mapping.deleted = *known.entry(key).or_insert_with(|| removed(&place, mapping));
+        }
+    }
+}
+
+/// Whether a mapped file is not at its place any more; `None`: it may not be looked up.
+fn removed(place: &Path, mapping: &MappingSample) -> Option<bool> {
+    let path = mapping.path.as_bytes().strip_prefix(b"/")?;
+    let there = place.join("root").join(OsStr::from_bytes(path));
+    let there = match there.metadata() {
+        Ok(there) => there,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Some(true),
+        Err(_) => return None,
+    };
+    // The link leads to the mapped file itself, wherever its name is; it needs a capability.
+    let range = format!("{:x}-{:x}", mapping.start, mapping.end);
+    let same = match place.join("map_files").join(range).metadata() {
+        Ok(mapped) => (mapped.dev(), mapped.ino()) == (there.dev(), there.ino()),
+        Err(_) => {
+            let dev = there.dev();
+            let (major, minor) = (rustix::fs::major(dev), rustix::fs::minor(dev));
+            there.ino() == mapping.inode && mapping.device == format!("{major:02x}:{minor:02x}")
+        }
+    };
+    Some(!same)
 }
 
 /// Says which processes are missing from the report, or known only by half.
@@ -335,8 +409,15 @@ fn warn(taken: &Taken) {
 }
 
 /// Why there is nothing to report.
-fn nothing(failed: &[FailedProcess], comms: &[String]) -> anyhow::Error {
+fn nothing(failed: &[FailedProcess], comms: Option<&Vec<String>>) -> anyhow::Error {
     let Some(first) = failed.first() else {
+        let Some(comms) = comms else {
+            let error = anyhow::anyhow!("no process matches the filter");
+            return diag::hint(
+                error,
+                "`aiops inspect processes` lists those that run, with cgroup, container and user",
+            );
+        };
         let error = anyhow::anyhow!("no process is called {}", comms.join(" or "));
         return diag::hint(
             error,
@@ -389,6 +470,8 @@ mod tests {
         let mut rounds = Rounds {
             args: &line.args,
             context: &context,
+            filter: Filter::default(),
+            pids: Vec::new(),
             comms: vec!["x".to_owned()],
             plane: session::plane::open(root).unwrap(),
             readings: Readings::default(),
@@ -409,5 +492,41 @@ mod tests {
         assert_eq!(read(start).processes.len(), 1);
         let other = read(start - 1);
         assert!(other.processes.is_empty() && other.failed.is_empty());
+    }
+
+    /// A folder of its own, removed at the end.
+    struct Folder(std::path::PathBuf);
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_called_deleted_is_not() {
+        let name = format!("aiops-removed-{}", std::process::id());
+        let folder = Folder(std::env::temp_dir().join(name));
+        std::fs::create_dir(&folder.0).unwrap();
+        let path = folder.0.join("x (deleted)");
+        std::fs::write(&path, "here").unwrap();
+        let meta = path.metadata().unwrap();
+        let (major, minor) = (rustix::fs::major(meta.dev()), rustix::fs::minor(meta.dev()));
+        let mut mapping = MappingSample {
+            path: RawText::new(path.as_os_str().as_bytes()),
+            inode: meta.ino(),
+            device: format!("{major:02x}:{minor:02x}"),
+            kind: RegionKind::File,
+            ..MappingSample::default()
+        };
+        let own = Path::new("/proc/self");
+        assert_eq!(removed(own, &mapping), Some(false));
+        mapping.inode += 1;
+        assert_eq!(removed(own, &mapping), Some(true), "another file's name");
+        std::fs::remove_file(&path).unwrap();
+        mapping.inode -= 1;
+        assert_eq!(removed(own, &mapping), Some(true));
+        mapping.path = RawText::from("[heap]");
+        assert_eq!(removed(own, &mapping), None);
     }
 }

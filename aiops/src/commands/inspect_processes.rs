@@ -15,6 +15,7 @@ use crate::analysis::processes::analyze;
 use crate::cli;
 use crate::cli::Context;
 use crate::diag::Exit;
+use crate::report::processes::ProcessRow;
 use crate::report::processes::ProcessesData;
 use crate::report::processes::View;
 use crate::session::plane;
@@ -37,16 +38,16 @@ pub struct Args {
     /// Order of rows.
     #[arg(long, value_enum, default_value = "rss")]
     sort: SortArg,
-    /// Most of one CPU that reading PSS may take in its second; 0 reads none.
-    #[arg(long, value_name = "SHARE", default_value = "10%", value_parser = share)]
-    budget: f64,
+    /// Most of one CPU that reading PSS may take in its second; 0 reads none [default: 10%, and all that is needed with --sort pss or uss].
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    budget: Option<f64>,
     /// Put processes together.
     #[arg(long, alias = "group-by", value_enum, default_value = "process")]
     by: ByArg,
     /// Read twice, this far apart: growth of processes, kills and NUMA misses in between; 0 reads once.
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = cli::duration)]
     interval: Duration,
-    /// Rows of the text report, and processes whose NUMA placement is read; JSON has all rows. 0: all.
+    /// Rows of the text report; JSON has all rows. 0: all.
     #[arg(long, value_name = "N", default_value_t = 20)]
     top: usize,
     /// Exit with 10 for findings of severity warning, 20 for critical.
@@ -89,6 +90,8 @@ impl From<SortArg> for Sort {
     }
 }
 
+/// Processes whose placement on NUMA nodes is read: the largest.
+const PLACED: usize = 20;
 /// Longest that reading the placement of processes on NUMA nodes may take.
 const PLACEMENT: Duration = Duration::from_secs(2);
 
@@ -104,13 +107,10 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         root: context.root.clone(),
         wants: Wants {
             pids: (!filter.pids.is_empty()).then(|| filter.pids.clone()),
-            rollup: if args.budget > 0.0 {
-                Rollup::Budget(args.budget)
-            } else {
-                Rollup::None
-            },
+            rollup: rollup(args),
             cgroups: true,
-            all: false,
+            // They are shown once: files of their own for each process cost little.
+            all: true,
         },
         filter,
         detail: true,
@@ -125,7 +125,6 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         view: View {
             top: args.top,
             filtered,
-            pss: args.budget > 0.0,
         },
     };
     let mut data = analyze(&readings, &options);
@@ -133,21 +132,39 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         place_all(&mut data, &context.root);
     }
     let findings = processes::findings(&readings, &data);
-    let report = plane::report(SCHEMA, &readings, &[], data, findings, None);
+    let session = readings.session.as_ref();
+    let wanted = session.map_or(&[][..], |session| &session.filter.pids);
+    let seen = |pid: &u32| {
+        let samples = [&readings.first, &readings.last].into_iter().flatten();
+        samples
+            .flat_map(|sample| &sample.processes)
+            .any(|process| process.pid == *pid)
+    };
+    let missing = wanted.iter().filter(|pid| !seen(pid)).count() as u64;
+    let mut report = plane::report(SCHEMA, &readings, &[], data, findings, None);
+    let times = missing.saturating_mul(readings.samples);
+    super::collect_memory::never_there(&mut report.accounting, times);
     super::print(&report, context, args.exit_code)
 }
 
-/// Reads where the memory of the first rows lies; those that may not be read stay unknown.
+/// How PSS is read: an order by it needs that of every process.
+fn rollup(args: &Args) -> Rollup {
+    match args.budget {
+        Some(budget) if budget > 0.0 => Rollup::Budget(budget),
+        Some(_) => Rollup::None,
+        None if matches!(args.sort, SortArg::Pss | SortArg::Uss) => Rollup::All,
+        None => Rollup::Budget(0.1),
+    }
+}
+
+/// Reads where the memory of the largest lies; those that may not be read stay unknown.
 fn place_all(data: &mut ProcessesData, root: &Path) {
     let begin = Instant::now();
-    let top = match data.view.top {
-        0 => usize::MAX,
-        top => top,
-    };
-    let keys: Vec<(u32, u64)> = data
-        .processes
-        .iter()
-        .take(top)
+    let mut largest: Vec<&ProcessRow> = data.processes.iter().collect();
+    largest.sort_by_key(|row| std::cmp::Reverse(row.metrics.rss_kb));
+    let keys: Vec<(u32, u64)> = largest
+        .into_iter()
+        .take(PLACED)
         .filter_map(|row| Some((row.who.pid?, row.who.start?)))
         .collect();
     for (pid, start) in keys {
@@ -182,7 +199,6 @@ pub(super) fn replay(
         view: View {
             top,
             filtered: session.is_some_and(|session| !session.filter.is_empty()),
-            pss: false,
         },
     };
     let data = analyze(&readings, &options);

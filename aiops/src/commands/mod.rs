@@ -161,6 +161,8 @@ fn out_incident(incident: &Incident, context: &Context) -> std::io::Result<()> {
 /// Writes data to stdout, whole.
 fn out(text: &str) -> std::io::Result<()> {
     let mut stdout = std::io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.flush()
+    let written = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
+    written.map_err(crate::diag::stdout_error)
 }

@@ -100,6 +100,9 @@ pub struct MappingSample {
     pub inode: u64,
     /// File, or a name in brackets; empty for anonymous memory.
     pub path: RawText,
+    /// Whether the file was removed, where that was looked up; `None`: only the mark behind its name tells.
+    #[serde(default)]
+    pub deleted: Option<bool>,
     /// Two-letter flags (`VmFlags`, since 3.8).
     pub vm_flags: Vec<String>,
     /// Size of its pages.

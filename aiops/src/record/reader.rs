@@ -3,8 +3,11 @@
 //! A block counts only when both of its checksums hold. Where none is found, the reader goes on to
 //! the next sync marker and says how much it passed over.
 
-use std::fs::File;
+use std::fs::FileType;
+use std::fs::OpenOptions;
 use std::io::Read;
+use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use bytes::Buf;
@@ -84,10 +87,11 @@ impl std::fmt::Debug for Reader {
 }
 
 impl Reader {
-    /// Opens a recording.
+    /// Opens a recording: a regular file, for a pipe would be waited for without end.
     ///
     /// # Errors
-    /// [`RecordError::Io`], [`RecordError::NotARecording`], [`RecordError::TooNew`].
+    /// [`RecordError::Io`], [`RecordError::NotRegular`], [`RecordError::NotARecording`],
+    /// [`RecordError::TooNew`].
     pub fn open(path: &Path) -> Result<Self, RecordError> {
         let io = |what| {
             move |source| RecordError::Io {
@@ -96,11 +100,16 @@ impl Reader {
                 source,
             }
         };
-        let file = File::open(path).map_err(io("open"))?;
-        if file.metadata().map_err(io("open"))?.is_dir() {
+        let mut open = OpenOptions::new();
+        open.read(true)
+            .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC);
+        let file = open.open(path).map_err(io("open"))?;
+        let kind = file.metadata().map_err(io("open"))?.file_type();
+        if !kind.is_file() {
             return Err(RecordError::NotRegular {
                 path: path.into(),
-                what: "a folder",
+                what: called(kind),
+                reading: true,
             });
         }
         Self::new(Box::new(file), path)
@@ -318,6 +327,17 @@ impl Reader {
             _ => {}
         }
         Ok(())
+    }
+}
+
+/// What stands in the place of a file.
+pub(super) fn called(kind: FileType) -> &'static str {
+    match kind {
+        _ if kind.is_symlink() => "a symlink",
+        _ if kind.is_dir() => "a folder",
+        _ if kind.is_fifo() => "a pipe",
+        _ if kind.is_socket() => "a socket",
+        _ => "a device",
     }
 }
 

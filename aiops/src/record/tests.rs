@@ -411,7 +411,17 @@ fn other_files_are_refused_with_advice() {
         Err(RecordError::NotRegular { .. })
     ));
     let error = Reader::open(&folder.file("none")).unwrap_err();
-    assert!(matches!(error, RecordError::Io { .. }) && error.remedy().is_some());
+    assert!(matches!(error, RecordError::Io { .. }));
+    assert!(!error.remedy().unwrap().contains("folder"), "{error}");
+    // Nobody writes into it: a reader that waits would wait for ever.
+    let pipe = folder.file("pipe");
+    let (fifo, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR);
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, fifo, mode, 0).unwrap();
+    let error = Reader::open(&pipe).unwrap_err();
+    assert!(error.to_string().contains("a pipe"), "{error}");
+    assert!(error.remedy().unwrap().contains("collect memory"));
+    let error = Writer::create(&folder.file("none/a"), false).unwrap_err();
+    assert!(error.remedy().unwrap().contains("folder"), "{error}");
 }
 
 #[test]
@@ -427,7 +437,18 @@ fn only_a_regular_file_is_replaced() {
         Writer::create(&path, false),
         Err(RecordError::Exists { .. })
     ));
-    fs::write(&path, "old").unwrap();
+    assert!(Writer::create(&path, true).is_ok(), "a recording");
+    for (content, ours) in [("old", false), ("AITR", false), ("", true)] {
+        fs::write(&path, content).unwrap();
+        assert_eq!(Writer::create(&path, true).is_ok(), ours, "{content}");
+        if !ours {
+            assert_eq!(fs::read_to_string(&path).unwrap(), content);
+        }
+    }
+    assert!(matches!(
+        Writer::create(Path::new("-"), true),
+        Err(RecordError::Stdout)
+    ));
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     drop(Writer::create(&path, true).unwrap());
     assert_eq!(
@@ -591,6 +612,12 @@ fn fill_disk(path: &Path) {
     );
     let written = writer.finish().unwrap();
     assert_eq!(written.items + written.dropped, 2_000);
+    let none = path.with_extension("none");
+    let error = Writer::create(&none, false).unwrap_err();
+    assert!(
+        matches!(error, RecordError::Io { .. }) && !none.exists(),
+        "{error}"
+    );
     let (again, damage) = read(&fs::read(path).unwrap());
     assert_eq!(again.len(), items.len());
     assert!(damage.truncated || damage.dropped == dropped, "{damage:?}");

@@ -28,6 +28,7 @@ use super::error::RecordError;
 use super::format;
 use super::format::BlockHeader;
 use super::format::FileHeader;
+use super::reader::called;
 use super::schema::Table;
 use super::tables;
 use super::tables::IndexRow;
@@ -104,16 +105,21 @@ impl std::fmt::Debug for Writer {
 
 impl Writer {
     /// Creates the file with mode 0600. A file that is there is refused, or replaced with `force` when
-    /// it is a regular one; a symlink at `path` is never followed.
+    /// it is a recording or empty; a symlink at `path` is never followed. On failure no file is left.
     ///
     /// # Errors
-    /// [`RecordError::Exists`], [`RecordError::NotRegular`], [`RecordError::Io`].
+    /// [`RecordError::Exists`], [`RecordError::NotRegular`], [`RecordError::NotReplaced`],
+    /// [`RecordError::Stdout`], [`RecordError::Io`].
     pub fn create(path: &Path, force: bool) -> Result<Self, RecordError> {
         let io = |source| RecordError::Io {
             path: path.into(),
             what: "create",
             source,
         };
+        if path == Path::new("-") {
+            return Err(RecordError::Stdout);
+        }
+        let zstd = zstd::bulk::Compressor::new(ZSTD_LEVEL).map_err(io)?;
         make_room(path, force)?;
         let mut open = OpenOptions::new();
         open.write(true).create_new(true).mode(0o600);
@@ -135,14 +141,19 @@ impl Writer {
             index: Vec::new(),
             sync_wanted: false,
             synced: None,
-            zstd: zstd::bulk::Compressor::new(ZSTD_LEVEL).map_err(io)?,
+            zstd,
             raw: BytesMut::new(),
             packed: Vec::new(),
             out: BytesMut::new(),
             closed: false,
         };
         let header = writer.header.encode();
-        writer.file.write_all(&header).map_err(io)?;
+        if let Err(error) = writer.file.write_all(&header) {
+            // Nothing was recorded: there is nothing to close, and an empty file would only stand in the way.
+            writer.closed = true;
+            let _ = std::fs::remove_file(path);
+            return Err(io(error));
+        }
         writer.written.bytes = header.len() as u64;
         Ok(writer)
     }
@@ -207,7 +218,11 @@ impl Writer {
         self.close()
     }
 
-    fn close(&mut self) -> Result<Written, RecordError> {
+    /// As [`Self::finish`]; [`Self::dropped`] can be asked for afterwards.
+    ///
+    /// # Errors
+    /// As [`Self::finish`].
+    pub fn close(&mut self) -> Result<Written, RecordError> {
         if self.closed {
             return Ok(self.written);
         }
@@ -408,19 +423,17 @@ fn make_room(path: &Path, force: bool) -> Result<(), RecordError> {
         Err(RecordError::NotRegular {
             path: path.into(),
             what,
+            reading: false,
         })
     };
-    if kind.is_symlink() {
-        return not_regular("a symlink");
-    }
-    if kind.is_dir() {
-        return not_regular("a folder");
-    }
     if !kind.is_file() {
-        return not_regular("a device, pipe or socket");
+        return not_regular(called(kind));
     }
     if !force {
         return Err(RecordError::Exists { path: path.into() });
+    }
+    if there.len() > 0 && !is_ours(path)? {
+        return Err(RecordError::NotReplaced { path: path.into() });
     }
     // Removing the name follows nothing, and other names of the old file keep their content.
     std::fs::remove_file(path).map_err(|source| RecordError::Io {
@@ -428,4 +441,23 @@ fn make_room(path: &Path, force: bool) -> Result<(), RecordError> {
         what: "replace",
         source,
     })
+}
+
+/// Whether a file begins as recordings do.
+fn is_ours(path: &Path) -> Result<bool, RecordError> {
+    let mut open = OpenOptions::new();
+    open.read(true);
+    open.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC);
+    let mut beginning = [0; format::MAGIC.len()];
+    let read = open
+        .open(path)
+        .and_then(|file| file.read_at(&mut beginning, 0));
+    match read {
+        Ok(len) => Ok(beginning[..len] == format::MAGIC),
+        Err(source) => Err(RecordError::Io {
+            path: path.into(),
+            what: "open",
+            source,
+        }),
+    }
 }

@@ -13,9 +13,11 @@ use super::text::Paint;
 use super::text::Table;
 use super::text::clock;
 use super::units;
+use super::width;
 use crate::msg;
 use crate::report::Report;
 use crate::report::collect::CollectData;
+use crate::report::collect::Percent;
 use crate::report::collect::Point;
 use crate::report::collect::ProcessRow;
 use crate::report::collect::ProcessSummary;
@@ -86,7 +88,8 @@ fn window(data: &CollectData, out: &mut Out) {
         .map_or(unknown.to_owned(), clock);
     let to = window.ended_at.as_deref().map_or(unknown.to_owned(), clock);
     let (samples, span) = (window.samples, units::span(window.seconds));
-    let every = window.interval.as_deref().unwrap_or(unknown);
+    let every = window.interval_s.map(units::span);
+    let every = every.as_deref().unwrap_or(unknown);
     let text = match samples {
         0 => msg!("no sample", "没有采样"),
         1 => msg!("one sample, {to}", "一次采样，{to}"),
@@ -178,8 +181,8 @@ fn system(data: &CollectData, out: &mut Out) {
     ];
     let alone = data.window.samples < 2;
     let mut rows = Vec::new();
-    let mut add = |name: &str, stat: Stat, show: &dyn Fn(f64) -> String, curve: String| {
-        let last = show(stat.last as f64);
+    // Least, mean, most, last.
+    let mut add = |name: &str, [min, mean, max, last]: [String; 4], curve: String| {
         let cells = if alone {
             vec![
                 name.to_owned(),
@@ -190,8 +193,7 @@ fn system(data: &CollectData, out: &mut Out) {
                 String::new(),
             ]
         } else {
-            let (min, max) = (show(stat.min as f64), show(stat.max as f64));
-            vec![name.to_owned(), min, show(stat.mean), max, last, curve]
+            vec![name.to_owned(), min, mean, max, last, curve]
         };
         rows.push((Paint::Plain, cells));
     };
@@ -199,25 +201,18 @@ fn system(data: &CollectData, out: &mut Out) {
         // Without swap there is nothing to tell of it.
         let Some(stat) = stat else { continue };
         let curve = get.map_or_else(String::new, |get| curve(&data.series, get, out.unicode()));
-        add(name, stat, &|kb| units::size_kb(whole(kb)), curve);
+        let figures = [stat.min, whole(stat.mean), stat.max, stat.last];
+        add(name, figures.map(units::size_kb), curve);
     }
-    let percent = |hundredths: f64| format!("{:.2}%", hundredths / 100.0);
+    let percents = |stat: Percent| {
+        [stat.min, stat.mean, stat.max, stat.last].map(|percent| format!("{percent:.2}%"))
+    };
     if let Some(stat) = figures.psi_some_avg10 {
         let curve = curve(&data.series, |point| point.psi_some_avg10, out.unicode());
-        add(
-            lang.pick("PSI some avg10", "PSI some avg10"),
-            stat,
-            &percent,
-            curve,
-        );
+        add("PSI some avg10", percents(stat), curve);
     }
     if let Some(stat) = figures.psi_full_avg10 {
-        add(
-            lang.pick("PSI full avg10", "PSI full avg10"),
-            stat,
-            &percent,
-            String::new(),
-        );
+        add("PSI full avg10", percents(stat), String::new());
     }
     out.table(&Table {
         columns: vec![
@@ -284,9 +279,24 @@ fn rates(data: &CollectData, out: &mut Out) {
     }
 }
 
+/// One line where a table would be empty.
+fn nobody(filtered: bool, out: &mut Out) {
+    let lang = out.lang();
+    let text = if filtered {
+        lang.pick("No process matches the filter", "没有符合过滤条件的进程")
+    } else {
+        lang.pick("No process in the last sample", "最后一次采样中没有进程")
+    };
+    out.line(0, Paint::Warn, text);
+}
+
 fn processes(data: &CollectData, out: &mut Out) {
     let lang = out.lang();
     let total = data.processes.len();
+    if total == 0 {
+        let filtered = data.summary.processes.is_empty();
+        return nobody(filtered, out);
+    }
     out.heading(
         "📋",
         &format!(
@@ -323,7 +333,8 @@ fn processes(data: &CollectData, out: &mut Out) {
             if new { lang.pick("new", "新") } else { "" }.to_owned(),
         ]
     };
-    let shown = data.processes.iter().take(data.view.top);
+    let count = data.view.rows(total);
+    let shown = data.processes.iter().take(count);
     out.table(&Table {
         columns: vec![
             Column::figures(Word::Pid.text(lang), 0),
@@ -340,15 +351,15 @@ fn processes(data: &CollectData, out: &mut Out) {
         ],
         rows: shown.map(|process| (Paint::Plain, row(process))).collect(),
     });
-    more(total, data.view.top, out);
+    more(total, count, out);
 }
 
 fn more(total: usize, shown: usize, out: &mut Out) {
     let rest = total.saturating_sub(shown);
     if rest > 0 {
         let text = msg!(
-            "… {rest} more: --top N shows them, -o json has all",
-            "… 另有 {rest} 项：用 --top N 显示，-o json 含全部"
+            "… {rest} more: --top 0 shows all, -o json has all",
+            "… 另有 {rest} 项：用 --top 0 显示全部，-o json 含全部"
         );
         out.line(2, Paint::Dim, out.lang().of(&text));
     }
@@ -357,6 +368,9 @@ fn more(total: usize, shown: usize, out: &mut Out) {
 fn groups(data: &CollectData, out: &mut Out) {
     let lang = out.lang();
     let Some(groups) = &data.groups else { return };
+    if groups.is_empty() {
+        return nobody(data.summary.processes.is_empty(), out);
+    }
     let by = data.by;
     out.heading(
         "📋",
@@ -367,13 +381,21 @@ fn groups(data: &CollectData, out: &mut Out) {
         ),
     );
     let alone = data.window.samples < 2;
-    let rows = groups.iter().take(data.view.top).map(|group| {
+    let count = data.view.rows(groups.len());
+    let room = width::room(out.inner());
+    let rows = groups.iter().take(count).map(|group| {
         let some = |kb: Option<u64>| kb.map_or_else(String::new, units::size_kb);
         let rss = group.rss_summary.filter(|_| !alone);
         let name = group.who.name.clone();
-        let limit = group.who.limits.as_ref().and_then(|limits| limits.limit_kb);
+        let limits = group.who.limits.as_ref();
+        let kb = |get: fn(&Limits) -> Option<u64>| some(limits.and_then(get));
+        let counted = |get: fn(&Limits) -> Option<u64>| {
+            let count = limits.and_then(get).filter(|count| *count > 0);
+            count.map_or_else(String::new, |count| count.to_string())
+        };
+        let name = name.unwrap_or_else(|| lang.pick("(none)", "（无）").to_owned());
         let cells = vec![
-            name.unwrap_or_else(|| lang.pick("(none)", "（无）").to_owned()),
+            width::middle(&name, room, out.ellipsis()),
             group.who.processes.to_string(),
             size(group.metrics.rss_kb, lang),
             some(group.metrics.pss_kb),
@@ -385,13 +407,17 @@ fn groups(data: &CollectData, out: &mut Out) {
                 .growth_kb
                 .filter(|kb| *kb != 0)
                 .map_or_else(String::new, signed),
-            some(limit),
+            kb(|limits| limits.usage_kb),
+            kb(|limits| limits.limit_kb),
+            kb(|limits| limits.high_kb),
+            counted(|limits| limits.high_events),
+            counted(|limits| limits.oom_kill),
         ];
         (Paint::Plain, cells)
     });
     out.table(&Table {
         columns: vec![
-            Column::text(lang.pick("Group", "分组"), 12, 0),
+            Column::text(lang.pick("Group", "分组"), room, 0),
             Column::figures(lang.pick("Count", "进程数"), 1),
             Column::figures("RSS", 0),
             Column::figures("PSS", 1),
@@ -400,11 +426,15 @@ fn groups(data: &CollectData, out: &mut Out) {
             Column::figures(lang.pick("Mean", "平均"), 5),
             Column::figures(lang.pick("Max", "最大"), 3),
             Column::figures(lang.pick("Change", "变化"), 0),
+            Column::figures(lang.pick("Cgroup use", "Cgroup 用量"), 3),
             Column::figures(Word::Limit.text(lang), 2),
+            Column::figures("memory.high", 6),
+            Column::figures(lang.pick("Throttled", "限速次数"), 7),
+            Column::figures(lang.pick("OOM kills", "OOM 次数"), 2),
         ],
         rows: rows.collect(),
     });
-    more(groups.len(), data.view.top, out);
+    more(groups.len(), count, out);
 }
 
 /// Who grew most, and who came and went.
@@ -448,10 +478,16 @@ fn changes(data: &CollectData, out: &mut Out) {
     }
     if summary.appeared + summary.ended > 0 {
         let (new, gone) = (summary.appeared, summary.ended);
-        let text = msg!(
-            "{new} processes began, {gone} ended",
-            "新出现 {new} 个进程，结束 {gone} 个"
-        );
+        let text = match new {
+            1 => msg!(
+                "1 process began, {gone} ended",
+                "新出现 1 个进程，结束 {gone} 个"
+            ),
+            _ => msg!(
+                "{new} processes began, {gone} ended",
+                "新出现 {new} 个进程，结束 {gone} 个"
+            ),
+        };
         let mut text = lang.of(&text).to_owned();
         if let Some(largest) = summary.processes.iter().find(|one| one.ended)
             && let Some(rss) = largest.rss_kb
@@ -469,6 +505,7 @@ fn changes(data: &CollectData, out: &mut Out) {
 
 fn cgroups(cgroups: &[Limits], out: &mut Out) {
     let lang = out.lang();
+    let room = width::room(out.inner());
     let limited = cgroups.iter().filter(|one| one.limit_kb.is_some());
     let rows: Vec<_> = limited
         .take(FEW)
@@ -480,7 +517,7 @@ fn cgroups(cgroups: &[Limits], out: &mut Out) {
                 count.map_or_else(String::new, |count| count.to_string())
             };
             let cells = vec![
-                one.path.clone(),
+                width::middle(&one.path, room, out.ellipsis()),
                 size(one.usage_kb, lang),
                 size(one.limit_kb, lang),
                 share.unwrap_or_default(),
@@ -500,7 +537,7 @@ fn cgroups(cgroups: &[Limits], out: &mut Out) {
     );
     out.table(&Table {
         columns: vec![
-            Column::text(Word::Cgroup.text(lang), 12, 0),
+            Column::text(Word::Cgroup.text(lang), room, 0),
             Column::figures(lang.pick("Used", "已用"), 1),
             Column::figures(Word::Limit.text(lang), 1),
             Column::figures(lang.pick("Share", "占比"), 0),
@@ -521,6 +558,13 @@ fn regions(data: &CollectData, out: &mut Out) {
         "内存映射（按类型，{all} 个进程中的 {read} 个）"
     );
     out.heading("🧩", lang.of(&title));
+    if let Some(took) = data.regions_s.map(units::span) {
+        let text = msg!(
+            "read once with the last sample, outside of --budget: {took}",
+            "随最后一次采样读取一次，不受 --budget 限制：耗时 {took}"
+        );
+        out.line(2, Paint::Dim, lang.of(&text));
+    }
     if regions.is_empty() {
         out.line(
             2,
@@ -542,7 +586,10 @@ fn regions(data: &CollectData, out: &mut Out) {
     });
     out.table(&Table {
         columns: vec![
-            Column::text(lang.pick("Kind", "类型"), 10, 0),
+            Column {
+                least: None,
+                ..Column::text(lang.pick("Kind", "类型"), 10, 0)
+            },
             Column::figures(lang.pick("Mappings", "映射数"), 2),
             Column::figures("RSS", 1),
             Column::figures("PSS", 0),

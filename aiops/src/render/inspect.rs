@@ -23,6 +23,7 @@ use crate::report::Finding;
 use crate::report::Msg;
 use crate::report::Report;
 use crate::report::Severity;
+use crate::report::inspect::Change;
 use crate::report::inspect::FailReason;
 use crate::report::inspect::Figures;
 use crate::report::inspect::InspectData;
@@ -48,7 +49,11 @@ impl TextReport for InspectData {
                     .to_owned()
             }
         };
-        out.title(&what, &super::text::clock(&report.generated_at));
+        let at = data.at.as_ref().unwrap_or(&report.generated_at);
+        out.title(&what, &super::text::clock(at));
+        for note in &data.notes {
+            out.hang(0, 2, Paint::Warn, note);
+        }
         if let Some(process) = &data.process {
             about(process, out);
         }
@@ -76,7 +81,9 @@ impl TextReport for InspectData {
         }
         if let Some(reading) = &data.watch {
             out.rule();
-            tables::watch(reading, data.view.top, out);
+            let quiet = reading.since_start.as_ref();
+            let quiet = quiet.is_some_and(Change::is_none);
+            tables::watch(reading, quiet, data.view.top, out);
         }
         findings::write(&report.findings, out);
         out.rule();
@@ -143,18 +150,27 @@ fn size(kb: Option<u64>, lang: Lang) -> String {
     kb.map_or_else(|| lang.unknown().to_owned(), units::size_kb)
 }
 
+/// So many mappings.
+fn mappings(count: u64, lang: Lang) -> String {
+    let text = match count {
+        1 => msg!("1 mapping", "1 个映射"),
+        _ => msg!("{count} mappings", "{count} 个映射"),
+    };
+    lang.of(&text).to_owned()
+}
+
 /// What it is made of, and what is wrong with it.
 fn answer(data: &InspectData, findings: &[Finding], out: &mut Out) {
     let lang = out.lang();
     let totals = &data.totals.metrics;
     let text = msg!(
-        "RSS {} · PSS {} · USS {} · swap {} · {} mappings of {}",
-        "RSS {} · PSS {} · USS {} · swap {} · {} 个映射，地址空间 {}",
+        "RSS {} · PSS {} · USS {} · swap {} · {} of {}",
+        "RSS {} · PSS {} · USS {} · swap {} · {}，地址空间 {}",
         size(totals.rss_kb, lang),
         size(totals.pss_kb, lang),
         size(data.totals.uss_kb, lang),
         size(totals.swap_kb, lang),
-        data.mappings.len(),
+        mappings(data.mappings.len() as u64, lang),
         size(totals.size_kb, lang)
     );
     out.line(0, Paint::Bold, lang.of(&text));
@@ -268,7 +284,7 @@ fn paint(severity: Severity) -> Paint {
 #[must_use]
 pub fn reading(reading: &Reading, top: usize, style: &Style) -> String {
     let mut out = Out::bare(style);
-    tables::watch(reading, top, &mut out);
+    tables::watch(reading, reading.unchanged(), top, &mut out);
     out.finish()
 }
 

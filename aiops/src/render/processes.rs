@@ -8,6 +8,7 @@ use super::text::Out;
 use super::text::Paint;
 use super::text::Table;
 use super::units;
+use super::width;
 use crate::report::Report;
 use crate::report::processes::CgroupRow;
 use crate::report::processes::Limits;
@@ -27,16 +28,29 @@ impl TextReport for ProcessesData {
     fn text(report: &Report<Self>, out: &mut Out) {
         let lang = out.lang();
         let data = &report.data;
-        let title = lang.pick("MEMORY OF PROCESSES", "进程内存分布");
-        out.title(title, &super::text::clock(&report.generated_at));
+        let title = lang.pick("Memory of processes", "进程内存分布");
+        let at = data.at.as_ref().unwrap_or(&report.generated_at);
+        out.title(title, &super::text::clock(at));
         summary(report, out);
-        out.rule();
-        if data.by == "process" {
-            processes(data, out);
-        } else {
-            groups(data, out);
+        for note in &data.notes {
+            out.hang(0, 2, Paint::Warn, note);
         }
-        legend(data, out);
+        out.rule();
+        if data.processes.is_empty() {
+            let text = if data.view.filtered {
+                lang.pick("No process matches the filter", "没有符合过滤条件的进程")
+            } else {
+                lang.pick("No process could be read", "无法读取任何进程")
+            };
+            out.line(0, Paint::Warn, text);
+        } else {
+            if data.by == "process" {
+                processes(data, out);
+            } else {
+                groups(data, out);
+            }
+            legend(data, out);
+        }
         out.rule();
         account(data, out);
         cgroups(data, out);
@@ -148,9 +162,10 @@ struct Figures<'a> {
     share: Option<f64>,
 }
 
-fn figure_columns(out: &Out) -> Vec<Column> {
+/// `sort`: the column that rows are ordered by stays on the narrowest terminal.
+fn figure_columns(sort: &str, out: &Out) -> Vec<Column> {
     let lang = out.lang();
-    vec![
+    let mut columns = vec![
         Column::figures("RSS", 0),
         Column::figures(lang.pick("Share", "占比"), 8),
         Column {
@@ -163,7 +178,20 @@ fn figure_columns(out: &Out) -> Vec<Column> {
         Column::figures("Swap", 3),
         Column::figures("PSS", 7),
         Column::figures("USS", 10),
-    ]
+    ];
+    let at = match sort {
+        "anon" => 3,
+        "file" => 4,
+        "shmem" => 5,
+        "swap" => 6,
+        "pss" => 7,
+        "uss" => 8,
+        _ => 0,
+    };
+    if let Some(column) = columns.get_mut(at) {
+        column.drop = 0;
+    }
+    columns
 }
 
 fn figures(row: &Figures<'_>, out: &Out) -> Vec<String> {
@@ -231,7 +259,7 @@ fn processes(data: &ProcessesData, out: &mut Out) {
         Column::figures("PID", 0),
         Column::text(lang.pick("Name", "名称"), 8, 0),
     ];
-    columns.extend(figure_columns(out));
+    columns.extend(figure_columns(data.sort, out));
     columns.extend([
         Column::figures(lang.pick("Change", "变化"), 6),
         Column::figures(lang.pick("Remote", "远端"), 6),
@@ -329,11 +357,12 @@ fn groups(data: &ProcessesData, out: &mut Out) {
         ),
     };
     out.heading("📊", heading);
+    let room = width::room(out.inner());
     let mut columns = vec![
-        Column::text(lang.pick("Name", "名称"), 10, 0),
+        Column::text(lang.pick("Name", "名称"), room, 0),
         Column::figures(lang.pick("Procs", "进程数"), 0),
     ];
-    columns.extend(figure_columns(out));
+    columns.extend(figure_columns(data.sort, out));
     columns.extend([
         Column::figures(lang.pick("Cgroup use", "cgroup 用量"), 6),
         Column::figures(lang.pick("Limit", "上限"), 6),
@@ -346,6 +375,7 @@ fn groups(data: &ProcessesData, out: &mut Out) {
             .name
             .as_deref()
             .map_or_else(|| none.to_owned(), short);
+        let name = width::middle(&name, room, out.ellipsis());
         let mut cells = vec![name, row.who.processes.to_string()];
         let line = Figures {
             rss_kb: row.metrics.rss_kb,
@@ -393,6 +423,18 @@ fn legend(data: &ProcessesData, out: &mut Out) {
             "该内核无法区分文件与共享内存（statm）：“文件”列为两者之和。",
         );
         out.line(2, Paint::Warn, text);
+    }
+    let (read, all) = (data.totals.processes_pss_read, data.totals.processes);
+    if matches!(data.sort, "pss" | "uss") && read < all {
+        let text = match lang {
+            super::Lang::En => format!(
+                "PSS and USS are known of {read} of {all} processes: the others follow in the order of RSS."
+            ),
+            super::Lang::Zh => {
+                format!("{all} 个进程中仅 {read} 个的 PSS、USS 已知：其余按 RSS 排在其后。")
+            }
+        };
+        out.line(2, Paint::Warn, &text);
     }
     if let Some(age) = data.totals.pss_oldest_ms.filter(|age| *age > STALE_MS) {
         let age = units::span(age as f64 / 1000.0);
@@ -502,6 +544,7 @@ fn cgroups(data: &ProcessesData, out: &mut Out) {
     let heading = lang.pick("Cgroups with limits", "有上限的 cgroup");
     out.heading("📦", heading);
     let count = rows.len().min(CGROUPS);
+    let room = width::room(out.inner());
     let counted = |n: Option<u64>| {
         n.filter(|n| *n > 0)
             .map(|n| n.to_string())
@@ -514,7 +557,7 @@ fn cgroups(data: &ProcessesData, out: &mut Out) {
             _ => Paint::Plain,
         };
         let cells = vec![
-            row.path.clone(),
+            width::middle(&row.path, room, out.ellipsis()),
             size(metrics.usage_kb),
             size(metrics.limit_kb),
             percent(row.limit_share),
@@ -528,7 +571,7 @@ fn cgroups(data: &ProcessesData, out: &mut Out) {
     });
     let table = Table {
         columns: vec![
-            Column::text(lang.pick("Cgroup", "cgroup"), 12, 0),
+            Column::text(lang.pick("Cgroup", "cgroup"), room, 0),
             Column::figures(lang.pick("In use", "用量"), 0),
             Column::figures(lang.pick("Limit", "上限"), 0),
             Column::figures(lang.pick("Used", "已用"), 0),
@@ -541,7 +584,14 @@ fn cgroups(data: &ProcessesData, out: &mut Out) {
         rows: cells.collect(),
     };
     out.table(&table);
-    rest(count, rows.len(), out);
+    if count < rows.len() {
+        let more = rows.len() - count;
+        let text = match lang {
+            super::Lang::En => format!("… {more} more (-o json has all)"),
+            super::Lang::Zh => format!("… 还有 {more} 行（-o json 含全部）"),
+        };
+        out.line(2, Paint::Dim, &text);
+    }
 }
 
 fn nodes(data: &ProcessesData, out: &mut Out) {
@@ -591,35 +641,4 @@ fn nodes(data: &ProcessesData, out: &mut Out) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bars_have_one_length() {
-        let makeup = |anon, file, shmem, swap| Makeup {
-            source: Some(MakeupSource::Status),
-            anon_kb: anon,
-            file_kb: file,
-            shmem_kb: shmem,
-            swap_kb: swap,
-        };
-        let even = makeup(Some(4), Some(4), Some(4), Some(4));
-        assert_eq!(bar(&even, true), "██▓▓▒▒░░");
-        assert_eq!(bar(&even, false), "AAFFSS..");
-        assert_eq!(bar(&makeup(Some(1), None, None, None), false), "AAAAAAAA");
-        assert_eq!(bar(&makeup(Some(0), None, None, None), false), "");
-        let huge = makeup(Some(u64::MAX), Some(u64::MAX), Some(1), None);
-        assert_eq!(bar(&huge, false).len(), 8);
-    }
-
-    #[test]
-    fn ids_are_shown_short() {
-        let id = "3f2a".repeat(16);
-        assert_eq!(short(&format!("docker:{id}")), "docker:3f2a3f2a3f2a");
-        assert_eq!(
-            short("lxc:web-server-production"),
-            "lxc:web-server-production"
-        );
-        assert_eq!(short("/a"), "/a");
-    }
-}
+mod tests;

@@ -289,7 +289,9 @@ impl Out {
         ": "
     }
 
-    fn ellipsis(&self) -> &'static str {
+    /// Stands for what was cut.
+    #[must_use]
+    pub fn ellipsis(&self) -> &'static str {
         if self.style.unicode { "…" } else { "..." }
     }
 

@@ -41,6 +41,34 @@ pub fn truncate(text: &str, columns: usize, mark: &str) -> String {
     format!("{kept}{mark}")
 }
 
+/// Cuts a path in its middle to at most `columns`: its end, which tells most, stays.
+#[must_use]
+pub fn middle(text: &str, columns: usize, mark: &str) -> String {
+    let room = columns.saturating_sub(width(mark));
+    if width(text) <= columns || room < 2 {
+        return truncate(text, columns, mark);
+    }
+    // Two thirds for the end.
+    let (head, _) = split_at(text, room / 3);
+    let end = room - width(head);
+    let mut from = text.len();
+    let mut used = 0;
+    for (at, c) in text.char_indices().rev() {
+        used += char_width(c);
+        if used > end {
+            break;
+        }
+        from = at;
+    }
+    format!("{head}{mark}{}", &text[from..])
+}
+
+/// Columns for a path in a table of so many.
+#[must_use]
+pub fn room(inner: usize) -> usize {
+    (inner * 2 / 5).clamp(16, 56)
+}
+
 /// Fills up with blanks on the right (or on the left, for figures).
 #[must_use]
 pub fn pad(text: &str, columns: usize, right_aligned: bool) -> String {

@@ -1,10 +1,13 @@
 //! What a window of time held: the data of `collect memory`.
 
 use serde::Serialize;
+use serde::Serializer;
+use serde::ser::SerializeMap as _;
 
 use super::processes::Limits;
 use super::processes::Who;
 use crate::model::MappingMetrics;
+use crate::model::Metric;
 use crate::model::ProcessMetrics;
 use crate::model::SystemMetrics;
 
@@ -32,6 +35,10 @@ pub struct CollectData {
     /// Processes whose mappings could be read; absent without `--smaps`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub regions_processes: Option<u64>,
+    /// Seconds from the last sample until all mappings were read, once and outside of `--budget`; absent
+    /// without `--smaps`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub regions_s: Option<f64>,
     /// Course of the system, down-sampled to at most 240 points.
     pub series: Vec<Point>,
     /// Process ids of the filter that were never there.
@@ -46,8 +53,20 @@ pub struct CollectData {
 /// Options of the text view.
 #[derive(Clone, Copy, Debug)]
 pub struct View {
-    /// Rows of a table.
+    /// Rows of a table; 0: all.
     pub top: usize,
+}
+
+impl View {
+    /// Rows of a table, of so many.
+    #[must_use]
+    pub fn rows(self, all: usize) -> usize {
+        if self.top == 0 {
+            all
+        } else {
+            self.top.min(all)
+        }
+    }
 }
 
 impl Default for View {
@@ -67,8 +86,8 @@ pub struct Window {
     pub seconds: f64,
     /// How many samples.
     pub samples: u64,
-    /// What was asked for between samples, `1s`; `null`: the recording does not say.
-    pub interval: Option<String>,
+    /// What was asked for between samples, seconds; `null`: the recording does not say.
+    pub interval_s: Option<f64>,
 }
 
 /// The host at one moment.
@@ -82,9 +101,71 @@ pub struct SystemRow {
     pub buff_cache_kb: Option<u64>,
     /// Swap in use.
     pub swap_used_kb: Option<u64>,
-    /// Everything that was read.
-    #[serde(flatten)]
+    /// Everything that was read; averages of PSI as percent, `load1` as a plain number.
+    #[serde(flatten, serialize_with = "system_metrics")]
     pub metrics: SystemMetrics,
+}
+
+fn system_metrics<S: Serializer>(metrics: &SystemMetrics, to: S) -> Result<S::Ok, S::Error> {
+    plain(metrics, SystemMetrics::METRICS, to)
+}
+
+/// Metrics as people read them: what is kept in hundredths (averages of PSI, load) as a plain number.
+pub(super) fn plain<M, S: Serializer>(
+    metrics: &M,
+    all: &[Metric<M>],
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    let mut map = to.serialize_map(Some(all.len()))?;
+    for metric in all {
+        let value = (metric.get)(metrics);
+        let average = metric.name.starts_with("psi_") && metric.name.contains("_avg");
+        if average || metric.name == "load1" {
+            map.serialize_entry(metric.name, &value.map(hundredths))?;
+        } else {
+            map.serialize_entry(metric.name, &value)?;
+        }
+    }
+    map.end()
+}
+
+/// From hundredths.
+#[must_use]
+pub fn hundredths(value: u64) -> f64 {
+    value as f64 / 100.0
+}
+
+#[expect(clippy::ref_option, reason = "serde hands a reference over")]
+fn percent<S: Serializer>(value: &Option<u64>, to: S) -> Result<S::Ok, S::Error> {
+    value.map(hundredths).serialize(to)
+}
+
+/// A percentage over the window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Percent {
+    /// In the first sample that had it.
+    pub first: f64,
+    /// Least.
+    pub min: f64,
+    /// Mean of the samples.
+    pub mean: f64,
+    /// Most.
+    pub max: f64,
+    /// In the last sample that had it.
+    pub last: f64,
+}
+
+impl From<Stat> for Percent {
+    /// From hundredths of a percent.
+    fn from(stat: Stat) -> Self {
+        Self {
+            first: hundredths(stat.first),
+            min: hundredths(stat.min),
+            mean: stat.mean / 100.0,
+            max: hundredths(stat.max),
+            last: hundredths(stat.last),
+        }
+    }
 }
 
 /// A figure over the window.
@@ -140,10 +221,10 @@ pub struct SystemSummary {
     pub slab_kb: Option<Stat>,
     /// Waiting to be written back.
     pub dirty_kb: Option<Stat>,
-    /// Some task waited for memory, 10 s average, hundredths of a percent.
-    pub psi_some_avg10: Option<Stat>,
-    /// All tasks waited for memory, 10 s average, hundredths of a percent.
-    pub psi_full_avg10: Option<Stat>,
+    /// Some task waited for memory, 10 s average, percent.
+    pub psi_some_avg10: Option<Percent>,
+    /// All tasks waited for memory, 10 s average, percent.
+    pub psi_full_avg10: Option<Percent>,
 }
 
 /// Rates between the first and the last sample.
@@ -267,7 +348,8 @@ pub struct Point {
     pub mem_available_kb: Option<u64>,
     /// Swap in use, most.
     pub swap_used_kb: Option<u64>,
-    /// Some task waited for memory, 10 s average, hundredths of a percent, most.
+    /// Some task waited for memory, 10 s average, most; kept in hundredths of a percent, written as percent.
+    #[serde(serialize_with = "percent")]
     pub psi_some_avg10: Option<u64>,
 }
 
@@ -303,4 +385,35 @@ pub struct SampleProcess {
     pub swap_kb: Option<u64>,
     /// Proportional share.
     pub pss_kb: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn averages_are_written_as_people_read_them() {
+        let row = SystemRow {
+            metrics: SystemMetrics {
+                mem_total_kb: Some(100),
+                psi_some_avg10: Some(615),
+                load1: Some(222),
+                ..SystemMetrics::default()
+            },
+            ..SystemRow::default()
+        };
+        let value = serde_json::to_value(&row).unwrap();
+        assert_eq!(value["psi_some_avg10"], 6.15);
+        assert_eq!(value["load1"], 2.22);
+        assert_eq!(value["mem_total_kb"], 100);
+        assert!(value["psi_full_avg10"].is_null() && value["swap_used_kb"].is_null());
+        let all = value.as_object().unwrap().len();
+        assert_eq!(all, SystemMetrics::METRICS.len() + 4);
+        let point = Point {
+            psi_some_avg10: Some(1),
+            ..Point::default()
+        };
+        let value = serde_json::to_value(point).unwrap();
+        assert_eq!(value["psi_some_avg10"], 0.01);
+    }
 }

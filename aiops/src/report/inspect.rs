@@ -39,6 +39,10 @@ pub struct InspectData {
     pub max_map_count: Option<u64>,
     /// What changed, under `--watch`.
     pub watch: Option<Reading>,
+    /// The moment of the figures, RFC 3339 in the zone of the host.
+    pub at: Option<String>,
+    /// What else a reader has to know.
+    pub notes: Vec<String>,
     /// All mappings, in the order of `--sort`.
     pub mappings: Vec<MappingRow>,
     /// How the text shows it.
@@ -226,6 +230,25 @@ pub struct Reading {
     pub since_start: Option<Change>,
 }
 
+impl Reading {
+    /// Whether it is the same as the reading before.
+    #[must_use]
+    pub fn unchanged(&self) -> bool {
+        self.since_last.as_ref().is_some_and(Change::is_none)
+    }
+}
+
+impl Change {
+    /// Whether nothing changed.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        let figures = [self.rss_kb, self.pss_kb, self.swap_kb, Some(self.mappings)];
+        self.by_kind.is_empty()
+            && self.grown.is_empty()
+            && figures.into_iter().flatten().all(|figure| figure == 0)
+    }
+}
+
 /// Growth, negative for less.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Change {
@@ -322,11 +345,20 @@ impl MappingRow {
     }
 }
 
-/// File or name of a mapping, and whether the file is removed.
+/// Whether a mapping's name ends as those of removed files do. A file may have such a name itself.
+#[must_use]
+pub fn marked(mapping: &MappingSample) -> bool {
+    mapping.path.as_bytes().ends_with(DELETED.as_bytes())
+}
+
+/// File or name of a mapping, and whether the file is removed: as it was looked up, else by its name.
 #[must_use]
 pub fn name(mapping: &MappingSample) -> (String, bool) {
     let path = mapping.path.lossy();
-    match path.strip_suffix(DELETED) {
+    match path
+        .strip_suffix(DELETED)
+        .filter(|_| mapping.deleted != Some(false))
+    {
         Some(path) => (path.to_owned(), true),
         None => (path.into_owned(), false),
     }
@@ -434,5 +466,10 @@ mod tests {
         );
         assert_eq!(value["kind"], "shared_anon");
         assert!(value["rss_kb"].is_null() && value["vm_flags"].is_null());
+        let mut real = row.sample;
+        real.deleted = Some(false);
+        assert_eq!(name(&real), ("/dev/zero (deleted)".to_owned(), false));
+        real.deleted = Some(true);
+        assert_eq!(name(&real), ("/dev/zero".to_owned(), true));
     }
 }

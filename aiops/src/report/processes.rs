@@ -98,6 +98,10 @@ pub struct ProcessesData {
     pub nodes: Vec<NodeRow>,
     /// Where the memory went.
     pub totals: Totals,
+    /// The moment of the figures, RFC 3339 in the zone of the host.
+    pub at: Option<String>,
+    /// What else a reader has to know.
+    pub notes: Vec<String>,
     /// How the text shows it.
     #[serde(skip)]
     pub view: View,
@@ -106,12 +110,10 @@ pub struct ProcessesData {
 /// How the text shows it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct View {
-    /// Rows of a table.
+    /// Rows of a table; 0: all.
     pub top: usize,
     /// Whether only some processes were asked for.
     pub filtered: bool,
-    /// Whether PSS was asked for.
-    pub pss: bool,
 }
 
 /// One process.
@@ -139,7 +141,8 @@ pub struct ProcessRow {
     pub rss_share: Option<f64>,
     /// Change of resident memory over the interval.
     pub rss_change_kb: Option<i64>,
-    /// Its memory by NUMA node, node 0 first; `None`: not read (one node, not among the first rows, no permission).
+    /// Its memory by NUMA node, node 0 first; `None`: not read (one node, not among the 20
+    /// largest, no permission).
     pub node_kb: Option<Vec<u64>>,
     /// Its home: the nodes whose memory is near to it.
     pub home_nodes: Option<Vec<u32>>,
@@ -190,9 +193,16 @@ pub struct CgroupRow {
     pub oom_kill_change: Option<u64>,
     /// Hits of the limit since the first sample.
     pub failcnt_change: Option<u64>,
-    /// Its figures; `null` limits: none.
-    #[serde(flatten)]
+    /// Its figures; `null` limits: none. Averages of PSI as percent.
+    #[serde(flatten, serialize_with = "cgroup_metrics")]
     pub metrics: crate::model::CgroupMetrics,
+}
+
+fn cgroup_metrics<S: serde::Serializer>(
+    metrics: &crate::model::CgroupMetrics,
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    super::collect::plain(metrics, crate::model::CgroupMetrics::METRICS, to)
 }
 
 /// One NUMA node. Counts are allocations (pages) since boot; rates are over the interval.

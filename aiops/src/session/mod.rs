@@ -16,8 +16,6 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context as _;
-
 use crate::analysis::oom::Assembler;
 use crate::analysis::oom::Outcome;
 use crate::diag;
@@ -34,6 +32,8 @@ use crate::time;
 
 /// Schema of the OOM report.
 const OOM_SCHEMA: &str = "aiops.trace-oom/1";
+/// The command whose recordings hold kills.
+const OOM_COMMAND: &str = "trace oom";
 
 /// What to observe, and until when.
 #[derive(Clone, Debug)]
@@ -93,12 +93,30 @@ pub fn replay_oom(path: &Path, show: Show<'_>) -> anyhow::Result<Report<OomData>
     for item in &mut reader {
         begun |= matches!(item, Item::Session(_));
         ended |= matches!(item, Item::End(_));
+        if let Item::Session(session) = &item {
+            holds_kills(path, &session.command)?;
+        }
         for incident in assembler.push(&item) {
-            show(&incident).context("cannot write to stdout")?;
+            show(&incident)?;
         }
     }
     let damage = damage_of(path, &reader, begun, ended)?;
     Ok(report(assembler.finish(), damage))
+}
+
+/// Refuses a recording of another command: it would look like one without a kill.
+fn holds_kills(path: &Path, command: &str) -> anyhow::Result<()> {
+    if command.is_empty() || command == OOM_COMMAND {
+        return Ok(());
+    }
+    let error = anyhow::anyhow!(
+        "{}: recorded by `{command}`, which has no OOM events",
+        path.display()
+    );
+    Err(diag::hint(
+        error,
+        "leave --as out, or take collect, processes, swap, cache or health; `aiops trace oom --record FILE` records kills",
+    ))
 }
 
 /// What was lost of a recording, and says it; `begun` and `ended` tell whether its first and last items

@@ -61,6 +61,13 @@ pub struct Observe {
     pub options: BTreeMap<String, String>,
 }
 
+/// What an observation came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// Items that the recording lacks because it could not be written; `None`: it is whole, or there is none.
+    pub lacks: Option<u64>,
+}
+
 /// Takes every item; an error (a closed pipe) ends the session in good order.
 pub type Take<'a> = &'a mut dyn FnMut(&Item) -> std::io::Result<()>;
 
@@ -85,7 +92,7 @@ pub fn open(root: &Path) -> anyhow::Result<Plane> {
 ///
 /// # Errors
 /// There is no /proc, the recording cannot be made, or the reader of the items has gone away.
-pub fn observe(options: &Observe, take: Take<'_>) -> anyhow::Result<()> {
+pub fn observe(options: &Observe, take: Take<'_>) -> anyhow::Result<Observed> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -105,7 +112,7 @@ pub fn readings(options: &Observe) -> anyhow::Result<Readings> {
     Ok(readings)
 }
 
-async fn run(options: &Observe, take: Take<'_>) -> anyhow::Result<()> {
+async fn run(options: &Observe, take: Take<'_>) -> anyhow::Result<Observed> {
     let mut signals = Signals::listen()?;
     let plane = open(&options.root)?;
     let writer = options
@@ -264,31 +271,42 @@ impl Rounds<'_> {
         }
     }
 
-    fn close(mut self, reason: EndReason) -> anyhow::Result<()> {
+    fn close(mut self, reason: EndReason) -> anyhow::Result<Observed> {
         let ts_ns: Nanos = self.plane.clock().mono_ns;
         self.keep(&Item::End(End { ts_ns, reason }))?;
-        if let Some(writer) = self.writer.take()
-            && let Err(error) = writer.finish()
-        {
-            self.incomplete(error);
+        let mut dropped = 0;
+        if let Some(mut writer) = self.writer.take() {
+            if let Err(error) = writer.close() {
+                self.incomplete(error);
+            }
+            dropped = writer.dropped();
         }
-        Ok(())
+        Ok(Observed {
+            lacks: (self.failed || dropped > 0).then_some(dropped),
+        })
     }
 }
 
 /// Every item of a recording, in order; says what was damaged.
 ///
 /// # Errors
-/// The file is no recording, or nothing in it can be read.
+/// The file is no recording, or no sample in it can be read.
 pub fn read(path: &Path, take: Take<'_>) -> anyhow::Result<Option<report::Damage>> {
     let mut reader = Reader::open(path).map_err(record_error)?;
-    let (mut begun, mut ended) = (false, false);
+    let (mut begun, mut ended, mut sampled) = (false, false, false);
     for item in &mut reader {
         begun |= matches!(item, Item::Session(_));
         ended |= matches!(item, Item::End(_));
+        sampled |= matches!(item, Item::Sample(_));
         take(&item)?;
     }
-    super::damage_of(path, &reader, begun, ended)
+    let damage = super::damage_of(path, &reader, begun, ended)?;
+    if sampled {
+        return Ok(damage);
+    }
+    let error = anyhow::anyhow!("{}: no sample in this recording", path.display());
+    let remedy = "what was recorded first was cut off, or it is no recording of samples: take one with `aiops collect memory --output FILE`";
+    Err(diag::hint(error, remedy))
 }
 
 /// The first and last figures of a recording, and what was damaged: for reports that need no more.

@@ -1,5 +1,6 @@
 //! What the window's figures mean. Each finding follows from figures that it shows.
 
+use crate::analysis::grouping;
 use crate::analysis::readings::Readings;
 use crate::msg;
 use crate::report::Finding;
@@ -24,6 +25,31 @@ const GROWING: usize = 5;
 /// Use of a cgroup without its easily reclaimed files against its limit: warning, critical.
 const CGROUP: (f64, f64) = (0.90, 0.97);
 
+/// The recording beside the report could not be written whole.
+#[must_use]
+pub fn lacks(items: u64) -> Finding {
+    Finding {
+        id: "recording-incomplete",
+        severity: Severity::Warning,
+        title: msg!(
+            "The recording is not whole: this report is, a replay will not be",
+            "录制文件不完整：本报告完整，但回放会缺失数据"
+        ),
+        evidence: vec![match items {
+            0 => msg!("its end could not be written", "文件结尾未能写入"),
+            1 => msg!("the recording lacks 1 item", "录制文件缺少 1 条数据"),
+            _ => msg!(
+                "the recording lacks {items} items",
+                "录制文件缺少 {items} 条数据"
+            ),
+        }],
+        advice: vec![msg!(
+            "make room on its file system and collect again; what was written before can be read",
+            "在其文件系统上腾出空间后重新采集；已写入的部分仍可读取"
+        )],
+    }
+}
+
 /// Everything that the figures say.
 pub(super) fn findings(data: &CollectData, readings: &Readings) -> Vec<Finding> {
     let mut found = Vec::new();
@@ -46,27 +72,38 @@ fn nobody(data: &CollectData, readings: &Readings) -> Option<Finding> {
         return None;
     }
     let pids: Vec<String> = data.missing_pids.iter().map(u32::to_string).collect();
-    let evidence = if pids.is_empty() {
-        msg!(
+    let mut evidence = Vec::new();
+    if none {
+        evidence.push(msg!(
             "no process of any sample passed the filter",
             "所有采样中都没有进程符合过滤条件"
-        )
-    } else {
+        ));
+    }
+    if !pids.is_empty() {
         let pids = pids.join(", ");
-        msg!(
+        evidence.push(msg!(
             "process ids that were never there: {pids}",
             "从未出现的进程号：{pids}"
+        ));
+    }
+    let (id, severity, title) = if none {
+        (
+            "no-process-matches",
+            Severity::Info,
+            msg!("No process matches the filter", "没有符合过滤条件的进程"),
+        )
+    } else {
+        (
+            "no-such-process",
+            Severity::Warning,
+            msg!("Some of the processes do not exist", "部分指定的进程不存在"),
         )
     };
     Some(Finding {
-        id: "no-such-process",
-        severity: Severity::Warning,
-        title: if none {
-            msg!("No process matches the filter", "没有符合过滤条件的进程")
-        } else {
-            msg!("Some of the processes do not exist", "部分指定的进程不存在")
-        },
-        evidence: vec![evidence],
+        id,
+        severity,
+        title,
+        evidence,
         advice: vec![msg!(
             "look the process up: `aiops inspect processes`",
             "先查找进程：`aiops inspect processes`"
@@ -197,9 +234,8 @@ fn pressure(data: &CollectData) -> Option<Finding> {
 }
 
 fn cgroups(readings: &Readings) -> Vec<Finding> {
-    let samples = readings.newest().into_iter();
-    let samples = samples.flat_map(|sample| &sample.cgroups);
-    let mut found: Vec<(f64, Finding)> = samples
+    let mut found: Vec<(f64, Finding)> = grouping::wanted_cgroups(readings)
+        .into_iter()
         .filter_map(|cgroup| {
             let metrics = &cgroup.metrics;
             let limit = metrics.limit_kb.filter(|limit| *limit > 0)?;

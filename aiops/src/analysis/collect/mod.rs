@@ -17,6 +17,7 @@ use std::collections::HashSet;
 use accumulate::Course;
 use accumulate::Figure;
 use accumulate::Track;
+pub use findings::lacks;
 
 use super::grouping;
 use super::grouping::By;
@@ -47,8 +48,8 @@ use crate::report::collect::View;
 use crate::report::collect::Window;
 use crate::time;
 
-/// Option of the session: the time between samples.
-pub const OPTION_INTERVAL: &str = "interval";
+/// Option of the session: the time between samples, seconds.
+pub const OPTION_INTERVAL: &str = "interval_s";
 /// Option of the session: what processes are put together by.
 pub const OPTION_BY: &str = "by";
 /// Option of the session: `true` when mappings were read.
@@ -248,9 +249,10 @@ impl Collector {
             processes: processes(readings),
             by: by.id(),
             groups: (by != By::Process).then(|| self.groups(by)),
-            cgroups: cgroups(newest),
+            cgroups: cgroups(readings),
             regions: self.smaps().then(|| regions(readings)),
             regions_processes: self.smaps().then_some(readings.regions.len() as u64),
+            regions_s: self.smaps().then(|| regions_s(readings)).flatten(),
             series: self.course.points(),
             missing_pids: filter.map_or_else(Vec::new, |filter| {
                 let pids: BTreeSet<u32> = filter.pids.iter().copied().collect();
@@ -277,7 +279,9 @@ impl Collector {
             ended_at: last.and_then(|sample| at(readings, sample.ts_ns)),
             seconds: last.map_or(0.0, |sample| self.at_s(sample.ts_ns)),
             samples: readings.samples,
-            interval: session.and_then(|session| session.options.get(OPTION_INTERVAL).cloned()),
+            interval_s: session
+                .and_then(|session| session.options.get(OPTION_INTERVAL))
+                .and_then(|seconds| seconds.parse().ok()),
         }
     }
 
@@ -308,8 +312,8 @@ impl Collector {
                 shmem_kb: figures.shmem.stat(),
                 slab_kb: figures.slab.stat(),
                 dirty_kb: figures.dirty.stat(),
-                psi_some_avg10: figures.some.stat(),
-                psi_full_avg10: figures.full.stat(),
+                psi_some_avg10: figures.some.stat().map(Into::into),
+                psi_full_avg10: figures.full.stat().map(Into::into),
             },
             rates: rates(&self.readings),
             processes,
@@ -458,10 +462,10 @@ fn row(readings: &Readings, process: &ProcessSample) -> ProcessRow {
     }
 }
 
-/// Cgroups of a sample, the fullest first; those without a limit by use, behind.
-fn cgroups(sample: Option<&Sample>) -> Vec<crate::report::processes::Limits> {
-    let samples = sample.into_iter().flat_map(|sample| &sample.cgroups);
-    let mut rows: Vec<_> = samples.map(grouping::limits).collect();
+/// Cgroups of the last sample, the fullest first; those without a limit by use, behind.
+fn cgroups(readings: &Readings) -> Vec<crate::report::processes::Limits> {
+    let wanted = grouping::wanted_cgroups(readings).into_iter();
+    let mut rows: Vec<_> = wanted.map(grouping::limits).collect();
     rows.sort_by(|a, b| {
         let share = |row: &crate::report::processes::Limits| {
             let limit = row.limit_kb.filter(|limit| *limit > 0)?;
@@ -474,6 +478,13 @@ fn cgroups(sample: Option<&Sample>) -> Vec<crate::report::processes::Limits> {
             .then(a.path.cmp(&b.path))
     });
     rows
+}
+
+/// From the last sample until the last mappings were read, seconds.
+fn regions_s(readings: &Readings) -> Option<f64> {
+    let end = readings.regions.values().map(|one| one.ts_ns).max()?;
+    let since = end.checked_sub(readings.newest()?.ts_ns)?;
+    Some(since as f64 / 1e9)
 }
 
 fn regions(readings: &Readings) -> Vec<RegionRow> {

@@ -132,6 +132,13 @@ fn what_is_wrong_is_found_and_shown() {
             system.psi_some_total_us = Some(second * 200_000);
             system.psi_full_total_us = Some(second * 150_000);
         }
+        let start_ticks = Some(one.processes[0].start_ticks);
+        collector.push(&Item::Identity(crate::model::Identity {
+            pid: 1,
+            start_ticks,
+            cgroup: Some(RawText::from("/a")),
+            ..crate::model::Identity::default()
+        }));
         one.cgroups.push(crate::model::CgroupSample {
             path: RawText::from("/a"),
             metrics: crate::model::CgroupMetrics {

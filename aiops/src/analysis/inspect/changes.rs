@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
+use std::hash::Hash as _;
+use std::hash::Hasher as _;
 
 use crate::model::MappingMetrics;
 use crate::model::MappingSample;
@@ -27,16 +29,27 @@ pub struct Changes {
     readings: u64,
 }
 
-/// Identity of a mapping: pid, start of the process, first address. A heap grows at its end.
+/// What mappings are compared within: pid, start of the process, file or name. A heap grows at its end, a stack
+/// downwards, and neighbours become one: so those that overlap are the same.
 type Place = (u32, u64, u64);
+
+/// A mapping: first address, end, resident and swapped memory together.
+type Span = (u64, u64, u64);
+
+fn place(process: &ProcessMappings, mapping: &MappingSample) -> Place {
+    let mut hasher = std::hash::DefaultHasher::new();
+    (mapping.path.as_bytes(), mapping.inode).hash(&mut hasher);
+    let process = &process.process;
+    (process.pid, process.start_ticks, hasher.finish())
+}
 
 #[derive(Clone, Debug, Default)]
 struct Moment {
     ts_ns: Nanos,
     totals: Sum,
     kinds: BTreeMap<RegionKind, Sum>,
-    /// Resident and swapped memory together.
-    places: HashMap<Place, u64>,
+    /// In the order of addresses.
+    places: HashMap<Place, Vec<Span>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -73,7 +86,6 @@ impl Changes {
         let mut totals = MappingMetrics::default();
         for process in processes {
             now.ts_ns = now.ts_ns.max(process.ts_ns);
-            let key = (process.process.pid, process.process.start_ticks);
             for mapping in &process.mappings {
                 totals.add(&mapping.metrics);
                 now.totals.add(&mapping.metrics);
@@ -82,9 +94,14 @@ impl Changes {
                     .or_default()
                     .add(&mapping.metrics);
                 if let Some(held) = held(mapping) {
-                    now.places.insert((key.0, key.1, mapping.start), held);
+                    let span = (mapping.start, mapping.end, held);
+                    let place = place(process, mapping);
+                    now.places.entry(place).or_default().push(span);
                 }
             }
+        }
+        for spans in now.places.values_mut() {
+            spans.sort_unstable();
         }
         self.readings += 1;
         let since = |then: &Option<Moment>| Some(change(then.as_ref()?, &now, processes));
@@ -160,21 +177,63 @@ fn change(then: &Moment, now: &Moment, processes: &[ProcessMappings]) -> Change 
     }
 }
 
+/// Growth of mappings that overlap, together: told of the one that holds most; and whether nothing was there.
+fn compare<'a>(
+    before: &[Span],
+    now: &[(Span, &'a MappingSample)],
+) -> Vec<(i64, bool, &'a MappingSample)> {
+    let (mut old, mut new) = (before.iter().peekable(), now.iter().peekable());
+    let mut found = Vec::new();
+    while let Some(((start, end, held), mapping)) = new.next() {
+        let (mut to, mut largest, mut sum) = (*end, (*held, *mapping), *held);
+        let (mut from_sum, mut fresh) = (0_u64, true);
+        // Those that ended below it are gone.
+        while old.next_if(|(_, ends, _)| ends <= start).is_some() {}
+        loop {
+            if let Some((_, ends, held)) = old.next_if(|(begins, ..)| *begins < to) {
+                from_sum = from_sum.saturating_add(*held);
+                fresh = false;
+                to = to.max(*ends);
+            } else if let Some(((_, ends, held), mapping)) =
+                new.next_if(|((begins, ..), _)| *begins < to)
+            {
+                sum = sum.saturating_add(*held);
+                if *held > largest.0 {
+                    largest = (*held, *mapping);
+                }
+                to = to.max(*ends);
+            } else {
+                break;
+            }
+        }
+        found.push((minus(sum, from_sum), fresh, largest.1));
+    }
+    found
+}
+
 /// The mappings that grew most.
 fn mappings(then: &Moment, processes: &[ProcessMappings]) -> Vec<GrownMapping> {
     let mut found: Vec<(i64, bool, u32, &MappingSample)> = Vec::new();
     for process in processes {
-        let (pid, start) = (process.process.pid, process.process.start_ticks);
+        let mut here: HashMap<Place, Vec<(Span, &MappingSample)>> = HashMap::new();
         for mapping in &process.mappings {
-            let Some(now) = held(mapping) else { continue };
-            let before = then.places.get(&(pid, start, mapping.start)).copied();
-            let more = minus(now, before.unwrap_or(0));
-            if more > 0 {
-                found.push((more, before.is_none(), pid, mapping));
+            if let Some(held) = held(mapping) {
+                let span = (mapping.start, mapping.end, held);
+                let of = here.entry(place(process, mapping)).or_default();
+                of.push((span, mapping));
+            }
+        }
+        for (place, mut now) in here {
+            now.sort_by_key(|(span, _)| *span);
+            let before = then.places.get(&place).map_or(&[][..], |spans| spans);
+            for (more, new, mapping) in compare(before, &now) {
+                if more > 0 {
+                    found.push((more, new, place.0, mapping));
+                }
             }
         }
     }
-    found.sort_by_key(|(more, ..)| std::cmp::Reverse(*more));
+    found.sort_by_key(|(more, _, pid, mapping)| (std::cmp::Reverse(*more), *pid, mapping.start));
     found.truncate(GROWN);
     let tell = |(grown_kb, new, pid, mapping): (i64, bool, u32, &MappingSample)| {
         let (path, _) = name(mapping);

@@ -3,6 +3,8 @@
 //! Every threshold is a constant here with its reason. They are set so that a web server, an interpreter
 //! or a Java machine in good health has no finding.
 
+use std::collections::HashSet;
+
 use crate::model::MappingSample;
 use crate::model::ProcessMappings;
 use crate::model::RegionKind;
@@ -31,12 +33,30 @@ const ARENAS_MANY: u64 = 1024;
 /// Stacks of ended threads that the C library keeps for new ones (40 MiB, five of 8 MiB, more of small ones).
 const SPARE_STACKS: u64 = 32;
 /// Compiled code of Java, .NET and JavaScript machines stays below this (Java reserves 240 MiB).
-const WRITABLE_CODE: u64 = 256 * MIB;
+const COMPILED_CODE: u64 = 256 * MIB;
+/// From here on writable code is told: regular expressions and foreign calls (libffi, PCRE) need far less.
+const WRITABLE_CODE: u64 = 16 * MIB;
+/// Programs that compile while they run, by name.
+const COMPILERS: [&str; 10] = [
+    "java", "node", "nodejs", "deno", "bun", "dotnet", "luajit", "beam.smp", "chrome", "firefox",
+];
+/// The same, by a library that they map.
+const COMPILER_LIBRARIES: [&str; 8] = [
+    "libjvm.",
+    "libj9jit",
+    "libcoreclr.",
+    "libclrjit.",
+    "libluajit",
+    "libv8",
+    "libnode.",
+    "libmono",
+];
 /// Heap in swap: below it, cold pages went out, as they should.
 const SWAPPED: u64 = 64 * MIB;
 /// Share of the heap in swap, percent.
 const SWAPPED_PERCENT: u64 = 10;
-/// A removed file that is still mapped holds memory and disk space.
+/// A removed file, or a removed segment in /dev/shm, that is still mapped holds memory or disk space: told
+/// from here on, by address space or resident memory. Programs and libraries are told whatever their size.
 const DELETED: u64 = 16 * MIB;
 /// Share of vm.max_map_count, percent: mmap fails at 100.
 const MAPS_PERCENT: u64 = 80;
@@ -418,6 +438,17 @@ fn shared_memory(process: &ProcessMappings, around: &Around<'_>) -> Option<Findi
     })
 }
 
+/// Whether it compiles while it runs: then writable code is meant.
+fn compiles(process: &ProcessMappings) -> bool {
+    let comm = process.process.comm.lossy();
+    COMPILERS.contains(&comm.as_ref())
+        || process.mappings.iter().any(|one| {
+            let path = one.path.lossy();
+            let file = path.rsplit('/').next().unwrap_or_default();
+            COMPILER_LIBRARIES.iter().any(|name| file.starts_with(name))
+        })
+}
+
 fn code(process: &ProcessMappings, _: &Around<'_>) -> Option<Finding> {
     let is = |one: &MappingSample| one.perms.as_bytes().get(1..3) == Some(b"wx");
     let odd = |one: &MappingSample| {
@@ -431,6 +462,7 @@ fn code(process: &ProcessMappings, _: &Around<'_>) -> Option<Finding> {
         is(one) && kinds.contains(&one.kind)
     };
     let (all, odd) = (sum(process, is), sum(process, odd));
+    let usual = compiles(process) && all.rss < COMPILED_CODE && odd.count == 0;
     (all.rss >= WRITABLE_CODE || odd.count > 0).then(|| {
         let mut evidence = vec![msg!(
             "{} mappings writable and executable, {} resident",
@@ -447,7 +479,11 @@ fn code(process: &ProcessMappings, _: &Around<'_>) -> Option<Finding> {
         }
         finding(
             "inspect-writable-code",
-            Severity::Warning,
+            if usual {
+                Severity::Info
+            } else {
+                Severity::Warning
+            },
             msg!(
                 "Memory is writable and executable at once: an attacker who can write there can run code",
                 "存在同时可写可执行的内存：能写入的攻击者即可执行代码"
@@ -469,17 +505,39 @@ fn code(process: &ProcessMappings, _: &Around<'_>) -> Option<Finding> {
 
 fn deleted(process: &ProcessMappings, _: &Around<'_>) -> Option<Finding> {
     let gone = |one: &MappingSample| name(one).1;
+    let runs = |one: &MappingSample| one.perms.as_bytes().get(2) == Some(&b'x');
+    let code: HashSet<&[u8]> = process
+        .mappings
+        .iter()
+        .filter(|one| one.kind == RegionKind::Executable || runs(one))
+        .map(|one| one.path.as_bytes())
+        .collect();
+    // A file that is called like a library, and of which nothing can be run, is data.
     let program = |one: &MappingSample| {
-        matches!(one.kind, RegionKind::Executable | RegionKind::Library) && gone(one)
+        matches!(one.kind, RegionKind::Executable | RegionKind::Library)
+            && code.contains(one.path.as_bytes())
+            && gone(one)
     };
-    let file = |one: &MappingSample| one.kind == RegionKind::File && gone(one);
+    let file = |one: &MappingSample| {
+        matches!(one.kind, RegionKind::File | RegionKind::Library) && !program(one) && gone(one)
+    };
+    // The kernel marks every System V segment so; only /dev/shm has names that can be removed.
+    let segment = |one: &MappingSample| {
+        one.kind == RegionKind::Shm && one.path.as_bytes().starts_with(b"/dev/shm/") && gone(one)
+    };
     let (programs, files) = (sum(process, program), sum(process, file));
+    let segments = sum(process, segment);
     let large = files.size.max(files.rss) >= DELETED;
-    (programs.count > 0 || large).then(|| {
+    let shared = segments.size.max(segments.rss) >= DELETED;
+    (programs.count > 0 || large || shared).then(|| {
         let first = process
             .mappings
             .iter()
-            .filter(|one| if large { file(one) } else { program(one) })
+            .filter(|one| match (large, programs.count > 0) {
+                (true, _) => file(one),
+                (false, true) => program(one),
+                (false, false) => segment(one),
+            })
             .max_by_key(|one| one.metrics.size_kb);
         let first = first.map(name).unwrap_or_default().0;
         let mut evidence = Vec::new();
@@ -507,6 +565,19 @@ fn deleted(process: &ProcessMappings, _: &Around<'_>) -> Option<Finding> {
                 "The disk space is free again only when the process unmaps them or ends: lsof -p {} +L1",
                 "进程解除映射或退出后磁盘空间才会释放：lsof -p {} +L1",
                 process.process.pid
+            ));
+        }
+        if shared {
+            evidence.push(msg!(
+                "{} mappings of removed segments of /dev/shm, {} of address space, {} resident",
+                "{} 个映射属于已删除的 /dev/shm 段，地址空间 {}，驻留 {}",
+                segments.count,
+                mib(segments.size),
+                mib(segments.rss)
+            ));
+            advice.push(msg!(
+                "Nobody finds such a segment by its name any more; its memory is free again when the last process unmaps it. Programs that remove it on purpose (so that it ends with them) are right",
+                "该段已无法通过名称找到；最后一个进程解除映射后内存才会释放。若程序有意如此（随进程退出而释放），属正常情况"
             ));
         }
         finding(

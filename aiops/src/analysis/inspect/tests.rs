@@ -99,7 +99,30 @@ fn every_rule_has_a_case_and_its_opposite() {
         ),
         (
             with(Anon, 100 << 10, |one| one.perms = "rwxp".to_owned()),
+            vec![("inspect-writable-code", Warning)],
+        ),
+        (
+            with(Anon, 15 << 10, |one| one.perms = "rwxp".to_owned()),
             vec![],
+        ),
+        (
+            with(File, 20 << 10, |one| {
+                one.path = RawText::from("/f (deleted)");
+                one.deleted = Some(false);
+            }),
+            vec![],
+        ),
+        (
+            with(Shm, 20 << 10, |one| {
+                one.path = RawText::from("/dev/shm/f (deleted)");
+            }),
+            vec![("inspect-deleted-file", Info)],
+        ),
+        (
+            with(Library, 20 << 10, |one| {
+                one.path = RawText::from("/data.so (deleted)");
+            }),
+            vec![("inspect-deleted-file", Warning)],
         ),
         (
             with(Stack, 100, |one| one.perms = "rwxp".to_owned()),
@@ -116,6 +139,7 @@ fn every_rule_has_a_case_and_its_opposite() {
         (
             with(Library, 9, |one| {
                 one.path = RawText::from("/l.so (deleted)");
+                one.perms = "r-xp".to_owned();
             }),
             vec![("inspect-deleted-file", Info)],
         ),
@@ -229,8 +253,14 @@ fn descendants_are_selected() {
         ..ProcessSample::default()
     })
     .collect();
-    assert_eq!(select(&all, &[5], &[], true), [5, 6, 7]);
-    assert_eq!(select(&all, &[99], &["a".to_owned()], false), [5, 7, 99]);
+    assert_eq!(select(&all, &[5], &[], true, &|_| true), [5, 6, 7]);
+    assert_eq!(
+        select(&all, &[99], &["a".to_owned()], false, &|_| true),
+        [5, 7, 99]
+    );
+    let odd = |one: &ProcessSample| one.pid % 2 == 1 && one.pid > 5;
+    assert_eq!(select(&all, &[5], &["a".to_owned()], false, &odd), [7]);
+    assert_eq!(select(&all, &[], &[], false, &|one| one.pid == 6), [6]);
 }
 
 #[test]
@@ -264,4 +294,54 @@ fn changes_are_by_kind_and_mapping() {
     let start = third.since_start.unwrap();
     assert_eq!((start.rss_kb, start.grown.len()), (Some(90), 2));
     assert_eq!(start.by_kind.len(), 2, "what did not change is left out");
+}
+
+#[test]
+fn compilers_may_write_code_of_a_usual_size() {
+    let with = |comm: &str, path: &str, mib: u64| {
+        let mut cache = mapping(1, RegionKind::Anon, mib << 10);
+        cache.perms = "rwxp".to_owned();
+        let mut library = mapping(3, RegionKind::Library, 8);
+        library.path = RawText::from(path);
+        let mut one = process(1, 0, vec![cache, library]);
+        one.process.comm = RawText::from(comm);
+        let (_, findings) = run(vec![one]);
+        findings.first().map(|one| (one.id, one.severity))
+    };
+    let id = "inspect-writable-code";
+    assert_eq!(with("java", "", 100), Some((id, Severity::Info)));
+    let server = "/usr/lib/jvm/lib/server/libjvm.so";
+    assert_eq!(with("server", server, 100), Some((id, Severity::Info)));
+    assert_eq!(with("java", server, 300), Some((id, Severity::Warning)));
+    assert_eq!(with("prog", "", 100), Some((id, Severity::Warning)));
+    assert_eq!(with("java", server, 10), None);
+}
+
+#[test]
+fn a_mapping_that_grows_downwards_or_takes_in_others_invents_nothing() {
+    let at = |ts_ns, places: &[(u64, u64, u64)]| {
+        let mappings = places.iter().map(|(start, end, rss)| MappingSample {
+            end: *end << 12,
+            ..mapping(*start, RegionKind::Anon, *rss)
+        });
+        let mut one = process(1, 0, mappings.collect());
+        one.ts_ns = ts_ns;
+        vec![one]
+    };
+    let mut changes = Changes::default();
+    changes.push(&at(1, &[(100, 200, 400), (210, 300, 80)]), None);
+    // Down to 90, and both become one.
+    let next = changes.push(&at(2, &[(90, 300, 500)]), None);
+    let grown = next.since_last.unwrap().grown;
+    assert_eq!(
+        (grown.len(), grown[0].new, grown[0].grown_kb),
+        (1, false, 20)
+    );
+    // In two again, without growth; and one elsewhere.
+    let next = changes.push(
+        &at(3, &[(90, 150, 300), (150, 300, 200), (400, 401, 7)]),
+        None,
+    );
+    let grown = next.since_last.unwrap().grown;
+    assert_eq!((grown.len(), grown[0].new, grown[0].grown_kb), (1, true, 7));
 }

@@ -19,18 +19,21 @@ const MOST: usize = 5;
 
 /// Every finding, worst first.
 pub(super) fn all(readings: &Readings, data: &ProcessesData) -> Vec<Finding> {
+    // With a filter nothing is told that is not about the wanted processes.
+    let host = |finding: Option<Finding>| finding.filter(|_| !data.view.filtered);
     let mut found: Vec<Finding> = [
+        nobody(data),
         near_limit(data),
         oom_kills(data),
         limit_hit(data),
         throttled(data),
-        unaccounted(data),
-        slab(data),
-        huge_pages(readings, data),
+        host(unaccounted(data)),
+        host(slab(data)),
+        host(huge_pages(readings, data)),
         dominant(data),
         copies(data),
         swapped(data),
-        nodes(data),
+        host(nodes(data)),
     ]
     .into_iter()
     .flatten()
@@ -39,11 +42,37 @@ pub(super) fn all(readings: &Readings, data: &ProcessesData) -> Vec<Finding> {
     found
 }
 
+fn nobody(data: &ProcessesData) -> Option<Finding> {
+    (data.view.filtered && data.processes.is_empty()).then(|| Finding {
+        id: "no-process-matches",
+        severity: Severity::Info,
+        title: msg!("No process matches the filter", "没有符合过滤条件的进程"),
+        evidence: vec![msg!("no process passed the filter", "没有进程通过过滤条件")],
+        advice: vec![msg!(
+            "look the process up: `aiops inspect processes`",
+            "先查找进程：`aiops inspect processes`"
+        )],
+    })
+}
+
+/// Whether kills and hits of this cgroup are those of wanted processes: with a filter, cgroups above theirs
+/// count what happened to others.
+fn own(data: &ProcessesData, row: &CgroupRow) -> bool {
+    !data.view.filtered || row.processes > 0
+}
+
 fn size(kb: u64) -> String {
     match kb {
         0..1024 => format!("{kb} KiB"),
         1024..1_048_576 => format!("{:.1} MiB", kb as f64 / 1024.0),
         _ => format!("{:.2} GiB", kb as f64 / 1_048_576.0),
+    }
+}
+
+fn cgroups(count: usize) -> String {
+    match count {
+        1 => "1 memory cgroup".to_owned(),
+        _ => format!("{count} memory cgroups"),
     }
 }
 
@@ -78,11 +107,12 @@ fn near_limit(data: &ProcessesData) -> Option<Finding> {
     } else {
         Severity::Warning
     };
+    let cgroups = cgroups(count);
     Some(Finding {
         id: "cgroup-near-limit",
         severity,
         title: msg!(
-            "{count} memory cgroup(s) near the limit: an OOM kill is close",
+            "{cgroups} near the limit: an OOM kill is close",
             "{count} 个内存 cgroup 接近上限：随时可能触发 OOM"
         ),
         evidence: rows
@@ -117,6 +147,7 @@ fn oom_kills(data: &ProcessesData) -> Option<Finding> {
     let rows: Vec<(&CgroupRow, u64)> = data
         .cgroups
         .iter()
+        .filter(|row| own(data, row))
         .filter_map(|row| Some((row, kills(row)?)))
         .filter(|(row, _)| {
             let below = |other: &CgroupRow| {
@@ -132,6 +163,7 @@ fn oom_kills(data: &ProcessesData) -> Option<Finding> {
     let (first, _) = rows.first()?;
     let now = rows.iter().any(|(row, _)| row.oom_kill_change > Some(0));
     let (count, path) = (rows.len(), &first.path);
+    let cgroups = cgroups(count);
     Some(Finding {
         id: "cgroup-oom-kills",
         severity: if now {
@@ -140,7 +172,7 @@ fn oom_kills(data: &ProcessesData) -> Option<Finding> {
             Severity::Info
         },
         title: msg!(
-            "OOM kills in {count} memory cgroup(s) since they were made",
+            "OOM kills in {cgroups} since they were made",
             "{count} 个内存 cgroup 自创建以来发生过 OOM"
         ),
         evidence: rows
@@ -164,15 +196,17 @@ fn limit_hit(data: &ProcessesData) -> Option<Finding> {
     let rows: Vec<(&CgroupRow, u64)> = data
         .cgroups
         .iter()
+        .filter(|row| own(data, row))
         .filter_map(|row| Some((row, hits(row)?)))
         .collect();
     let (first, _) = rows.first()?;
     let (count, path) = (rows.len(), &first.path);
+    let cgroups = cgroups(count);
     Some(Finding {
         id: "cgroup-limit-hit",
         severity: Severity::Warning,
         title: msg!(
-            "{count} memory cgroup(s) meet their limit right now and reclaim to stay below it",
+            "Limit met right now, with reclaim to stay below it: {cgroups}",
             "{count} 个内存 cgroup 正在触及上限并不断回收"
         ),
         evidence: rows
@@ -202,11 +236,12 @@ fn throttled(data: &ProcessesData) -> Option<Finding> {
     let rows: Vec<&CgroupRow> = data.cgroups.iter().filter(above).collect();
     let path = &rows.first()?.path;
     let count = rows.len();
+    let cgroups = cgroups(count);
     Some(Finding {
         id: "cgroup-throttled",
         severity: Severity::Warning,
         title: msg!(
-            "{count} memory cgroup(s) at memory.high: allocations are slowed down",
+            "{cgroups} at memory.high: allocations are slowed down",
             "{count} 个内存 cgroup 达到 memory.high：分配被限速"
         ),
         evidence: rows
@@ -452,6 +487,10 @@ fn swapped(data: &ProcessesData) -> Option<Finding> {
         return None;
     }
     let (swap, rss, share) = (size(swap), size(rss), percent(share));
+    let processes = match count {
+        1 => "1 process".to_owned(),
+        _ => format!("{count} processes"),
+    };
     Some(Finding {
         id: "group-swapped",
         severity: Severity::Info,
@@ -460,7 +499,7 @@ fn swapped(data: &ProcessesData) -> Option<Finding> {
             "{name}：{share} 的内存在 Swap 中"
         ),
         evidence: vec![msg!(
-            "{count} process(es): {swap} in swap, {rss} resident",
+            "{processes}: {swap} in swap, {rss} resident",
             "{count} 个进程：Swap {swap}，常驻 {rss}"
         )],
         advice: vec![msg!(

@@ -2,6 +2,7 @@
 
 use super::super::lang::Group;
 use super::super::lang::term;
+use super::mappings as count;
 use super::signed;
 use super::size;
 use super::sums;
@@ -12,6 +13,7 @@ use crate::render::text::Paint;
 use crate::render::text::Table;
 use crate::render::text::clock;
 use crate::render::units;
+use crate::render::width;
 use crate::report::inspect::Change;
 use crate::report::inspect::InspectData;
 use crate::report::inspect::Reading;
@@ -35,13 +37,11 @@ fn bar(part: u64, whole: u64, unicode: bool) -> String {
     bar
 }
 
-/// Longest path that is shown whole in a table: its end says more than its beginning.
-const PATH: usize = 32;
-
-fn brief(path: &str) -> String {
-    match path.rsplit_once('/') {
-        Some((_, file)) if path.chars().count() > PATH => format!("…/{file}"),
-        _ => path.to_owned(),
+/// A column of kinds: a word that is cut is another kind's as well.
+fn kind_column(out: &Out, drop: u8) -> Column {
+    Column {
+        least: None,
+        ..Column::text(out.lang().pick("Kind", "类型"), 0, drop)
     }
 }
 
@@ -67,7 +67,7 @@ pub(super) fn kinds(data: &InspectData, out: &mut Out) {
     let whole = whole.pss_kb.or(whole.rss_kb).unwrap_or(0);
     let mut table = Table {
         columns: vec![
-            Column::text(lang.pick("Kind", "类型"), 12, 0),
+            kind_column(out, 0),
             Column::text("", 4, 5),
             Column::figures(lang.pick("Share", "占比"), 4),
             Column::figures("PSS", 0),
@@ -112,10 +112,11 @@ pub(super) fn kinds(data: &InspectData, out: &mut Out) {
 
 pub(super) fn modules(data: &InspectData, out: &mut Out) {
     let lang = out.lang();
+    let room = width::room(out.inner());
     let mut table = Table {
         columns: vec![
-            Column::text(lang.pick("File or name", "文件或名称"), 20, 0),
-            Column::text(lang.pick("Kind", "类型"), 6, 3),
+            Column::text(lang.pick("File or name", "文件或名称"), room, 0),
+            kind_column(out, 3),
             Column::figures("PSS", 0),
             Column::figures("RSS", 0),
             Column::figures(lang.pick("Private", "独占"), 2),
@@ -140,7 +141,7 @@ pub(super) fn modules(data: &InspectData, out: &mut Out) {
                 Paint::Plain
             },
             vec![
-                format!("{}{mark}", brief(&row.path)),
+                width::middle(&format!("{}{mark}", row.path), room, out.ellipsis()),
                 term(Group::Region, row.kind.id(), lang).into_owned(),
                 size(metrics.pss_kb, lang),
                 size(metrics.rss_kb, lang),
@@ -194,18 +195,19 @@ pub(super) fn mappings(data: &InspectData, out: &mut Out) {
             }
         }
     } else {
+        let room = width::room(out.inner());
         let mut table = Table {
             columns: vec![
                 Column::figures("PID", 0),
                 Column::text(lang.pick("Address", "地址"), 12, 0),
                 Column::text(lang.pick("Perm", "权限"), 4, 0),
-                Column::text(lang.pick("Kind", "类型"), 6, 4),
+                kind_column(out, 4),
                 Column::figures(lang.pick("Size", "大小"), 3),
                 Column::figures("RSS", 0),
                 Column::figures("PSS", 0),
                 Column::figures("Swap", 1),
                 Column::figures(lang.pick("Dirty", "脏页"), 5),
-                Column::text(lang.pick("File or name", "文件或名称"), 12, 0),
+                Column::text(lang.pick("File or name", "文件或名称"), room, 0),
             ],
             rows: Vec::new(),
         };
@@ -235,7 +237,7 @@ pub(super) fn mappings(data: &InspectData, out: &mut Out) {
                     size(metrics.pss_kb, lang),
                     size(metrics.swap_kb, lang),
                     size(metrics.dirty_kb(), lang),
-                    format!("{}{mark}", brief(&path)),
+                    width::middle(&format!("{path}{mark}"), room, out.ellipsis()),
                 ],
             ));
         }
@@ -283,17 +285,21 @@ pub(super) fn processes(data: &InspectData, out: &mut Out) {
 }
 
 /// What changed: one line of sums, then kinds and mappings.
-pub(super) fn watch(reading: &Reading, top: usize, out: &mut Out) {
+pub(super) fn watch(reading: &Reading, quiet: bool, top: usize, out: &mut Out) {
     let lang = out.lang();
     let time = reading.time.as_deref().map(clock).unwrap_or_default();
     let text = msg!(
-        "{time} reading {}: {} · {} mappings",
-        "{time} 第 {} 次读取：{} · {} 个映射",
+        "{time} reading {}: {} · {}",
+        "{time} 第 {} 次读取：{} · {}",
         reading.readings,
         sums(&reading.totals, lang),
-        reading.mappings
+        count(reading.mappings, lang)
     );
-    out.heading("🕒", lang.of(&text).trim());
+    let mut text = lang.of(&text).trim().to_owned();
+    if quiet {
+        text.push_str(lang.pick(" · no change", " · 无变化"));
+    }
+    out.heading("🕒", &text);
     if reading.ended {
         let text = lang.pick(
             "The process has ended: these are its last figures",
@@ -304,6 +310,9 @@ pub(super) fn watch(reading: &Reading, top: usize, out: &mut Out) {
     let (Some(last), Some(start)) = (&reading.since_last, &reading.since_start) else {
         return;
     };
+    if quiet {
+        return;
+    }
     let since = |change: &Change| {
         let of = |kb: Option<i64>| kb.map_or_else(|| lang.unknown().to_owned(), signed);
         format!(
@@ -323,7 +332,7 @@ pub(super) fn watch(reading: &Reading, top: usize, out: &mut Out) {
     }
     let mut table = Table {
         columns: vec![
-            Column::text(lang.pick("Kind", "类型"), 12, 0),
+            kind_column(out, 0),
             Column::figures(lang.pick("RSS, last", "RSS 较上次"), 0),
             Column::figures(lang.pick("RSS, start", "RSS 较开始"), 0),
             Column::figures(lang.pick("Swap, start", "swap 较开始"), 2),
@@ -335,6 +344,15 @@ pub(super) fn watch(reading: &Reading, top: usize, out: &mut Out) {
     for row in start.by_kind.iter().take(shown(top)) {
         let mut recent = last.by_kind.iter();
         let recent = recent.find(|one| one.kind == row.kind);
+        let moved = [
+            recent.and_then(|one| one.rss_kb),
+            row.rss_kb,
+            row.swap_kb,
+            Some(row.mappings),
+        ];
+        if moved.into_iter().flatten().all(|figure| figure == 0) {
+            continue;
+        }
         table.rows.push((
             Paint::Plain,
             vec![
