@@ -99,7 +99,8 @@ fn recordings_are_never_written_over_or_through_a_link() {
     std::fs::write(&file, "precious").expect("a file");
     let link = place.path("link.aiops");
     std::os::unix::fs::symlink(&file, &link).expect("a link");
-    for (target, force) in [(&file, false), (&link, false), (&link, true)] {
+    // What is no recording is not replaced by force either.
+    for (target, force) in [(&file, false), (&file, true), (&link, false), (&link, true)] {
         let mut args = vec!["trace", "oom", "--duration", "0", "--record", target];
         if force {
             args.push("--force");
@@ -108,16 +109,13 @@ fn recordings_are_never_written_over_or_through_a_link() {
         assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
         assert_eq!(std::fs::read(&file).expect("the file"), b"precious");
     }
-    let output = run(&[
-        "trace",
-        "oom",
-        "--duration",
-        "0",
-        "--record",
-        &file,
-        "--force",
-    ]);
-    assert!(output.status.success(), "{}", stderr(&output));
+    std::fs::remove_file(&file).expect("the file goes");
+    for more in [None, Some("--force")] {
+        let mut args = vec!["trace", "oom", "--duration", "0", "--record", &file];
+        args.extend(more);
+        let output = run(&args);
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
     use std::os::unix::fs::PermissionsExt as _;
     assert_eq!(
         std::fs::metadata(&file)

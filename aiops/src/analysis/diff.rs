@@ -25,7 +25,7 @@ use super::memory;
 use super::readings::Readings;
 
 /// Below this, a rate per hour would be made of noise.
-const LEAST_SECONDS: f64 = 1.0;
+const LEAST_SECONDS: f64 = 60.0;
 
 /// Orders of processes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,6 +87,7 @@ pub fn diff(first: &Readings, second: &Readings, sort: Sort) -> (DiffData, Vec<F
         processes,
         regions,
         process_regions,
+        regions_in_one: first.regions.is_empty() != second.regions.is_empty(),
         cgroups: parts::cgroups(first, second, same_boot, elapsed),
         slab: parts::slab(first, second, elapsed),
         swap_devices: parts::swap_devices(first, second),

@@ -24,6 +24,7 @@ use crate::report::processes::View;
 use super::grouping;
 use super::grouping::By;
 use super::grouping::Group;
+use super::memory;
 use super::numa;
 use super::readings::ProcessKey;
 use super::readings::Readings;
@@ -371,7 +372,7 @@ fn account(system: &SystemMetrics, detail: Option<&Detail>) -> Totals {
     let zrams = detail.and_then(|detail| detail.zrams.as_ref());
     let mut totals = Totals {
         mem_total_kb: system.mem_total_kb,
-        mem_used_kb: minus(system.mem_total_kb, system.mem_available_kb),
+        mem_used_kb: memory::used(system).0,
         mem_available_kb: system.mem_available_kb,
         mem_free_kb: system.mem_free_kb,
         file_cache_kb: minus(cache, Some(system.shmem_kb.unwrap_or(0))),

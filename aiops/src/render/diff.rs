@@ -142,10 +142,17 @@ fn answer(data: &DiffData, out: &mut Out) {
         text.push_str(lang.of(&most));
     }
     let (new, gone, restarted) = (counts.new, counts.gone, counts.restarted);
-    let moved = msg!(
-        "; {new} new, {gone} gone, {restarted} restarted",
-        "；新增 {new} 个，消失 {gone} 个，重启 {restarted} 个"
-    );
+    let moved = if data.all_processes {
+        msg!(
+            "; {new} new, {gone} gone, {restarted} restarted",
+            "；新增 {new} 个，消失 {gone} 个，重启 {restarted} 个"
+        )
+    } else {
+        msg!(
+            "; one of the two holds only some processes: who is new or gone is not known",
+            "；其中一个快照只含部分进程：无法判断新增与消失"
+        )
+    };
     text.push_str(lang.of(&moved));
     out.hang(0, 2, Paint::Bold, &text);
 }
@@ -304,6 +311,13 @@ fn processes(data: &DiffData, out: &mut Out) {
 fn regions(data: &DiffData, out: &mut Out) {
     let lang = out.lang();
     let (Some(kinds), Some(processes)) = (&data.regions, &data.process_regions) else {
+        if data.regions_in_one {
+            let text = lang.pick(
+                "Mappings are in one of the two only: take both snapshots with --smaps",
+                "只有一个快照含内存映射：两次都需使用 --smaps",
+            );
+            out.line(2, Paint::Dim, text);
+        }
         return;
     };
     let moves = |row: &&RegionChange| {

@@ -14,6 +14,8 @@ pub struct DiffView {
 /// Data of `aiops.diff-memory/1`. Changes are of the second snapshot against the first.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct DiffData {
+    /// Mappings were taken in one of the two only.
+    pub regions_in_one: bool,
     /// The two moments.
     pub snapshots: Pair,
     /// From the first to the second; below 0 when they are in the other order, `null` when clocks do not tell.

@@ -1,6 +1,7 @@
 //! What the window's figures mean. Each finding follows from figures that it shows.
 
 use crate::analysis::grouping;
+use crate::analysis::memory;
 use crate::analysis::readings::Readings;
 use crate::msg;
 use crate::report::Finding;
@@ -22,8 +23,6 @@ const STEADY: f64 = 0.9;
 const GROWTH_S: f64 = 30.0;
 /// Most processes that are named as growing.
 const GROWING: usize = 5;
-/// Use of a cgroup without its easily reclaimed files against its limit: warning, critical.
-const CGROUP: (f64, f64) = (0.90, 0.97);
 
 /// The recording beside the report could not be written whole.
 #[must_use]
@@ -234,53 +233,13 @@ fn pressure(data: &CollectData) -> Option<Finding> {
 }
 
 fn cgroups(readings: &Readings) -> Vec<Finding> {
-    let mut found: Vec<(f64, Finding)> = grouping::wanted_cgroups(readings)
+    let wanted: std::collections::HashSet<String> = grouping::wanted_cgroups(readings)
         .into_iter()
-        .filter_map(|cgroup| {
-            let metrics = &cgroup.metrics;
-            let limit = metrics.limit_kb.filter(|limit| *limit > 0)?;
-            let usage = metrics.usage_kb?;
-            let easy = metrics.inactive_file_kb.unwrap_or(0).min(usage);
-            let working = usage - easy;
-            let share = working as f64 / limit as f64;
-            let severity = level(share - CGROUP.0, CGROUP.1 - CGROUP.0)?;
-            let path = cgroup.path.lossy();
-            let percent = share * 100.0;
-            let mut evidence = vec![msg!(
-                "{working} of {limit} KiB ({percent:.1}%) without inactive page cache; {usage} KiB with it",
-                "不含不活跃页缓存 {working} KiB，限额 {limit} KiB（{percent:.1}%）；含页缓存 {usage} KiB"
-            )];
-            if let Some(kills) = metrics.oom_kill.filter(|kills| *kills > 0) {
-                evidence.push(msg!(
-                    "OOM kills since it was made: {kills}",
-                    "创建以来的 OOM 次数：{kills}"
-                ));
-            }
-            let finding = Finding {
-                id: "cgroup-near-limit",
-                severity,
-                title: msg!(
-                    "Cgroup {path} is near its memory limit",
-                    "Cgroup {path} 接近内存限额"
-                ),
-                evidence,
-                advice: vec![
-                    msg!(
-                        "see its processes: `aiops inspect processes --cgroup {path}`",
-                        "查看其中的进程：`aiops inspect processes --cgroup {path}`"
-                    ),
-                    msg!(
-                        "watch it for a kill: `aiops trace oom --cgroup {path}`",
-                        "监视其 OOM：`aiops trace oom --cgroup {path}`"
-                    ),
-                ],
-            };
-            Some((share, finding))
-        })
+        .map(|cgroup| cgroup.path.lossy().into_owned())
         .collect();
-    found.sort_by(|a, b| b.0.total_cmp(&a.0));
-    found.truncate(GROWING);
-    found.into_iter().map(|(_, finding)| finding).collect()
+    let mut uses = memory::cgroups(readings);
+    uses.retain(|one| wanted.contains(&one.path));
+    memory::near_limit(&uses).into_iter().collect()
 }
 
 fn growing(data: &CollectData) -> Vec<Finding> {

@@ -24,6 +24,7 @@ use super::grouping::By;
 use super::readings::ProcessKey;
 use super::readings::Readings;
 use super::readings::key;
+use crate::analysis::memory;
 use crate::model::Item;
 use crate::model::MappingMetrics;
 use crate::model::Nanos;
@@ -362,31 +363,12 @@ pub fn sample_row(readings: &Readings, sample: &Sample) -> SampleRow {
 /// The figures that people know, from the kernel's: as `free` of procps 4 has them.
 #[must_use]
 pub fn system_row(metrics: &SystemMetrics) -> SystemRow {
-    let cache = || {
-        let cached = metrics.cached_kb?;
-        let others = [metrics.buffers_kb, metrics.sreclaimable_kb];
-        let others = others.into_iter().flatten();
-        Some(others.fold(cached, u64::saturating_add))
-    };
-    let buff_cache_kb = cache();
-    let by_available = || metrics.mem_total_kb?.checked_sub(metrics.mem_available_kb?);
-    let by_free = || {
-        let beyond_free = metrics.mem_total_kb?.saturating_sub(metrics.mem_free_kb?);
-        Some(beyond_free.saturating_sub(buff_cache_kb?))
-    };
-    let (mem_used_kb, used_formula) = match by_available() {
-        Some(used) => (Some(used), Some("total-available")),
-        None => {
-            let used = by_free();
-            (used, used.map(|_| "total-free-buffers-cache"))
-        }
-    };
-    let swap_used = || Some(metrics.swap_total_kb?.saturating_sub(metrics.swap_free_kb?));
+    let (mem_used_kb, used_formula) = memory::used(metrics);
     SystemRow {
         mem_used_kb,
         used_formula,
-        buff_cache_kb,
-        swap_used_kb: swap_used(),
+        buff_cache_kb: memory::buff_cache(metrics),
+        swap_used_kb: memory::swap_used(metrics),
         metrics: metrics.clone(),
     }
 }

@@ -33,13 +33,14 @@ pub(super) fn pairs<'a>(
     second: &'a Readings,
     same_boot: bool,
 ) -> Vec<Matched<'a>> {
-    let list = |readings: &'a Readings| -> &'a [ProcessSample] {
-        readings
-            .newest()
-            .map_or(&[], |sample| sample.processes.as_slice())
+    let list = |readings: &'a Readings| -> Vec<&'a ProcessSample> {
+        let sample = readings.newest();
+        let all = sample.map_or(&[][..], |sample| sample.processes.as_slice());
+        let theirs = all.iter().filter(|one| !is_recorder(readings, one));
+        theirs.collect()
     };
     let mut old: BTreeMap<ProcessKey, &ProcessSample> =
-        list(first).iter().map(|one| (key(one), one)).collect();
+        list(first).into_iter().map(|one| (key(one), one)).collect();
     let mut found = Vec::new();
     let mut rest: BTreeMap<ProcessKey, &ProcessSample> = BTreeMap::new();
     for new in list(second) {
@@ -56,7 +57,7 @@ pub(super) fn pairs<'a>(
     }
     if !same_boot {
         // What was taken out by an accident of pids goes back.
-        old = list(first).iter().map(|one| (key(one), one)).collect();
+        old = list(first).into_iter().map(|one| (key(one), one)).collect();
     }
     // With the same arguments as many as there are; else only where the numbers leave no doubt.
     for exact in [true, false] {
@@ -75,6 +76,17 @@ pub(super) fn pairs<'a>(
     found
 }
 
+/// Whether a process is the program that took the snapshot: it is in both, and says nothing of the host.
+fn is_recorder(readings: &Readings, process: &ProcessSample) -> bool {
+    let identity = readings.identity(key(process));
+    let words = identity.map_or(&[][..], |identity| identity.cmdline.as_slice());
+    let named = |word: &str| words.iter().any(|one| one.as_bytes() == word.as_bytes());
+    let program = words
+        .first()
+        .is_some_and(|path| path.as_bytes().ends_with(b"aiops"));
+    program && named("collect") && named("memory")
+}
+
 fn by_name<'a>(
     old: &mut BTreeMap<ProcessKey, &'a ProcessSample>,
     new: &mut BTreeMap<ProcessKey, &'a ProcessSample>,
@@ -85,8 +97,13 @@ fn by_name<'a>(
     let name = |readings: &'a Readings, process: &'a ProcessSample| -> Name<'a> {
         let identity = readings.identity(key(process));
         let cgroup = identity.and_then(|identity| identity.cgroup.as_ref());
-        let arguments = identity.filter(|_| exact);
-        let arguments = arguments.map_or(&[][..], |identity| identity.cmdline.as_slice());
+        let arguments = identity.map_or(&[][..], |identity| identity.cmdline.as_slice());
+        // Two arguments tell the scripts of one interpreter apart.
+        let arguments = if exact {
+            arguments
+        } else {
+            arguments.get(..2).unwrap_or(arguments)
+        };
         (&process.comm, cgroup, arguments)
     };
     let mut groups: HashMap<Name<'a>, Vec<&'a ProcessSample>> = HashMap::new();

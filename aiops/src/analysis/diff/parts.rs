@@ -88,7 +88,8 @@ pub(super) fn regions(
                 &sum,
             );
         }
-        let (Some(_), Some(new)) = (pair.old, pair.new) else {
+        // A process that is new or gone has its regions, too: else the kinds would not add up to the rows.
+        let Some(new) = pair.new.or(pair.old) else {
             continue;
         };
         for ((kind, path), (from, to)) in &sums {
