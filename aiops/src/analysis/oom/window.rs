@@ -77,6 +77,13 @@ impl Process {
         }
     }
 
+    /// Whether it runs another program now: a child has its parent's name and memory until its exec, and that
+    /// is no part of its own growth.
+    fn runs_another(&self, now: &ProcessSample) -> bool {
+        let less = self.last.metrics.rss_kb.map(|before| before / 2) > now.metrics.rss_kb;
+        less && self.last.comm != now.comm
+    }
+
     /// Its newest figures at or before a moment.
     fn figures(&self, at: Nanos) -> Option<&Figures> {
         self.recent.iter().rev().find(|one| one.ts <= at)
@@ -131,6 +138,9 @@ impl Window {
                 gone: None,
                 series: VecDeque::new(),
             });
+            if process.runs_another(one) {
+                process.series.clear();
+            }
             process.recent(ts, one);
             process.last.clone_from(one);
             process.ts = ts;
@@ -364,4 +374,42 @@ fn thin<'a>(rows: &[&'a Row], at: Nanos, most: usize) -> Vec<&'a Row> {
     let mut out: Vec<&Row> = (0..room.min(early.len())).map(step).collect();
     out.extend_from_slice(&rows[rows.len() - late..]);
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ProcessMetrics;
+    use crate::model::RawText;
+
+    fn sample(second: u64, comm: &str, rss_kb: u64) -> Sample {
+        Sample {
+            ts_ns: second * 1_000_000_000,
+            processes: vec![ProcessSample {
+                pid: 7,
+                start_ticks: 70,
+                comm: RawText::from(comm),
+                metrics: ProcessMetrics {
+                    rss_kb: Some(rss_kb),
+                    ..ProcessMetrics::default()
+                },
+                ..ProcessSample::default()
+            }],
+            ..Sample::default()
+        }
+    }
+
+    #[test]
+    fn a_childs_growth_begins_with_its_program() {
+        let mut window = Window::default();
+        window.span(300);
+        window.push(&sample(1, "parent", 900_000));
+        window.push(&sample(2, "child", 4000));
+        window.push(&sample(3, "child", 5000));
+        // A process that only calls itself otherwise is still the same.
+        window.push(&sample(4, "worker", 6000));
+        let points = window.points(7, Some(70), 5_000_000_000);
+        let rss: Vec<_> = points.iter().filter_map(|point| point.rss_kb).collect();
+        assert_eq!(rss, [4000, 5000, 6000]);
+    }
 }
