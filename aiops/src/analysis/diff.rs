@@ -25,7 +25,9 @@ use super::memory;
 use super::readings::Readings;
 
 /// Below this, a rate per hour would be made of noise.
-const LEAST_SECONDS: f64 = 60.0;
+const LEAST_SECONDS: f64 = 1.0;
+/// What happened in less than this says nothing of an hour.
+const RATE_SECONDS: f64 = 60.0;
 
 /// Orders of processes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,7 +53,7 @@ struct Elapsed {
 impl Elapsed {
     /// A change per hour; `None` when the time is too short, not known, or runs backwards.
     fn per_hour(self, delta: Option<i64>) -> Option<f64> {
-        let seconds = self.seconds.filter(|seconds| *seconds >= LEAST_SECONDS)?;
+        let seconds = self.seconds.filter(|seconds| *seconds >= RATE_SECONDS)?;
         Some((delta? as f64 * 3600.0 / seconds * 10.0).round() / 10.0)
     }
 }

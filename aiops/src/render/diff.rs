@@ -546,6 +546,7 @@ mod tests {
                 rate_per_hour: None,
             }],
             processes: vec![process],
+            all_processes: true,
             view: DiffView { top: 5 },
             ..DiffData::default()
         }

@@ -162,7 +162,7 @@ fn what_is_wrong_is_found_and_shown() {
             ("heavy-swapping", Severity::Critical),
             ("memory-pressure", Severity::Critical),
             ("no-such-process", Severity::Warning),
-            ("cgroup-near-limit", Severity::Warning),
+            ("cgroup-near-limit", Severity::Info),
         ]
     );
     assert!(

@@ -25,7 +25,7 @@ pub(super) struct Matched<'a> {
 }
 
 /// What tells processes of a service apart from those of others.
-type Name<'a> = (&'a RawText, Option<&'a RawText>, &'a [RawText]);
+type Name<'a> = (&'a RawText, Option<&'a RawText>, Vec<&'a RawText>);
 
 /// Every process of either, once.
 pub(super) fn pairs<'a>(
@@ -97,12 +97,15 @@ fn by_name<'a>(
     let name = |readings: &'a Readings, process: &'a ProcessSample| -> Name<'a> {
         let identity = readings.identity(key(process));
         let cgroup = identity.and_then(|identity| identity.cgroup.as_ref());
-        let arguments = identity.map_or(&[][..], |identity| identity.cmdline.as_slice());
-        // Two arguments tell the scripts of one interpreter apart.
-        let arguments = if exact {
-            arguments
+        let all = identity.map_or(&[][..], |identity| identity.cmdline.as_slice());
+        // What an interpreter runs is its first argument that is no option; options may change.
+        let option = |word: &&RawText| word.as_bytes().starts_with(b"-");
+        let arguments: Vec<&RawText> = if exact {
+            all.iter().collect()
         } else {
-            arguments.get(..2).unwrap_or(arguments)
+            let program = all.first().into_iter();
+            let script = all.iter().skip(1).find(|word| !option(word));
+            program.chain(script).collect()
         };
         (&process.comm, cgroup, arguments)
     };
