@@ -83,7 +83,13 @@ fn judge(scenario: &str, frames: &Frames) -> anyhow::Result<String> {
     let lines = kmsg::killed_lines(&text(frames, "kmsg"));
     check_victims(incident, &victims(frames), &lines, &expected)?;
     check_incident(incident, &expected)?;
-    check_reconciliation(&live["data"]["reconciliation"], expected.kills, lines.len())?;
+    // Where the whole machine is short, the freed pages may come too late for the next who asks, and the kernel
+    // kills once more: then aiops must have seen all of it.
+    let kills = match scenario {
+        "global" => lines.len().max(expected.kills),
+        _ => expected.kills,
+    };
+    check_reconciliation(&live["data"]["reconciliation"], kills, lines.len())?;
     check_replay(frames, &facts, &live)?;
     Ok(notes(&facts, incident))
 }

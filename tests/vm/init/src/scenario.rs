@@ -59,9 +59,11 @@ pub(crate) fn run(frames: &mut Frames) -> anyhow::Result<()> {
     finished
 }
 
-/// The whole machine runs out; a second process is left, or the kernel would give up.
+/// The whole machine runs out; others are left, or the kernel would give up. More than one, for it may kill
+/// again before the first victim's pages are free.
 fn global() -> anyhow::Result<Victims> {
-    let _ballast = order("ballast", None, 0, 24).start()?;
+    let ballast = (0..6).map(|_| order("ballast", None, 0, 4).start());
+    let _ballast: Vec<Eater> = ballast.collect::<anyhow::Result<_>>()?;
     let mut grower = order("grower", None, 0, 0).start()?;
     grower.wait_killed(KILL)?;
     Ok(vec![grower])
