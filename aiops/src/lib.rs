@@ -17,6 +17,9 @@
 //! `session` runs the live sources, writes the recording beside the analysis and decides when to stop;
 //! `commands` holds one file per command, and clap goes no further than `cli` and `commands`.
 //!
+//! The commands without hooks (collect, inspect, analyze, health, diff) stand on the /proc plane: `source::plane`
+//! reads, `session::plane` samples and records, `analysis::readings` keeps the first and the last figures.
+//!
 //! Who may use whom (`cargo xtask layers` reads this table and fails on anything else):
 //!
 //! | module | may use |
