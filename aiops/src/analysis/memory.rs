@@ -1,6 +1,8 @@
 //! What several reports say about memory, said once: memory in use, cgroups at their limits, filters that
 //! match nobody.
 
+use std::collections::HashSet;
+
 use std::collections::HashMap;
 
 use crate::model::CgroupMetrics;
@@ -11,6 +13,7 @@ use crate::report::Msg;
 use crate::report::Severity;
 use crate::report::size_kb;
 
+use super::grouping;
 use super::readings::Readings;
 
 /// `used_formula`: MemTotal − MemAvailable, as `free` of procps 4 has it.
@@ -95,6 +98,12 @@ impl CgroupUse {
 
     fn hits(&self) -> bool {
         self.hits_per_s > Some(0.0)
+    }
+
+    /// Whether its figures say that nobody waits there; one reading of an old kernel cannot.
+    fn quiet(&self) -> bool {
+        let known = self.hits_per_s.is_some() || self.psi_some_avg10_pct.is_some();
+        known && !self.hits() && !self.waits()
     }
 
     fn waits(&self) -> bool {
@@ -233,14 +242,13 @@ pub fn hitting(cgroups: &[CgroupUse]) -> Vec<&CgroupUse> {
     found
 }
 
-/// Cgroups near their own limit: a warning from [`VERY_NEAR_PCT`] on when tasks wait or the limit is met,
-/// else good to know, for a working set may be warm and quiet there.
+/// Cgroups near their own limit: a warning from [`VERY_NEAR_PCT`] on, unless it is known that no task waits and
+/// the limit is not met: a working set may be warm and quiet there.
 #[must_use]
 pub fn near_limit(cgroups: &[CgroupUse]) -> Option<Finding> {
     let near = near(cgroups);
     let first = near.first()?;
-    let pressed =
-        |one: &&CgroupUse| one.pct() >= Some(VERY_NEAR_PCT) && (one.hits() || one.waits());
+    let pressed = |one: &&CgroupUse| one.pct() >= Some(VERY_NEAR_PCT) && !one.quiet();
     let worst = near.iter().find(|one| pressed(one));
     let path = &worst.unwrap_or(first).path;
     let severity = match worst {
@@ -274,6 +282,18 @@ pub fn near_limit(cgroups: &[CgroupUse]) -> Option<Finding> {
             ),
         ],
     })
+}
+
+/// As [`near_limit`], of the cgroups that the filter wants.
+#[must_use]
+pub fn near_wanted_limit(readings: &Readings) -> Option<Finding> {
+    let wanted: HashSet<String> = grouping::wanted_cgroups(readings)
+        .into_iter()
+        .map(|cgroup| cgroup.path.lossy().into_owned())
+        .collect();
+    let mut uses = cgroups(readings);
+    uses.retain(|one| wanted.contains(&one.path));
+    near_limit(&uses)
 }
 
 fn near_line(one: &CgroupUse) -> Msg {
@@ -459,10 +479,10 @@ mod tests {
     }
 
     #[test]
-    fn near_a_limit_is_a_warning_only_when_somebody_waits() {
+    fn near_a_limit_is_a_warning_unless_nobody_waits() {
         let quiet = [
             cgroup("/a", 96, Some(100), Some(0.0)),
-            cgroup("/a/b", 97, Some(100), None),
+            cgroup("/a/b", 97, Some(100), Some(0.0)),
             cgroup("/c", 80, Some(100), Some(9.0)),
         ];
         let finding = near_limit(&quiet).unwrap();
@@ -477,6 +497,8 @@ mod tests {
         pressed[1].hits_per_s = Some(3.0);
         assert_eq!(near_limit(&pressed).unwrap().severity, Severity::Warning);
         pressed[1].hits_per_s = None;
+        let unknown = near_limit(&pressed).unwrap();
+        assert_eq!(unknown.severity, Severity::Warning);
         pressed[1].psi_some_avg10_pct = Some(2.0);
         assert_eq!(near_limit(&pressed).unwrap().severity, Severity::Warning);
         pressed[1].working_set_kb = Some(92);

@@ -4,7 +4,6 @@ use super::TextReport;
 use super::account;
 use super::findings;
 use super::lang::Group;
-use super::lang::Lang;
 use super::lang::Word;
 use super::lang::term;
 use super::text::Column;
@@ -13,6 +12,7 @@ use super::text::Paint;
 use super::text::Table;
 use super::text::clock;
 use super::units;
+use super::units::size;
 use super::width;
 use crate::msg;
 use crate::report::Report;
@@ -58,7 +58,8 @@ impl TextReport for CollectData {
             out.rule();
             out.heading("📝", Word::Notes.text(lang));
             for note in &data.notes {
-                out.hang(2, 4, Paint::Warn, &format!("- {note}"));
+                let note = crate::report::note(note);
+                out.hang(2, 4, Paint::Warn, &format!("- {}", lang.of(&note)));
             }
         }
         out.rule();
@@ -68,10 +69,6 @@ impl TextReport for CollectData {
 
 /// A figure of a point.
 type Get = fn(&Point) -> Option<u64>;
-
-fn size(kb: Option<u64>, lang: Lang) -> String {
-    kb.map_or_else(|| lang.unknown().to_owned(), units::size_kb)
-}
 
 fn signed(kb: i64) -> String {
     let sign = if kb < 0 { "-" } else { "+" };

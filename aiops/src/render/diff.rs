@@ -11,6 +11,7 @@ use super::text::Out;
 use super::text::Paint;
 use super::text::Table;
 use super::units;
+use super::units::size;
 use crate::msg;
 use crate::report::Report;
 use crate::report::diff::Change;
@@ -89,10 +90,6 @@ fn signed(delta: Option<i64>, lang: Lang) -> String {
         1 => format!("+{size}"),
         _ => format!("−{size}"),
     }
-}
-
-fn size(kb: Option<u64>, lang: Lang) -> String {
-    kb.map_or_else(|| lang.unknown().to_owned(), units::size_kb)
 }
 
 /// Per hour; a moment of growth says nothing about an hour.

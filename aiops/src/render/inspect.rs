@@ -8,6 +8,7 @@ mod tables;
 use super::findings;
 use super::lang::Group;
 use super::lang::term;
+use super::units::size;
 use std::io;
 
 use super::Format;
@@ -143,11 +144,6 @@ fn about(process: &ProcessInfo, out: &mut Out) {
         );
         out.pair(0, lang.pick("Cgroup limit", "cgroup 上限"), lang.of(&text));
     }
-}
-
-/// A size, or the word for what is not known.
-fn size(kb: Option<u64>, lang: Lang) -> String {
-    kb.map_or_else(|| lang.unknown().to_owned(), units::size_kb)
 }
 
 /// So many mappings.

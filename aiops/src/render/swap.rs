@@ -10,6 +10,7 @@ use super::text::Out;
 use super::text::Paint;
 use super::text::Table;
 use super::units;
+use super::units::size;
 use crate::report::Report;
 use crate::report::swap::GroupSwap;
 use crate::report::swap::ProcessSwap;
@@ -42,10 +43,6 @@ impl TextReport for SwapData {
         findings::write(&report.findings, out);
         super::account::write(&report.accounting, out);
     }
-}
-
-fn size(kb: Option<u64>, lang: Lang) -> String {
-    kb.map_or_else(|| lang.unknown().to_owned(), units::size_kb)
 }
 
 fn speed(kb: f64) -> String {

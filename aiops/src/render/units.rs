@@ -3,6 +3,11 @@
 
 pub use crate::report::size_kb;
 
+/// A size that may be unknown.
+pub(super) fn size(kb: Option<u64>, lang: super::Lang) -> String {
+    kb.map_or_else(|| lang.unknown().to_owned(), size_kb)
+}
+
 /// Pages of 4 KiB or another size, as a size; pages alone when the page size is unknown.
 #[must_use]
 pub fn size_pages(pages: u64, page_size: Option<u64>) -> Option<String> {

@@ -1,6 +1,5 @@
 //! What the window's figures mean. Each finding follows from figures that it shows.
 
-use crate::analysis::grouping;
 use crate::analysis::memory;
 use crate::analysis::readings::Readings;
 use crate::msg;
@@ -57,7 +56,7 @@ pub(super) fn findings(data: &CollectData, readings: &Readings) -> Vec<Finding> 
     found.extend(nearly_used_up(data));
     found.extend(swapping(data));
     found.extend(pressure(data));
-    found.extend(cgroups(readings));
+    found.extend(memory::near_wanted_limit(readings));
     found.extend(growing(data));
     found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     found
@@ -230,16 +229,6 @@ fn pressure(data: &CollectData) -> Option<Finding> {
             ),
         ],
     })
-}
-
-fn cgroups(readings: &Readings) -> Vec<Finding> {
-    let wanted: std::collections::HashSet<String> = grouping::wanted_cgroups(readings)
-        .into_iter()
-        .map(|cgroup| cgroup.path.lossy().into_owned())
-        .collect();
-    let mut uses = memory::cgroups(readings);
-    uses.retain(|one| wanted.contains(&one.path));
-    memory::near_limit(&uses).into_iter().collect()
 }
 
 fn growing(data: &CollectData) -> Vec<Finding> {

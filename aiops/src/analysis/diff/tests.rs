@@ -292,6 +292,33 @@ fn unequal_numbers_without_equal_arguments_are_not_guessed() {
 }
 
 #[test]
+fn who_took_the_snapshots_is_no_part_of_them() {
+    let own = "/usr/bin/aiops collect memory --duration 0";
+    let first = snapshot(
+        "b",
+        0,
+        1,
+        0,
+        &[(1, 1, "aiops", own, 9), (5, 1, "a", "a", 1)],
+    );
+    let second = snapshot(
+        "b",
+        0,
+        9,
+        0,
+        &[(2, 2, "aiops", own, 90), (5, 1, "a", "a", 2)],
+    );
+    let (data, _) = diff(&first, &second, Sort::Delta);
+    let names: Vec<&str> = data.processes.iter().map(|one| one.comm.as_str()).collect();
+    assert_eq!(names, ["a"]);
+    // A script of the same interpreter is another program.
+    let first = snapshot("b", 0, 1, 0, &[(1, 1, "python3", "python3 a.py", 9)]);
+    let second = snapshot("b", 0, 9, 0, &[(2, 2, "python3", "python3 b.py", 9)]);
+    let (data, _) = diff(&first, &second, Sort::Delta);
+    assert_eq!((data.counts.new, data.counts.gone), (1, 1));
+}
+
+#[test]
 fn what_may_not_have_been_read_is_not_known() {
     let first = snapshot("b", 0, 1, 0, &[(1, 1, "a", "a", 1)]);
     let mut second = snapshot("b", 0, 9, 0, &[(2, 2, "b", "b", 100)]);

@@ -337,7 +337,7 @@ fn readings_become_figures_causes_and_findings() {
         .iter()
         .find(|finding| finding.id == "cgroup-near-limit")
         .unwrap();
-    assert_eq!(near.severity, crate::report::Severity::Info);
+    assert_eq!(near.severity, crate::report::Severity::Warning);
     assert_eq!(data.cgroups[0].working_set_pct, Some(95.0));
 }
 

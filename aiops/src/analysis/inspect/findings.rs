@@ -15,9 +15,9 @@ use crate::report::Severity;
 use crate::report::inspect::name;
 use crate::report::inspect::shared;
 use crate::report::processes::Who;
+use crate::report::size_kb;
 
 const MIB: u64 = 1024;
-const GIB: u64 = 1024 * MIB;
 
 /// Shared memory is worth a word from here on, when it is also most of the process.
 const SHARED: u64 = 256 * MIB;
@@ -125,15 +125,6 @@ fn sum(process: &ProcessMappings, wanted: impl Fn(&MappingSample) -> bool) -> Su
 
 fn percent(part: u64, whole: u64) -> u64 {
     u64::try_from(u128::from(part) * 100 / u128::from(whole.max(1))).unwrap_or(u64::MAX)
-}
-
-/// MiB for people.
-fn mib(kb: u64) -> String {
-    if kb >= 10 * GIB {
-        format!("{:.1} GiB", kb as f64 / GIB as f64)
-    } else {
-        format!("{:.1} MiB", kb as f64 / MIB as f64)
-    }
 }
 
 fn finding(
@@ -256,8 +247,8 @@ fn locked(process: &ProcessMappings, around: &Around<'_>) -> Option<Finding> {
             vec![msg!(
                 "{} locked, {share}% of the {} that it may use",
                 "锁定 {}，占可用上限 {} 的 {share}%",
-                mib(locked),
-                mib(room)
+                size_kb(locked),
+                size_kb(room)
             )],
             vec![msg!(
                 "Check whether mlockall is meant (databases: memlock setting) and lower RLIMIT_MEMLOCK where it is not",
@@ -290,8 +281,8 @@ fn swapped(process: &ProcessMappings, _: &Around<'_>) -> Option<Finding> {
             vec![msg!(
                 "{} of heap and anonymous memory in swap, {share}% of it; {} resident",
                 "堆与匿名内存有 {} 在 swap 中，占 {share}%；驻留 {}",
-                mib(heap.swap),
-                mib(heap.rss)
+                size_kb(heap.swap),
+                size_kb(heap.rss)
             )],
             vec![
                 msg!(
@@ -329,8 +320,8 @@ fn arenas(process: &ProcessMappings, _: &Around<'_>) -> Option<Finding> {
                 "{} arena heaps of 64 MiB each ({} of address space), {} held, {threads} threads",
                 "{} 个 64 MiB 的 arena 堆（地址空间 {}），占用 {}，线程数 {threads}",
                 all.count,
-                mib(all.count.saturating_mul(64 * MIB)),
-                mib(held)
+                size_kb(all.count.saturating_mul(64 * MIB)),
+                size_kb(held)
             )],
             vec![
                 msg!(
@@ -363,8 +354,8 @@ fn stacks(process: &ProcessMappings, _: &Around<'_>) -> Option<Finding> {
                 "{} thread stacks ({} of address space, {} resident) for {threads} threads",
                 "线程栈 {} 个（地址空间 {}，驻留 {}），线程 {threads} 个",
                 all.count,
-                mib(all.size),
-                mib(all.rss)
+                size_kb(all.size),
+                size_kb(all.rss)
             )],
             vec![
                 msg!(
@@ -403,13 +394,13 @@ fn shared_memory(process: &ProcessMappings, around: &Around<'_>) -> Option<Findi
         let mut evidence = vec![msg!(
             "{} of shared memory, {share}% of what the process has; the largest is {largest}",
             "共享内存 {}，占进程内存的 {share}%；最大的是 {largest}",
-            mib(held)
+            size_kb(held)
         )];
         if let (Some(of_room), Some(room)) = (of_room, room) {
             evidence.push(msg!(
                 "{of_room}% of the {} that it may use",
                 "占可用上限 {} 的 {of_room}%",
-                mib(room)
+                size_kb(room)
             ));
         }
         finding(
@@ -468,7 +459,7 @@ fn code(process: &ProcessMappings, _: &Around<'_>) -> Option<Finding> {
             "{} mappings writable and executable, {} resident",
             "可写且可执行的映射 {} 个，驻留 {}",
             all.count,
-            mib(all.rss)
+            size_kb(all.rss)
         )];
         if odd.count > 0 {
             evidence.push(msg!(
@@ -558,8 +549,8 @@ fn deleted(process: &ProcessMappings, _: &Around<'_>) -> Option<Finding> {
                 "{} mappings of removed files, {} of address space, {} resident",
                 "{} 个映射属于已删除的文件，地址空间 {}，驻留 {}",
                 files.count,
-                mib(files.size),
-                mib(files.rss)
+                size_kb(files.size),
+                size_kb(files.rss)
             ));
             advice.push(msg!(
                 "The disk space is free again only when the process unmaps them or ends: lsof -p {} +L1",
@@ -572,8 +563,8 @@ fn deleted(process: &ProcessMappings, _: &Around<'_>) -> Option<Finding> {
                 "{} mappings of removed segments of /dev/shm, {} of address space, {} resident",
                 "{} 个映射属于已删除的 /dev/shm 段，地址空间 {}，驻留 {}",
                 segments.count,
-                mib(segments.size),
-                mib(segments.rss)
+                size_kb(segments.size),
+                size_kb(segments.rss)
             ));
             advice.push(msg!(
                 "Nobody finds such a segment by its name any more; its memory is free again when the last process unmaps it. Programs that remove it on purpose (so that it ends with them) are right",
@@ -613,7 +604,7 @@ fn small(process: &ProcessMappings, _: &Around<'_>) -> Option<Finding> {
                 "{} of {count} mappings are anonymous and at most 64 KiB; together {}",
                 "{count} 个映射中有 {} 个是不超过 64 KiB 的匿名映射，共 {}",
                 little.count,
-                mib(little.size)
+                size_kb(little.size)
             )],
             vec![msg!(
                 "Look for an allocator that protects or maps each block (MALLOC_MMAP_THRESHOLD_, guard pages, a debugging allocator), or mprotect on single pages",
@@ -643,8 +634,8 @@ fn huge(process: &ProcessMappings, _: &Around<'_>) -> Option<Finding> {
             vec![msg!(
                 "{} in huge pages; only {share}% of the {} in those mappings was used lately",
                 "大页 {}；这些映射驻留 {}，近期仅使用 {share}%",
-                mib(huge),
-                mib(rss)
+                size_kb(huge),
+                size_kb(rss)
             )],
             vec![msg!(
                 "Compare its memory with transparent huge pages on request only: echo madvise > /sys/kernel/mm/transparent_hugepage/enabled, then restart it",
@@ -673,8 +664,8 @@ fn lazy(process: &ProcessMappings, _: &Around<'_>) -> Option<Finding> {
             vec![msg!(
                 "{} given back with MADV_FREE, {share}% of {} resident",
                 "以 MADV_FREE 归还 {}，占驻留 {} 的 {share}%",
-                mib(lazy),
-                mib(rss)
+                size_kb(lazy),
+                size_kb(rss)
             )],
             vec![msg!(
                 "Do not count it as a leak. Where resident memory is an alarm: Go GODEBUG=madvdontneed=1, jemalloc muzzy_decay_ms:0",

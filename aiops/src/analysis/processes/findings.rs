@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::analysis::memory;
 use crate::msg;
 use crate::report::Finding;
 use crate::report::Msg;
@@ -9,6 +10,7 @@ use crate::report::Severity;
 use crate::report::processes::CgroupRow;
 use crate::report::processes::ProcessRow;
 use crate::report::processes::ProcessesData;
+use crate::report::size_kb as size;
 
 use super::super::readings::Readings;
 
@@ -22,8 +24,8 @@ pub(super) fn all(readings: &Readings, data: &ProcessesData) -> Vec<Finding> {
     // With a filter nothing is told that is not about the wanted processes.
     let host = |finding: Option<Finding>| finding.filter(|_| !data.view.filtered);
     let mut found: Vec<Finding> = [
-        nobody(data),
-        near_limit(data),
+        memory::no_process_matches(readings),
+        memory::near_wanted_limit(readings),
         oom_kills(data),
         limit_hit(data),
         throttled(data),
@@ -42,31 +44,10 @@ pub(super) fn all(readings: &Readings, data: &ProcessesData) -> Vec<Finding> {
     found
 }
 
-fn nobody(data: &ProcessesData) -> Option<Finding> {
-    (data.view.filtered && data.processes.is_empty()).then(|| Finding {
-        id: "no-process-matches",
-        severity: Severity::Info,
-        title: msg!("No process matches the filter", "没有符合过滤条件的进程"),
-        evidence: vec![msg!("no process passed the filter", "没有进程通过过滤条件")],
-        advice: vec![msg!(
-            "look the process up: `aiops inspect processes`",
-            "先查找进程：`aiops inspect processes`"
-        )],
-    })
-}
-
 /// Whether kills and hits of this cgroup are those of wanted processes: with a filter, cgroups above theirs
 /// count what happened to others.
 fn own(data: &ProcessesData, row: &CgroupRow) -> bool {
     !data.view.filtered || row.processes > 0
-}
-
-fn size(kb: u64) -> String {
-    match kb {
-        0..1024 => format!("{kb} KiB"),
-        1024..1_048_576 => format!("{:.1} MiB", kb as f64 / 1024.0),
-        _ => format!("{:.2} GiB", kb as f64 / 1_048_576.0),
-    }
 }
 
 fn cgroups(count: usize) -> String {
@@ -86,58 +67,6 @@ fn of(part: u64, whole: u64) -> f64 {
     } else {
         part as f64 / whole as f64
     }
-}
-
-/// Cgroups whose use, without file pages that reclaim takes easily, is close to the limit.
-fn near_limit(data: &ProcessesData) -> Option<Finding> {
-    let mut rows: Vec<(f64, u64, u64, &CgroupRow)> = data
-        .cgroups
-        .iter()
-        .filter_map(|row| {
-            let (working, limit) = (row.working_set_kb?, row.metrics.limit_kb?);
-            let share = of(working, limit);
-            (limit > 0 && share >= 0.9).then_some((share, working, limit, row))
-        })
-        .collect();
-    rows.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let (worst, .., row) = rows.first()?;
-    let (path, count) = (&row.path, rows.len());
-    let severity = if *worst >= 0.97 {
-        Severity::Critical
-    } else {
-        Severity::Warning
-    };
-    let cgroups = cgroups(count);
-    Some(Finding {
-        id: "cgroup-near-limit",
-        severity,
-        title: msg!(
-            "{cgroups} near the limit: an OOM kill is close",
-            "{count} 个内存 cgroup 接近上限：随时可能触发 OOM"
-        ),
-        evidence: rows
-            .iter()
-            .take(MOST)
-            .map(|(share, working, limit, row)| {
-                let (path, share) = (&row.path, percent(*share));
-                let (working, limit) = (size(*working), size(*limit));
-                msg!(
-                    "{path}: {working} of {limit} ({share}), inactive file pages not counted",
-                    "{path}：已用 {working}，上限 {limit}（{share}，不含不活跃文件页）"
-                )
-            })
-            .collect(),
-        advice: vec![
-            msg!(
-                "see who fills it: `aiops inspect processes --cgroup {path}`",
-                "查看是谁占用：`aiops inspect processes --cgroup {path}`"
-            ),
-            msg!(
-                "raise the limit when this is its normal need; else look for growth with `aiops collect memory --cgroup {path}`",
-                "若属正常需求则提高上限；否则用 `aiops collect memory --cgroup {path}` 观察增长"
-            ),
-        ],
-    })
 }
 
 /// Kills: a warning when they go on, else for the record. Version 2 counts those of children too, so that

@@ -5,6 +5,7 @@ use crate::msg;
 use crate::report::Finding;
 use crate::report::Msg;
 use crate::report::Severity;
+pub(super) use crate::report::size_kb as size;
 use crate::report::swap::ProcessSwap;
 use crate::report::swap::SwapData;
 
@@ -47,16 +48,6 @@ pub(super) fn findings(data: &SwapData) -> Vec<Finding> {
     let mut found: Vec<Finding> = all.into_iter().flatten().collect();
     found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     found
-}
-
-/// MiB or GiB of KiB.
-pub(super) fn size(kb: u64) -> String {
-    let mib = kb as f64 / 1024.0;
-    if mib >= 1024.0 {
-        format!("{:.1} GiB", mib / 1024.0)
-    } else {
-        format!("{mib:.1} MiB")
-    }
 }
 
 pub(super) fn percent(part: u64, whole: u64) -> String {

@@ -1,5 +1,6 @@
 //! Tables of the cache reports.
 
+use super::super::units::size;
 use crate::msg;
 use crate::render::Lang;
 use crate::render::text::Column;
@@ -10,10 +11,6 @@ use crate::render::units;
 use crate::render::width;
 use crate::report::cache::CacheData;
 use crate::report::cache::PageTypeRow;
-
-fn size(kb: Option<u64>, lang: Lang) -> String {
-    kb.map_or_else(|| lang.unknown().to_owned(), units::size_kb)
-}
 
 fn bytes(bytes: u64) -> String {
     units::size_kb(bytes.div_ceil(1024))

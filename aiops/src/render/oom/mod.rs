@@ -49,7 +49,8 @@ impl TextReport for OomData {
         if !data.notes.is_empty() {
             out.heading("📝", Word::Notes.text(lang));
             for note in &data.notes {
-                out.hang(2, 4, Paint::Warn, &format!("- {note}"));
+                let note = crate::report::note(note);
+                out.hang(2, 4, Paint::Warn, &format!("- {}", lang.of(&note)));
             }
         }
         out.rule();
