@@ -214,7 +214,8 @@ fn tests() -> Result<Tally> {
         println!("{line}");
     }
     if !done.status.success() {
-        println!("{said}");
+        // Only why: what passed says nothing that anyone reads, and logs are cut in the middle.
+        println!("{}", failures(&said));
         // A test program that dies, or does not build, says nothing about its tests.
         tally.failed = tally.failed.max(1);
     }
@@ -223,6 +224,24 @@ fn tests() -> Result<Tally> {
     }
     println!("tests: {tally}");
     Ok(tally)
+}
+
+/// What the test programs say of the tests that failed, and the last lines of one that says nothing more.
+fn failures(said: &str) -> String {
+    let mut kept = Vec::new();
+    let mut inside = false;
+    for line in said.lines() {
+        inside |= line == "failures:";
+        if inside {
+            kept.push(line);
+        }
+        inside &= !line.starts_with("test result: ");
+    }
+    if kept.is_empty() {
+        let lines: Vec<&str> = said.lines().collect();
+        kept = lines[lines.len().saturating_sub(60)..].to_vec();
+    }
+    kept.join("\n")
 }
 
 /// Sums the lines `test result: ok. 16 passed; 0 failed; 1 ignored; …`. A test that printed `SKIPPED:`
@@ -260,6 +279,18 @@ fn count(said: &str) -> Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_failed_is_shown() {
+        let said = "successes:\n\n---- a stdout ----\nlong\n\nfailures:\n\n---- b stdout ----\nwhy\n\n\
+            failures:\n    b\n\ntest result: FAILED. 1 passed; 1 failed;\n\nsuccesses:\n    c\n";
+        let shown = failures(said);
+        assert!(
+            shown.contains("why") && !shown.contains("long") && !shown.contains("c\n"),
+            "{shown}"
+        );
+        assert_eq!(failures("one\ntwo\n"), "one\ntwo");
+    }
 
     #[test]
     fn results_are_summed_and_skips_are_taken_off() {
