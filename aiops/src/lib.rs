@@ -26,6 +26,7 @@
 //! | report | model |
 //! | source | model, time |
 //! | record | model |
+//! | store | model, record |
 //! | analysis | model, report, time |
 //! | render | report, time |
 //! | diag | render |
@@ -43,4 +44,5 @@ pub mod render;
 pub mod report;
 pub mod session;
 pub mod source;
+pub mod store;
 pub mod time;

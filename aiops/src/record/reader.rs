@@ -14,7 +14,6 @@ use crate::model::Item;
 
 use super::batch;
 use super::batch::Bodies;
-use super::column::Malformed;
 use super::error::RecordError;
 use super::format;
 use super::format::BlockHeader;
@@ -22,6 +21,7 @@ use super::format::FileHeader;
 use super::format::Found;
 use super::schema::Budget;
 use super::tables;
+use super::wire::Malformed;
 
 /// How much is read at once.
 const CHUNK: usize = 256 << 10;
