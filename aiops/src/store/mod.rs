@@ -10,6 +10,7 @@
 //! Nothing older than the last sync is lost by a power cut, nothing older than the last tick by a kill;
 //! damage costs what it touches, up to the next key frame, and is reported.
 
+mod rows;
 mod table;
 mod tick;
 mod wal;
