@@ -11,10 +11,17 @@
 //! damage costs what it touches, up to the next key frame, and is reported.
 
 mod rows;
+mod scan;
+mod segments;
 mod table;
 mod tick;
 mod wal;
 
+pub use scan::ProcessSums;
+pub use scan::Range;
+pub use scan::Scan;
+pub use scan::Sums;
+pub use segments::Segment;
 pub use tick::BadFrame;
 pub use tick::Decoder;
 pub use tick::Encoder;

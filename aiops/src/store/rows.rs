@@ -117,7 +117,7 @@ fn figures<T: 'static>(metrics: &'static [Metric<T>], set: &T) -> Figures {
 }
 
 /// A figure as Parquet has it.
-fn int(value: u64) -> i64 {
+pub(super) fn int(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 

@@ -54,6 +54,14 @@ pub enum StoreError {
         /// Why not.
         source: io::Error,
     },
+    /// A segment is damaged, or cannot be written.
+    #[error("{}: the segment cannot be used", path.display())]
+    Segment {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The file is something else, or its beginning is damaged.
     #[error("{}: not an aiops log, or its first block is damaged", path.display())]
     NotALog {
@@ -81,7 +89,7 @@ impl StoreError {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Some("run as the owner of the store, usually root")
             }
-            Self::Io { .. } => None,
+            Self::Io { .. } | Self::Segment { .. } => None,
             Self::NotALog { .. } => {
                 Some("move the file away; the rest of the store is not touched")
             }
