@@ -33,10 +33,13 @@ const HOMES: &[(&str, &[&str])] = &[
         &["commands", "diag", "record", "session", "source", "store"],
     ),
     ("log", &["diag", "source/bpf"]),
+    ("parquet", &["store/table", "store/segments"]),
     ("procfs", &["source"]),
     (
         "rustix",
-        &["cli", "commands", "diag", "record", "session", "source"],
+        &[
+            "cli", "commands", "diag", "record", "session", "source", "store",
+        ],
     ),
     ("serde", &[""]),
     ("serde_json", &["commands", "record", "render", "store"]),

@@ -10,6 +10,7 @@
 //! Nothing older than the last sync is lost by a power cut, nothing older than the last tick by a kill;
 //! damage costs what it touches, up to the next key frame, and is reported.
 
+mod history;
 mod rows;
 mod scan;
 mod segments;
@@ -17,6 +18,9 @@ mod table;
 mod tick;
 mod wal;
 
+pub use history::Damage;
+pub use history::Recorder;
+pub use history::Store;
 pub use scan::ProcessSums;
 pub use scan::Range;
 pub use scan::Scan;

@@ -54,6 +54,18 @@ pub enum StoreError {
         /// Why not.
         source: io::Error,
     },
+    /// Another process writes it.
+    #[error("{}: another aiops writes this store", path.display())]
+    Busy {
+        /// The store.
+        path: PathBuf,
+    },
+    /// Others may write there.
+    #[error("{}: not a folder that only its owner can write to", path.display())]
+    Unsafe {
+        /// The folder.
+        path: PathBuf,
+    },
     /// A segment is damaged, or cannot be written.
     #[error("{}: the segment cannot be used", path.display())]
     Segment {
@@ -89,6 +101,8 @@ impl StoreError {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Some("run as the owner of the store, usually root")
             }
+            Self::Busy { .. } => Some("one daemon is enough; see who it is: fuser STORE/lock"),
+            Self::Unsafe { .. } => Some("give it to the user that runs aiops, with mode 0700"),
             Self::Io { .. } | Self::Segment { .. } => None,
             Self::NotALog { .. } => {
                 Some("move the file away; the rest of the store is not touched")
@@ -214,8 +228,18 @@ impl WalWriter {
         }
         let begin = self.pending.len();
         put_frame(kind, payload, &mut self.pending);
+        let place = self.synced + begin as u64;
+        // The first frame of a tail comes behind its own place in the log.
+        let first = begin == self.clean;
         let kept = match &mut self.tail {
-            Some((_, tail)) => tail.write_all(&self.pending[begin..]).is_ok(),
+            Some((_, tail)) => {
+                let mut bytes = Vec::new();
+                if first {
+                    bytes.extend_from_slice(&place.to_le_bytes());
+                }
+                bytes.extend_from_slice(&self.pending[begin..]);
+                tail.write_all(&bytes).is_ok()
+            }
             None => false,
         };
         if kept { Ok(()) } else { self.sync() }
@@ -410,18 +434,19 @@ pub fn read_wal(path: &Path, tail: Option<&Path>) -> Result<Recovered, StoreErro
         layout: Some(header.layout),
         ..Recovered::default()
     };
-    frames(&bytes[begin..], &mut found);
+    let end = begin + frames(&bytes[begin..], &mut found);
     if let Some(tail) = tail {
         let bytes = std::fs::read(tail).unwrap_or_default();
-        let mut rest = Recovered::default();
-        frames(&bytes, &mut rest);
-        // A kill between the sync and the emptying leaves frames in both.
-        let known = found.frames.iter().rev();
-        let known: Vec<&(u8, Vec<u8>)> = known.take(rest.frames.len()).collect();
-        let new = rest.frames.iter().rposition(|frame| known.contains(&frame));
-        let from = new.map_or(0, |at| at + 1);
-        found.frames.extend(rest.frames.drain(from..));
-        found.lost_bytes += rest.lost_bytes;
+        if let Some((place, rest)) = bytes.split_first_chunk() {
+            // A kill between the sync and the emptying leaves frames in both.
+            let place = u64::from_le_bytes(*place);
+            let known = usize::try_from((end as u64).saturating_sub(place));
+            let known = known.unwrap_or(usize::MAX).min(rest.len());
+            if place > end as u64 {
+                found.gaps.push(found.frames.len());
+            }
+            frames(&rest[known..], &mut found);
+        }
     }
     Ok(found)
 }
@@ -469,18 +494,20 @@ fn frame(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
     (checksum(kind, payload) == sum).then_some((kind, payload, FRAME + len))
 }
 
-/// Every whole frame. Behind damage the next one is searched for byte by byte.
-fn frames(bytes: &[u8], found: &mut Recovered) {
-    let mut at = 0;
+/// Every whole frame; returns where the last one ends. Behind damage the next one is searched for byte by
+/// byte.
+fn frames(bytes: &[u8], found: &mut Recovered) -> usize {
+    let (mut at, mut end) = (0, 0);
     while at < bytes.len() {
         if let Some((kind, payload, len)) = frame(&bytes[at..]) {
             found.frames.push((kind, payload.to_vec()));
             at += len;
+            end = at;
             continue;
         }
         // Zeros to the end are the end.
         if bytes[at..].iter().all(|byte| *byte == 0) {
-            return;
+            return end;
         }
         let next =
             (at + 1..bytes.len()).find(|at| bytes[*at] != 0 && frame(&bytes[*at..]).is_some());
@@ -489,6 +516,7 @@ fn frames(bytes: &[u8], found: &mut Recovered) {
         found.lost_bytes += (next - at) as u64;
         at = next;
     }
+    end
 }
 
 #[cfg(test)]
@@ -588,6 +616,13 @@ mod tests {
         std::fs::write(folder.0.join("tail"), &tail).unwrap();
         let found = read_wal(&options.path, options.tail.as_deref()).unwrap();
         assert_eq!(found.frames.len(), 2);
+        // Frames may be equal.
+        let mut writer = writer;
+        for _ in 0..3 {
+            writer.push(1, b"b").unwrap();
+        }
+        let found = read_wal(&options.path, options.tail.as_deref()).unwrap();
+        assert_eq!((found.frames.len(), found.lost_bytes), (5, 0));
     }
 
     proptest! {
