@@ -29,6 +29,7 @@
 //! | report | model |
 //! | source | model, time |
 //! | record | model |
+//! | store | model, record |
 //! | analysis | model, report, time |
 //! | render | report, time |
 //! | diag | render |
@@ -46,4 +47,5 @@ pub mod render;
 pub mod report;
 pub mod session;
 pub mod source;
+pub mod store;
 pub mod time;

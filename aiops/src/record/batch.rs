@@ -13,8 +13,6 @@ use crate::model::Sample;
 use crate::model::Skipped;
 use crate::model::SystemMetrics;
 
-use super::column::Cursor;
-use super::column::Malformed;
 use super::schema::Budget;
 use super::schema::ROWS_MAX;
 use super::schema::Rows;
@@ -22,6 +20,8 @@ use super::schema::Schema;
 use super::schema::Table;
 use super::tables;
 use super::tables::SampleHead;
+use super::wire::Cursor;
+use super::wire::Malformed;
 
 /// An item with more rows than this gets a block of its own.
 const ROWS_SHARED: usize = 1 << 14;

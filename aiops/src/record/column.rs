@@ -8,9 +8,12 @@ use std::collections::HashMap;
 use bytes::BufMut;
 use bytes::BytesMut;
 
-/// Bytes that passed their checksum and still make no sense, with the reason.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Malformed(pub(super) &'static str);
+use super::wire::Cursor;
+use super::wire::Malformed;
+use super::wire::put_counted;
+use super::wire::put_varint;
+use super::wire::unzigzag;
+use super::wire::zigzag;
 
 /// What a column holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,25 +50,8 @@ const NULLS_NONE: u8 = 0;
 /// A bitmap tells which rows have one.
 const NULLS_BITMAP: u8 = 1;
 
-pub(super) fn put_varint(out: &mut BytesMut, mut value: u64) {
-    while value >= 0x80 {
-        out.put_u8((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
-    }
-    out.put_u8(value as u8);
-}
-
 fn varint_len(value: u64) -> usize {
     (70 - (value | 1).leading_zeros() as usize) / 7
-}
-
-/// Small differences of either sign become small numbers.
-pub(super) fn zigzag(value: i64) -> u64 {
-    ((value << 1) ^ (value >> 63)).cast_unsigned()
-}
-
-pub(super) fn unzigzag(value: u64) -> i64 {
-    (value >> 1).cast_signed() ^ -((value & 1).cast_signed())
 }
 
 fn difference(value: u64, base: u64) -> u64 {
@@ -74,58 +60,6 @@ fn difference(value: u64, base: u64) -> u64 {
 
 fn sum(base: u64, difference: u64) -> u64 {
     base.wrapping_add(unzigzag(difference).cast_unsigned())
-}
-
-/// Reads from the front; whatever is missing is [`Malformed`].
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Cursor<'a>(pub(super) &'a [u8]);
-
-impl<'a> Cursor<'a> {
-    pub(super) fn byte(&mut self) -> Result<u8, Malformed> {
-        let (first, rest) = self.0.split_first().ok_or(Malformed("ends early"))?;
-        self.0 = rest;
-        Ok(*first)
-    }
-
-    pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
-        let (taken, rest) = self
-            .0
-            .split_at_checked(len)
-            .ok_or(Malformed("ends early"))?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    pub(super) fn varint(&mut self) -> Result<u64, Malformed> {
-        let mut value = 0_u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            let bits = u64::from(byte & 0x7f);
-            if shift == 63 && bits > 1 {
-                break;
-            }
-            value |= bits << shift;
-            if byte & 0x80 == 0 {
-                return Ok(value);
-            }
-        }
-        Err(Malformed("number too long"))
-    }
-
-    pub(super) fn length(&mut self) -> Result<usize, Malformed> {
-        usize::try_from(self.varint()?).map_err(|_| Malformed("length too large"))
-    }
-
-    /// A text with its length before it.
-    pub(super) fn counted(&mut self) -> Result<&'a [u8], Malformed> {
-        let len = self.length()?;
-        self.take(len)
-    }
-}
-
-pub(super) fn put_counted(out: &mut BytesMut, bytes: &[u8]) {
-    put_varint(out, bytes.len() as u64);
-    out.put_slice(bytes);
 }
 
 /// A list as one text: each number is the difference to the one before.

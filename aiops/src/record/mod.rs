@@ -7,6 +7,7 @@
 //! | file | owns |
 //! |---|---|
 //! | `format` | file header and block header |
+//! | `wire` | numbers and texts as bytes |
 //! | `column` | how a column of numbers, texts or lists becomes bytes |
 //! | `schema` | tables of columns made from a list of fields |
 //! | `tables` | the fields of each kind of item |
@@ -20,6 +21,7 @@ mod format;
 mod reader;
 mod schema;
 mod tables;
+pub(crate) mod wire;
 mod writer;
 
 #[cfg(test)]

@@ -17,7 +17,6 @@ use crate::model::Item;
 
 use super::batch;
 use super::batch::Bodies;
-use super::column::Malformed;
 use super::error::RecordError;
 use super::format;
 use super::format::BlockHeader;
@@ -25,6 +24,7 @@ use super::format::FileHeader;
 use super::format::Found;
 use super::schema::Budget;
 use super::tables;
+use super::wire::Malformed;
 
 /// How much is read at once.
 const CHUNK: usize = 256 << 10;

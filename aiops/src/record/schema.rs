@@ -9,15 +9,15 @@ use crate::model::ReclaimKind;
 use crate::model::StepKind;
 
 use super::column::Column;
-use super::column::Cursor;
 use super::column::Decoded;
 use super::column::Kind;
-use super::column::Malformed;
 use super::column::RawColumn;
 use super::column::decode_list;
 use super::column::encode_list;
-use super::column::put_counted;
-use super::column::put_varint;
+use super::wire::Cursor;
+use super::wire::Malformed;
+use super::wire::put_counted;
+use super::wire::put_varint;
 
 /// Rows of all tables of one block: a reader refuses more before it allocates them.
 pub(super) const ROWS_MAX: usize = 1 << 18;
@@ -87,10 +87,10 @@ impl Cell for bool {
 
 impl Cell for i32 {
     fn to_cell(&self) -> Option<u64> {
-        Some(super::column::zigzag(i64::from(*self)))
+        Some(super::wire::zigzag(i64::from(*self)))
     }
     fn from_cell(cell: u64) -> Option<Self> {
-        super::column::unzigzag(cell).try_into().ok()
+        super::wire::unzigzag(cell).try_into().ok()
     }
 }
 

@@ -338,11 +338,11 @@ fn bombs_are_refused() {
             column.push(Some(0));
         }
         let (mut body, mut payload) = (BytesMut::new(), BytesMut::new());
-        column::put_varint(&mut body, rows);
-        column::put_varint(&mut body, 1);
+        wire::put_varint(&mut body, rows);
+        wire::put_varint(&mut body, 1);
         column.encode(None, &mut body);
-        column::put_counted(&mut payload, b"meta");
-        column::put_counted(&mut payload, &body);
+        wire::put_counted(&mut payload, b"meta");
+        wire::put_counted(&mut payload, &body);
         assert_eq!(
             batch::unpack(&payload).unwrap_err().0,
             "unpacks to too much"
@@ -358,8 +358,8 @@ fn unknown_tables_columns_and_items_are_passed_over() {
     batch.push(&kmsg(1)).unwrap();
     let mut payload = BytesMut::new();
     batch.encode(&mut payload);
-    column::put_counted(&mut payload, b"later");
-    column::put_counted(&mut payload, b"whatever");
+    wire::put_counted(&mut payload, b"later");
+    wire::put_counted(&mut payload, b"whatever");
     assert_eq!(batch::unpack(&payload).unwrap().items, [kmsg(1)]);
 
     for name in ["text", "order", "kmsg"] {

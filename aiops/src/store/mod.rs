@@ -1,0 +1,38 @@
+//! History: what the daemon keeps, and what queries read.
+//!
+//! ```text
+//! tick ─► tail (tmpfs: survives kill -9) ─► WAL (durable every 30 s) ─► Parquet segments
+//! ```
+//!
+//! - `tick`: one moment as bytes: only what changed, as small differences ([`Encoder`], [`Decoder`]);
+//! - `wal`: frames with checksums in a file of pre-zeroed blocks ([`WalWriter`], [`read_wal`]).
+//!
+//! Nothing older than the last sync is lost by a power cut, nothing older than the last tick by a kill;
+//! damage costs what it touches, up to the next key frame, and is reported.
+
+mod history;
+mod rows;
+mod scan;
+mod segments;
+mod table;
+mod tick;
+mod wal;
+
+pub use history::Damage;
+pub use history::Recorder;
+pub use history::Store;
+pub use scan::ProcessSums;
+pub use scan::Range;
+pub use scan::Scan;
+pub use scan::Sums;
+pub use segments::Segment;
+pub use tick::BadFrame;
+pub use tick::Decoder;
+pub use tick::Encoder;
+pub use tick::PROCESS_FIELDS;
+pub use tick::Tick;
+pub use wal::Recovered;
+pub use wal::StoreError;
+pub use wal::WalOptions;
+pub use wal::WalWriter;
+pub use wal::read_wal;

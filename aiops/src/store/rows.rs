@@ -1,0 +1,346 @@
+//! Rows of a segment, made of ticks.
+//!
+//! The host has a row for every tick, so its column of times says when every sample was taken. Processes
+//! and cgroups have run-length rows: `ts` of the first sample, `n` samples on consecutive ticks that are all
+//! alike. Averages weighted by `n` are exact in any engine, and with the host's times the edges of a range are
+//! exact to the sample. A run ends with the hour (UTC), at the latest.
+
+use std::collections::HashMap;
+
+use super::table::Column;
+use super::table::Values;
+use super::tick::PROCESS_FIELDS;
+use super::tick::Tick;
+use crate::model::CgroupMetrics;
+use crate::model::Identity;
+use crate::model::Metric;
+use crate::model::ProcessMetrics;
+use crate::model::ProcessSample;
+use crate::model::RawText;
+use crate::model::SystemMetrics;
+
+/// Milliseconds of an hour.
+pub(super) const HOUR_MS: i64 = 3_600_000;
+
+type Key = (u32, u64);
+type Figures = Vec<Option<u64>>;
+
+/// What else a row of a process says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Head {
+    ppid: u32,
+    comm: RawText,
+    uid: Option<u32>,
+    oom_score_adj: Option<i32>,
+}
+
+/// Consecutive samples that are alike.
+#[derive(Clone, Debug)]
+struct Run<H> {
+    ts: i64,
+    n: i64,
+    /// The tick of its last sample.
+    last: usize,
+    head: H,
+    figures: Figures,
+}
+
+impl<H: PartialEq> Run<H> {
+    fn goes_on(&self, tick: usize, ts: i64, head: &H, figures: &Figures) -> bool {
+        self.last + 1 == tick
+            && self.ts.div_euclid(HOUR_MS) == ts.div_euclid(HOUR_MS)
+            && self.head == *head
+            && self.figures == *figures
+    }
+}
+
+/// Runs by what they are about.
+#[derive(Debug)]
+struct Runs<K, H> {
+    open: HashMap<K, Run<H>>,
+    done: Vec<(K, Run<H>)>,
+}
+
+impl<K, H> Default for Runs<K, H> {
+    fn default() -> Self {
+        Self {
+            open: HashMap::new(),
+            done: Vec::new(),
+        }
+    }
+}
+
+impl<K: Clone + Eq + Ord + std::hash::Hash, H: PartialEq> Runs<K, H> {
+    fn push(&mut self, key: K, tick: usize, ts: i64, head: H, figures: Figures) {
+        if let Some(run) = self.open.get_mut(&key) {
+            if run.goes_on(tick, ts, &head, &figures) {
+                run.n += 1;
+                run.last = tick;
+                return;
+            }
+        }
+        let run = Run {
+            ts,
+            n: 1,
+            last: tick,
+            head,
+            figures,
+        };
+        if let Some(before) = self.open.insert(key.clone(), run) {
+            self.done.push((key, before));
+        }
+    }
+
+    /// All runs, by what they are about and then by time.
+    fn finish(mut self) -> Vec<(K, Run<H>)> {
+        self.done.extend(self.open);
+        self.done
+            .sort_by(|(a, x), (b, y)| a.cmp(b).then(x.ts.cmp(&y.ts)));
+        self.done
+    }
+}
+
+/// Rows in the making.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    times: Vec<i64>,
+    mono: Vec<Option<i64>>,
+    system: Vec<Figures>,
+    processes: Runs<Key, Head>,
+    cgroups: Runs<RawText, u64>,
+    who: HashMap<Key, Identity>,
+    samples: u64,
+}
+
+fn figures<T: 'static>(metrics: &'static [Metric<T>], set: &T) -> Figures {
+    metrics.iter().map(|metric| (metric.get)(set)).collect()
+}
+
+/// A figure as Parquet has it.
+pub(super) fn int(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+impl Rows {
+    /// Takes the next tick; its time must be behind the one before.
+    pub(super) fn push(&mut self, tick: &Tick) {
+        let ts = tick.clock.real_ns.div_euclid(1_000_000);
+        let index = self.times.len();
+        self.times.push(ts);
+        self.mono.push(Some(int(tick.clock.mono_ns / 1_000_000)));
+        let unknown = SystemMetrics::default();
+        let system = tick.sample.system.as_ref().unwrap_or(&unknown);
+        self.system.push(figures(SystemMetrics::METRICS, system));
+        for identity in &tick.identities {
+            let key = (identity.pid, identity.start_ticks.unwrap_or(0));
+            self.who.insert(key, identity.clone());
+        }
+        for process in &tick.sample.processes {
+            self.process(process, index, ts);
+        }
+        for cgroup in &tick.sample.cgroups {
+            let figures = figures(CgroupMetrics::METRICS, &cgroup.metrics);
+            self.cgroups
+                .push(cgroup.path.clone(), index, ts, cgroup.id, figures);
+        }
+    }
+
+    fn process(&mut self, process: &ProcessSample, index: usize, ts: i64) {
+        self.samples += 1;
+        let head = Head {
+            ppid: process.ppid,
+            comm: process.comm.clone(),
+            uid: process.uid,
+            oom_score_adj: process.oom_score_adj,
+        };
+        let kept = PROCESS_FIELDS.iter().map(|name| {
+            let mut metrics = ProcessMetrics::METRICS.iter();
+            let metric = metrics.find(|metric| metric.name == *name)?;
+            (metric.get)(&process.metrics)
+        });
+        let key = (process.pid, process.start_ticks);
+        self.processes.push(key, index, ts, head, kept.collect());
+    }
+
+    /// Times of the first and the last tick.
+    pub(super) fn range(&self) -> Option<(i64, i64)> {
+        Some((*self.times.first()?, *self.times.last()?))
+    }
+
+    /// Ticks, and samples of processes.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        (self.times.len() as u64, self.samples)
+    }
+
+    /// The tables with their names.
+    pub(super) fn tables(self) -> Vec<(&'static str, Vec<Column>)> {
+        let mut system = vec![
+            Column {
+                name: "ts",
+                values: Values::Time(self.times),
+            },
+            Column {
+                name: "mono_ms",
+                values: Values::Int(self.mono),
+            },
+        ];
+        for (at, metric) in SystemMetrics::METRICS.iter().enumerate() {
+            let values = self.system.iter().map(|row| row[at].map(int));
+            system.push(Column {
+                name: metric.name,
+                values: Values::Int(values.collect()),
+            });
+        }
+        vec![
+            ("system", system),
+            ("process", processes(&self.processes.finish(), &self.who)),
+            ("cgroup", cgroups(&self.cgroups.finish())),
+        ]
+    }
+}
+
+fn processes(runs: &[(Key, Run<Head>)], who: &HashMap<Key, Identity>) -> Vec<Column> {
+    let ints = |get: &dyn Fn(&Key, &Run<Head>) -> Option<i64>| {
+        Values::Int(runs.iter().map(|(key, run)| get(key, run)).collect())
+    };
+    let texts = |get: &dyn Fn(&Identity) -> Option<String>| {
+        Values::Text(runs.iter().map(|(key, _)| get(who.get(key)?)).collect())
+    };
+    let lossy = |text: &Option<RawText>| text.as_ref().map(|text| text.lossy().into_owned());
+    let comm = runs
+        .iter()
+        .map(|(_, run)| Some(run.head.comm.lossy().into_owned()));
+    let column = |name, values| Column { name, values };
+    let mut columns = vec![
+        column("pid", ints(&|key, _| Some(i64::from(key.0)))),
+        column("start", ints(&|key, _| Some(int(key.1)))),
+        column(
+            "ts",
+            Values::Time(runs.iter().map(|(_, run)| run.ts).collect()),
+        ),
+        column("n", ints(&|_, run| Some(run.n))),
+        column("comm", Values::Text(comm.collect())),
+        column("ppid", ints(&|_, run| Some(i64::from(run.head.ppid)))),
+        column("uid", ints(&|_, run| run.head.uid.map(i64::from))),
+        column(
+            "oom_score_adj",
+            ints(&|_, run| run.head.oom_score_adj.map(i64::from)),
+        ),
+        column("cgroup", texts(&|one| lossy(&one.cgroup))),
+        column(
+            "container",
+            texts(&|one| {
+                let container = one.container.as_ref()?;
+                Some(format!("{}:{}", container.runtime, container.id))
+            }),
+        ),
+        column("user", texts(&|one| one.user.clone())),
+        column("unit", texts(&|one| one.unit.clone())),
+        column("exe", texts(&|one| lossy(&one.exe))),
+        column(
+            "cmdline",
+            texts(&|one| {
+                let arguments: Vec<_> = one.cmdline.iter().map(RawText::lossy).collect();
+                (!arguments.is_empty()).then(|| arguments.join(" "))
+            }),
+        ),
+    ];
+    for (at, name) in PROCESS_FIELDS.iter().enumerate() {
+        columns.push(column(name, ints(&|_, run| run.figures[at].map(int))));
+    }
+    columns
+}
+
+fn cgroups(runs: &[(RawText, Run<u64>)]) -> Vec<Column> {
+    let path = runs.iter().map(|(path, _)| Some(path.lossy().into_owned()));
+    let column = |name, values| Column { name, values };
+    let mut columns = vec![
+        column("path", Values::Text(path.collect())),
+        column(
+            "ts",
+            Values::Time(runs.iter().map(|(_, run)| run.ts).collect()),
+        ),
+        column(
+            "n",
+            Values::Int(runs.iter().map(|(_, run)| Some(run.n)).collect()),
+        ),
+        column(
+            "id",
+            Values::Int(runs.iter().map(|(_, run)| Some(int(run.head))).collect()),
+        ),
+    ];
+    for (at, metric) in CgroupMetrics::METRICS.iter().enumerate() {
+        let values = runs.iter().map(|(_, run)| run.figures[at].map(int));
+        columns.push(column(metric.name, Values::Int(values.collect())));
+    }
+    columns
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ClockPair;
+    use crate::model::Sample;
+
+    fn tick(ts: i64, rss: &[(u32, u64)]) -> Tick {
+        let process = |(pid, rss_kb): &(u32, u64)| ProcessSample {
+            pid: *pid,
+            start_ticks: 1,
+            metrics: ProcessMetrics {
+                rss_kb: Some(*rss_kb),
+                ..ProcessMetrics::default()
+            },
+            ..ProcessSample::default()
+        };
+        Tick {
+            clock: ClockPair {
+                real_ns: ts * 1_000_000,
+                ..ClockPair::default()
+            },
+            sample: Sample {
+                processes: rss.iter().map(process).collect(),
+                ..Sample::default()
+            },
+            identities: Vec::new(),
+        }
+    }
+
+    fn runs(ticks: &[Tick]) -> Vec<(i64, i64, i64, i64)> {
+        let mut rows = Rows::default();
+        ticks.iter().for_each(|tick| rows.push(tick));
+        let tables = rows.tables();
+        let (_, columns) = &tables[1];
+        let ints = |name: &str| -> Vec<i64> {
+            let column = columns.iter().find(|column| column.name == name).unwrap();
+            match &column.values {
+                Values::Int(values) => values.iter().map(|value| value.unwrap()).collect(),
+                Values::Time(values) => values.clone(),
+                Values::Text(_) => panic!("{name}"),
+            }
+        };
+        let (pid, ts, n, rss) = (ints("pid"), ints("ts"), ints("n"), ints("rss_kb"));
+        (0..pid.len())
+            .map(|row| (pid[row], ts[row], n[row], rss[row]))
+            .collect()
+    }
+
+    #[test]
+    fn runs_end_with_a_change_a_gap_and_the_hour() {
+        let ticks = [
+            tick(HOUR_MS - 15_000, &[(1, 5), (2, 7)]),
+            tick(HOUR_MS - 10_000, &[(1, 5)]),
+            tick(HOUR_MS - 5_000, &[(1, 5), (2, 7)]),
+            tick(HOUR_MS, &[(1, 5), (2, 7)]),
+            tick(HOUR_MS + 5_000, &[(1, 6), (2, 7)]),
+        ];
+        let expected = [
+            (1, HOUR_MS - 15_000, 3, 5),
+            (1, HOUR_MS, 1, 5),
+            (1, HOUR_MS + 5_000, 1, 6),
+            (2, HOUR_MS - 15_000, 1, 7),
+            (2, HOUR_MS - 5_000, 1, 7),
+            (2, HOUR_MS, 2, 7),
+        ];
+        assert_eq!(runs(&ticks), expected);
+    }
+}

@@ -1,0 +1,157 @@
+//! Segments on disk: folders of Parquet files, published whole.
+//!
+//! ```text
+//! STORE/segments/<from ms>-<to ms>-<id>/{system,process,cgroup}.parquet
+//! ```
+//!
+//! A segment is written into a folder of another name, synced, and renamed into its place, so that it is
+//! there whole or not at all. It names the logs or segments that it was made from: until those are removed, a
+//! reader passes over them, so nothing counts twice.
+
+use std::collections::HashSet;
+use std::fs;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+
+use super::StoreError;
+use super::rows::Rows;
+use super::table;
+use super::table::Table;
+
+/// What a segment was made from, in its host's table: ids with blanks between.
+const SOURCES: &str = "aiops.sources";
+/// Version of the columns, in each table.
+const SCHEMA: &str = "aiops.schema";
+/// Beginning of the name of a folder that is being written.
+const TMP: &str = "tmp-";
+
+/// A published segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Its folder.
+    pub path: PathBuf,
+    /// Its id: the last part of the folder's name.
+    pub id: String,
+    /// Time of its first tick, ms since 1970 UTC.
+    pub from_ms: i64,
+    /// Time of its last tick.
+    pub to_ms: i64,
+}
+
+impl Segment {
+    fn parse(path: PathBuf) -> Option<Self> {
+        let name = path.file_name()?.to_str()?;
+        let mut parts = name.splitn(3, '-');
+        let (from_ms, to_ms) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        let id = parts.next()?.to_owned();
+        Some(Self {
+            path,
+            id,
+            from_ms,
+            to_ms,
+        })
+    }
+
+    /// A table of it: `system`, `process`, `cgroup`.
+    pub(super) fn table(&self, name: &str) -> Result<Table, StoreError> {
+        let path = self.path.join(format!("{name}.parquet"));
+        Table::open(&path).map_err(|error| damaged(&path, error))
+    }
+
+    /// Bytes on disk.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let entries = fs::read_dir(&self.path).into_iter().flatten();
+        let sizes = entries.filter_map(|entry| entry.ok()?.metadata().ok());
+        sizes.map(|meta| meta.len()).sum()
+    }
+
+    /// Ids of what it was made from.
+    fn sources(&self) -> Vec<String> {
+        let note = self
+            .table("system")
+            .ok()
+            .and_then(|table| table.note(SOURCES));
+        let note = note.unwrap_or_default();
+        note.split_whitespace().map(str::to_owned).collect()
+    }
+}
+
+fn damaged(path: &Path, error: parquet::errors::ParquetError) -> StoreError {
+    StoreError::Segment {
+        path: path.to_path_buf(),
+        source: Box::new(error),
+    }
+}
+
+fn io_error(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> StoreError {
+    let path = path.to_path_buf();
+    move |source| StoreError::Io { path, what, source }
+}
+
+/// Publishes rows as a segment; `None`: there are none. What is there already under that name stays.
+///
+/// # Errors
+/// The system refuses; nothing is published then.
+pub(super) fn publish(
+    folder: &Path,
+    id: &str,
+    sources: &[String],
+    rows: Rows,
+) -> Result<Option<Segment>, StoreError> {
+    let Some((from_ms, to_ms)) = rows.range() else {
+        return Ok(None);
+    };
+    let name = format!("{from_ms}-{to_ms}-{id}");
+    let path = folder.join(&name);
+    if !path.exists() {
+        let tmp = folder.join(format!("{TMP}{name}"));
+        // Left by a writer that was killed.
+        let _ = fs::remove_dir_all(&tmp);
+        private(&tmp).map_err(io_error(&tmp, "create a segment"))?;
+        for (table, columns) in rows.tables() {
+            let file = tmp.join(format!("{table}.parquet"));
+            let notes = [(SCHEMA, "1".to_owned()), (SOURCES, sources.join(" "))];
+            table::write(&file, &columns, &notes).map_err(|error| damaged(&file, error))?;
+        }
+        sync(&tmp)?;
+        fs::rename(&tmp, &path).map_err(io_error(&path, "publish a segment"))?;
+        sync(folder)?;
+    }
+    Ok(Segment::parse(path))
+}
+
+/// A folder that only its owner may enter.
+fn private(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+}
+
+/// Makes the entries of a folder durable.
+fn sync(folder: &Path) -> Result<(), StoreError> {
+    let file = File::open(folder).map_err(io_error(folder, "open"))?;
+    file.sync_all().map_err(io_error(folder, "sync"))
+}
+
+/// Every segment that counts, by time, and the ids of everything that they were made from.
+///
+/// # Errors
+/// The folder cannot be read; one that is not there holds nothing.
+pub(super) fn list(folder: &Path) -> Result<(Vec<Segment>, HashSet<String>), StoreError> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Default::default()),
+        Err(error) => return Err(io_error(folder, "read")(error)),
+    };
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut segments: Vec<Segment> = paths.filter_map(Segment::parse).collect();
+    segments.sort_by(|a, b| a.from_ms.cmp(&b.from_ms).then(a.id.cmp(&b.id)));
+    let made: HashSet<String> = segments.iter().flat_map(Segment::sources).collect();
+    segments.retain(|segment| !made.contains(&segment.id));
+    Ok((segments, made))
+}

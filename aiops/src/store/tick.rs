@@ -1,0 +1,921 @@
+//! One moment as bytes: what changed since the moment before, as differences.
+//!
+//! A frame holds the clocks, the host's figures, cgroups and processes. Each process has a slot from its
+//! first frame on; a later frame names only slots whose figures changed, with a mask of the changed
+//! fields and one small number each. A key frame stands alone: it forgets everything before it, so that
+//! a reader can begin there. The layout is docs/store.md's.
+
+use std::collections::HashMap;
+use std::collections::HashSet;
+
+use bytes::BufMut as _;
+use bytes::BytesMut;
+
+use crate::model::CgroupMetrics;
+use crate::model::CgroupSample;
+use crate::model::ClockPair;
+use crate::model::Container;
+use crate::model::Identity;
+use crate::model::Metric;
+use crate::model::ProcessMetrics;
+use crate::model::ProcessSample;
+use crate::model::RawText;
+use crate::model::Sample;
+use crate::model::SystemMetrics;
+use crate::record::wire::Cursor;
+use crate::record::wire::Malformed;
+use crate::record::wire::put_counted;
+use crate::record::wire::put_varint;
+use crate::record::wire::unzigzag;
+use crate::record::wire::zigzag;
+
+/// The figures of a process that history keeps: names in [`ProcessMetrics::METRICS`], in the order of the
+/// format. New ones go to the end.
+pub const PROCESS_FIELDS: [&str; 14] = [
+    "rss_kb",
+    "anon_kb",
+    "file_kb",
+    "shmem_kb",
+    "swap_kb",
+    "vm_size_kb",
+    "pss_kb",
+    "uss_kb",
+    "threads",
+    "minflt",
+    "majflt",
+    "cpu_ticks",
+    "pgtables_kb",
+    "hugetlb_kb",
+];
+
+/// Fields of one mask.
+const MASK: usize = 63;
+/// Rows of a frame: more is damage.
+const MOST_ROWS: usize = 1 << 20;
+
+/// A frame whose checksum is right and that makes no sense all the same.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a frame of history makes no sense: {0}")]
+pub struct BadFrame(&'static str);
+
+/// One moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tick {
+    /// The moment on every clock.
+    pub clock: ClockPair,
+    /// Figures.
+    pub sample: Sample,
+    /// Who the processes are that this moment saw first.
+    pub identities: Vec<Identity>,
+}
+
+type Key = (u32, u64);
+type Values = Vec<Option<u64>>;
+
+fn process_metrics() -> impl Iterator<Item = &'static Metric<ProcessMetrics>> {
+    PROCESS_FIELDS.iter().filter_map(|name| {
+        let mut metrics = ProcessMetrics::METRICS.iter();
+        metrics.find(|metric| metric.name == *name)
+    })
+}
+
+fn values<'a, T: 'static>(metrics: impl Iterator<Item = &'a Metric<T>>, set: &T) -> Values {
+    metrics.map(|metric| (metric.get)(set)).collect()
+}
+
+/// Masks of what changed from `old` to `new`, and a number for each: 0 it is unknown now, else one more
+/// than the difference.
+fn put_changes(old: &Values, new: &Values, out: &mut BytesMut) {
+    for (old, new) in old.chunks(MASK).zip(new.chunks(MASK)) {
+        let pairs = || old.iter().zip(new);
+        let mask = pairs()
+            .enumerate()
+            .filter(|(_, (old, new))| old != new)
+            .fold(0_u64, |mask, (at, _)| mask | 1 << at);
+        put_varint(out, mask);
+        for (old, new) in pairs().filter(|(old, new)| old != new) {
+            match new {
+                None => put_varint(out, 0),
+                Some(new) => {
+                    let difference = zigzag(new.wrapping_sub(old.unwrap_or(0)).cast_signed());
+                    // A difference of the whole range has no successor: said as a value of its own.
+                    put_varint(out, difference.saturating_add(1));
+                    if difference == u64::MAX {
+                        put_varint(out, *new);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn take_changes(values: &mut Values, cursor: &mut Cursor<'_>) -> Result<(), Malformed> {
+    for chunk in values.chunks_mut(MASK) {
+        let mask = cursor.varint()?;
+        if mask >> chunk.len() != 0 {
+            return Err(Malformed("a change of a field that is not there"));
+        }
+        for (at, value) in chunk.iter_mut().enumerate() {
+            if mask & (1 << at) == 0 {
+                continue;
+            }
+            *value = match cursor.varint()? {
+                0 => None,
+                u64::MAX => Some(cursor.varint()?),
+                more => {
+                    let difference = unzigzag(more - 1).cast_unsigned();
+                    Some(value.unwrap_or(0).wrapping_add(difference))
+                }
+            };
+        }
+    }
+    Ok(())
+}
+
+/// Texts that a file has had since its last key frame.
+#[derive(Clone, Debug, Default)]
+struct Texts {
+    ids: HashMap<Vec<u8>, u64>,
+    list: Vec<Vec<u8>>,
+}
+
+impl Texts {
+    /// 0 is no text, 1 a new one behind it, n + 2 the n-th known one.
+    fn put(&mut self, text: Option<&[u8]>, out: &mut BytesMut) {
+        let Some(text) = text else {
+            return put_varint(out, 0);
+        };
+        if let Some(id) = self.ids.get(text) {
+            return put_varint(out, id + 2);
+        }
+        put_varint(out, 1);
+        put_counted(out, text);
+        self.learn(text);
+    }
+
+    fn learn(&mut self, text: &[u8]) {
+        self.ids.insert(text.to_vec(), self.list.len() as u64);
+        self.list.push(text.to_vec());
+    }
+
+    fn take(&mut self, cursor: &mut Cursor<'_>) -> Result<Option<Vec<u8>>, Malformed> {
+        match cursor.varint()? {
+            0 => Ok(None),
+            1 => {
+                let text = cursor.counted()?.to_vec();
+                self.learn(&text);
+                Ok(Some(text))
+            }
+            known => {
+                let at = usize::try_from(known - 2).ok();
+                let text = at.and_then(|at| self.list.get(at)).cloned();
+                text.map(Some).ok_or(Malformed("a text that is not there"))
+            }
+        }
+    }
+}
+
+/// A process as the file last said.
+#[derive(Clone, Debug)]
+struct Slot {
+    key: Key,
+    values: Values,
+    /// ppid, comm, state, uid, `oom_score_adj`: told again when they change.
+    head: Head,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Head {
+    ppid: u32,
+    comm: RawText,
+    uid: Option<u32>,
+    oom_score_adj: Option<i32>,
+}
+
+impl Head {
+    fn of(process: &ProcessSample) -> Self {
+        Self {
+            ppid: process.ppid,
+            comm: process.comm.clone(),
+            uid: process.uid,
+            oom_score_adj: process.oom_score_adj,
+        }
+    }
+
+    fn put(&self, texts: &mut Texts, out: &mut BytesMut) {
+        put_varint(out, u64::from(self.ppid));
+        texts.put(Some(self.comm.as_bytes()), out);
+        put_varint(out, self.uid.map_or(0, |uid| u64::from(uid) + 1));
+        let adj = self.oom_score_adj.map(|adj| zigzag(i64::from(adj)) + 1);
+        put_varint(out, adj.unwrap_or(0));
+    }
+
+    fn take(texts: &mut Texts, cursor: &mut Cursor<'_>) -> Result<Self, Malformed> {
+        const RANGE: Malformed = Malformed("a number out of range");
+        let ppid = cursor.varint()?.try_into().map_err(|_| RANGE)?;
+        let comm = RawText::new(texts.take(cursor)?.unwrap_or_default());
+        let uid = match cursor.varint()? {
+            0 => None,
+            more => Some((more - 1).try_into().map_err(|_| RANGE)?),
+        };
+        let oom_score_adj = match cursor.varint()? {
+            0 => None,
+            more => Some(unzigzag(more - 1).try_into().map_err(|_| RANGE)?),
+        };
+        Ok(Self {
+            ppid,
+            comm,
+            uid,
+            oom_score_adj,
+        })
+    }
+}
+
+/// What both sides know after a frame.
+#[derive(Clone, Debug)]
+struct State {
+    mono_ms: u64,
+    boot_ms: u64,
+    real_ms: i64,
+    system: Values,
+    cgroups: Vec<(RawText, u64, Values)>,
+    slots: Vec<Option<Slot>>,
+    texts: Texts,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            mono_ms: 0,
+            boot_ms: 0,
+            real_ms: 0,
+            system: vec![None; SystemMetrics::METRICS.len()],
+            cgroups: Vec::new(),
+            slots: Vec::new(),
+            texts: Texts::default(),
+        }
+    }
+}
+
+/// Which fields a file has, by name: a later version's file is read with what both know.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) struct Layout {
+    pub(super) system: Vec<String>,
+    pub(super) cgroup: Vec<String>,
+    pub(super) process: Vec<String>,
+}
+
+impl Layout {
+    /// What this version writes.
+    pub(super) fn own() -> Self {
+        let names =
+            |metrics: &[&'static str]| metrics.iter().map(|name| (*name).to_owned()).collect();
+        let system: Vec<&str> = SystemMetrics::METRICS.iter().map(|one| one.name).collect();
+        let cgroup: Vec<&str> = CgroupMetrics::METRICS.iter().map(|one| one.name).collect();
+        Self {
+            system: names(&system),
+            cgroup: names(&cgroup),
+            process: names(&PROCESS_FIELDS),
+        }
+    }
+}
+
+/// Sets the figures that a file's names and this version have in common.
+fn fill_named<T: 'static>(
+    names: &[String],
+    metrics: &'static [Metric<T>],
+    from: &Values,
+    set: &mut T,
+) {
+    for (name, value) in names.iter().zip(from) {
+        if let Some(metric) = metrics.iter().find(|metric| metric.name == name) {
+            (metric.set)(set, *value);
+        }
+    }
+}
+
+/// Makes frames of ticks.
+#[derive(Debug, Default)]
+pub struct Encoder {
+    state: State,
+    live: HashMap<Key, usize>,
+    free: Vec<usize>,
+    started: bool,
+}
+
+impl Encoder {
+    /// Appends the frame of a tick: whole for `key` and for the first one.
+    pub fn encode(&mut self, tick: &Tick, key: bool, out: &mut BytesMut) {
+        let key = key || !self.started;
+        if key {
+            *self = Self {
+                started: true,
+                ..Self::default()
+            };
+        }
+        out.put_u8(u8::from(key));
+        self.clocks(&tick.clock, out);
+        self.system(tick.sample.system.as_ref(), out);
+        self.cgroups(&tick.sample.cgroups, out);
+        self.processes(tick, out);
+        let skipped = &tick.sample.skipped;
+        for count in [skipped.vanished, skipped.denied, skipped.failed] {
+            put_varint(out, u64::from(count));
+        }
+    }
+
+    fn clocks(&mut self, clock: &ClockPair, out: &mut BytesMut) {
+        let (mono, boot) = (clock.mono_ns / 1_000_000, clock.boot_ns / 1_000_000);
+        let real = clock.real_ns.div_euclid(1_000_000);
+        let since = mono.wrapping_sub(self.state.mono_ms).cast_signed();
+        put_varint(out, zigzag(since));
+        // The other clocks run like the first one, but for suspend and for settings of the calendar.
+        let boot_since = boot.wrapping_sub(self.state.boot_ms).cast_signed();
+        put_varint(out, zigzag(boot_since.wrapping_sub(since)));
+        let real_since = real.wrapping_sub(self.state.real_ms);
+        put_varint(out, zigzag(real_since.wrapping_sub(since)));
+        (self.state.mono_ms, self.state.boot_ms, self.state.real_ms) = (mono, boot, real);
+    }
+
+    fn system(&mut self, system: Option<&SystemMetrics>, out: &mut BytesMut) {
+        let unknown = SystemMetrics::default();
+        let new = values(SystemMetrics::METRICS.iter(), system.unwrap_or(&unknown));
+        put_changes(&self.state.system, &new, out);
+        self.state.system = new;
+    }
+
+    /// Cgroups keep their order while none comes or goes; else all are told again.
+    fn cgroups(&mut self, cgroups: &[CgroupSample], out: &mut BytesMut) {
+        let known = &self.state.cgroups;
+        let same = known.len() == cgroups.len()
+            && known
+                .iter()
+                .zip(cgroups)
+                .all(|((path, id, _), cgroup)| *path == cgroup.path && *id == cgroup.id);
+        put_varint(out, if same { 0 } else { cgroups.len() as u64 + 1 });
+        if !same {
+            let blank = vec![None; CgroupMetrics::METRICS.len()];
+            let mut list = Vec::with_capacity(cgroups.len());
+            for cgroup in cgroups {
+                self.state.texts.put(Some(cgroup.path.as_bytes()), out);
+                put_varint(out, cgroup.id);
+                list.push((cgroup.path.clone(), cgroup.id, blank.clone()));
+            }
+            self.state.cgroups = list;
+        }
+        for (cgroup, (_, _, old)) in cgroups.iter().zip(&mut self.state.cgroups) {
+            let new = values(CgroupMetrics::METRICS.iter(), &cgroup.metrics);
+            put_changes(old, &new, out);
+            *old = new;
+        }
+    }
+
+    /// Ended slots, new processes, then changed ones.
+    fn processes(&mut self, tick: &Tick, out: &mut BytesMut) {
+        let key = |process: &ProcessSample| (process.pid, process.start_ticks);
+        let now: HashSet<Key> = tick.sample.processes.iter().map(key).collect();
+        let mut ended: Vec<usize> = Vec::new();
+        for (at, slot) in self.state.slots.iter().enumerate() {
+            if slot.as_ref().is_some_and(|slot| !now.contains(&slot.key)) {
+                ended.push(at);
+            }
+        }
+        put_varint(out, ended.len() as u64);
+        let mut before = 0;
+        for at in ended {
+            put_varint(out, (at - before) as u64);
+            before = at;
+            if let Some(slot) = self.state.slots[at].take() {
+                self.live.remove(&slot.key);
+            }
+            self.free.push(at);
+        }
+        // The reader fills the lowest free slots as well.
+        self.free.sort_unstable_by(|a, b| b.cmp(a));
+        let new = tick.sample.processes.iter();
+        let new: Vec<&ProcessSample> = new
+            .filter(|process| !self.live.contains_key(&key(process)))
+            .collect();
+        put_varint(out, new.len() as u64);
+        let who: HashMap<Key, &Identity> = tick
+            .identities
+            .iter()
+            .map(|one| ((one.pid, one.start_ticks.unwrap_or(0)), one))
+            .collect();
+        for process in new {
+            self.new_process(process, who.get(&key(process)).copied(), out);
+        }
+        self.changed(&tick.sample.processes, out);
+    }
+
+    fn new_process(&mut self, process: &ProcessSample, who: Option<&Identity>, out: &mut BytesMut) {
+        let slot = Slot {
+            key: (process.pid, process.start_ticks),
+            values: vec![None; PROCESS_FIELDS.len()],
+            head: Head::of(process),
+        };
+        put_varint(out, u64::from(process.pid));
+        put_varint(out, process.start_ticks);
+        let texts = &mut self.state.texts;
+        slot.head.put(texts, out);
+        let text = |text: &Option<RawText>| text.as_ref().map(|text| text.as_bytes().to_vec());
+        let joined = who.filter(|who| !who.cmdline.is_empty()).map(|who| {
+            let arguments: Vec<&[u8]> = who.cmdline.iter().map(RawText::as_bytes).collect();
+            arguments.join(&0)
+        });
+        let container = who.and_then(|who| who.container.as_ref());
+        let parts = [
+            joined,
+            who.and_then(|who| text(&who.exe)),
+            who.and_then(|who| text(&who.cgroup)),
+            who.and_then(|who| who.user.clone()).map(String::into_bytes),
+            who.and_then(|who| who.unit.clone()).map(String::into_bytes),
+            container.map(|one| one.runtime.clone().into_bytes()),
+            container.map(|one| one.id.clone().into_bytes()),
+            container
+                .and_then(|one| one.pod.clone())
+                .map(String::into_bytes),
+        ];
+        for part in parts {
+            texts.put(part.as_deref(), out);
+        }
+        let at = self.free.pop().unwrap_or(self.state.slots.len());
+        self.live.insert(slot.key, at);
+        match self.state.slots.get_mut(at) {
+            Some(free) => *free = Some(slot),
+            None => self.state.slots.push(Some(slot)),
+        }
+    }
+
+    fn changed(&mut self, processes: &[ProcessSample], out: &mut BytesMut) {
+        let mut rows: Vec<(usize, &ProcessSample, Values)> = Vec::new();
+        for process in processes {
+            let Some(at) = self.live.get(&(process.pid, process.start_ticks)).copied() else {
+                continue;
+            };
+            let new = values(process_metrics(), &process.metrics);
+            let slot = self.state.slots[at].as_ref();
+            let same =
+                slot.is_some_and(|slot| slot.values == new && slot.head == Head::of(process));
+            if !same {
+                rows.push((at, process, new));
+            }
+        }
+        rows.sort_by_key(|(at, ..)| *at);
+        put_varint(out, rows.len() as u64);
+        let mut before = 0;
+        for (at, process, new) in rows {
+            let Some(slot) = self.state.slots[at].as_mut() else {
+                continue;
+            };
+            let head = Head::of(process);
+            let renamed = slot.head != head;
+            put_varint(out, ((at - before) as u64) << 1 | u64::from(renamed));
+            before = at;
+            if renamed {
+                head.put(&mut self.state.texts, out);
+                slot.head = head;
+            }
+            put_changes(&slot.values, &new, out);
+            slot.values = new;
+        }
+    }
+}
+
+/// Makes ticks of frames, in their order. After damage it waits for the next key frame.
+#[derive(Debug)]
+pub struct Decoder {
+    layout: Layout,
+    state: Option<State>,
+}
+
+impl Decoder {
+    pub(super) fn new(layout: Layout) -> Self {
+        Self {
+            layout,
+            state: None,
+        }
+    }
+
+    /// For frames of this version.
+    #[must_use]
+    pub fn own() -> Self {
+        Self::new(Layout::own())
+    }
+
+    /// Forgets everything: frames are missing.
+    pub fn lost(&mut self) {
+        self.state = None;
+    }
+
+    /// Reads a frame; `None`: it stands on frames that are missing.
+    ///
+    /// # Errors
+    /// The frame makes no sense; the next key frame may.
+    pub fn decode(&mut self, frame: &[u8]) -> Result<Option<Tick>, BadFrame> {
+        self.frame(frame).map_err(|Malformed(why)| BadFrame(why))
+    }
+
+    fn frame(&mut self, frame: &[u8]) -> Result<Option<Tick>, Malformed> {
+        let mut cursor = Cursor(frame);
+        let key = match cursor.byte()? {
+            0 => false,
+            1 => true,
+            _ => return Err(Malformed("a frame of an unknown kind")),
+        };
+        if key {
+            self.state = Some(State {
+                system: vec![None; self.layout.system.len()],
+                ..State::default()
+            });
+        }
+        let Some(mut state) = self.state.take() else {
+            return Ok(None);
+        };
+        let tick = self.read(&mut state, &mut cursor)?;
+        self.state = Some(state);
+        Ok(Some(tick))
+    }
+
+    fn read(&self, state: &mut State, cursor: &mut Cursor<'_>) -> Result<Tick, Malformed> {
+        let since = unzigzag(cursor.varint()?);
+        state.mono_ms = state.mono_ms.wrapping_add(since.cast_unsigned());
+        let boot = unzigzag(cursor.varint()?).wrapping_add(since);
+        state.boot_ms = state.boot_ms.wrapping_add(boot.cast_unsigned());
+        let real = unzigzag(cursor.varint()?).wrapping_add(since);
+        state.real_ms = state.real_ms.wrapping_add(real);
+        take_changes(&mut state.system, cursor)?;
+        let mut system = SystemMetrics::default();
+        fill_named(
+            &self.layout.system,
+            SystemMetrics::METRICS,
+            &state.system,
+            &mut system,
+        );
+        let cgroups = self.cgroups(state, cursor)?;
+        let identities = self.births(state, cursor)?;
+        let processes = self.processes(state, cursor)?;
+        let mut tick = Tick {
+            clock: ClockPair {
+                mono_ns: state.mono_ms.saturating_mul(1_000_000),
+                boot_ns: state.boot_ms.saturating_mul(1_000_000),
+                real_ns: state.real_ms.saturating_mul(1_000_000),
+            },
+            sample: Sample {
+                ts_ns: state.mono_ms.saturating_mul(1_000_000),
+                system: Some(system),
+                cgroups,
+                processes,
+                all_processes: true,
+                ..Sample::default()
+            },
+            identities,
+        };
+        let skipped = &mut tick.sample.skipped;
+        for count in [
+            &mut skipped.vanished,
+            &mut skipped.denied,
+            &mut skipped.failed,
+        ] {
+            *count = u32::try_from(cursor.varint()?).unwrap_or(u32::MAX);
+        }
+        if cursor.0.is_empty() {
+            Ok(tick)
+        } else {
+            Err(Malformed("bytes behind the frame"))
+        }
+    }
+
+    fn cgroups(
+        &self,
+        state: &mut State,
+        cursor: &mut Cursor<'_>,
+    ) -> Result<Vec<CgroupSample>, Malformed> {
+        let count = rows(cursor)?;
+        if count > 0 {
+            let blank: Values = vec![None; self.layout.cgroup.len()];
+            let mut list = Vec::new();
+            for _ in 1..count {
+                let path = RawText::new(state.texts.take(cursor)?.unwrap_or_default());
+                list.push((path, cursor.varint()?, blank.clone()));
+            }
+            state.cgroups = list;
+        }
+        let mut samples = Vec::with_capacity(state.cgroups.len());
+        for (path, id, values) in &mut state.cgroups {
+            take_changes(values, cursor)?;
+            let mut sample = CgroupSample {
+                path: path.clone(),
+                id: *id,
+                ..CgroupSample::default()
+            };
+            fill_named(
+                &self.layout.cgroup,
+                CgroupMetrics::METRICS,
+                values,
+                &mut sample.metrics,
+            );
+            samples.push(sample);
+        }
+        Ok(samples)
+    }
+
+    /// Ends and births of processes; the identities of the born.
+    fn births(
+        &self,
+        state: &mut State,
+        cursor: &mut Cursor<'_>,
+    ) -> Result<Vec<Identity>, Malformed> {
+        let mut at = 0_usize;
+        for _ in 0..rows(cursor)? {
+            at = at.saturating_add(cursor.length()?);
+            let slot = state.slots.get_mut(at);
+            slot.and_then(Option::take)
+                .ok_or(Malformed("an end of nobody"))?;
+        }
+        let mut free = 0;
+        let mut born = Vec::new();
+        for _ in 0..rows(cursor)? {
+            let identity = self.birth(state, &mut free, cursor)?;
+            born.push(identity);
+        }
+        Ok(born)
+    }
+
+    fn birth(
+        &self,
+        state: &mut State,
+        free: &mut usize,
+        cursor: &mut Cursor<'_>,
+    ) -> Result<Identity, Malformed> {
+        let pid = cursor
+            .varint()?
+            .try_into()
+            .map_err(|_| Malformed("a pid out of range"))?;
+        let start = cursor.varint()?;
+        let head = Head::take(&mut state.texts, cursor)?;
+        let mut text = || state.texts.take(cursor);
+        let string = |bytes: Option<Vec<u8>>| {
+            bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        };
+        let cmdline = text()?;
+        let (exe, cgroup) = (text()?.map(RawText::new), text()?.map(RawText::new));
+        let (user, unit) = (string(text()?), string(text()?));
+        let (runtime, id, pod) = (string(text()?), string(text()?), string(text()?));
+        let arguments = cmdline
+            .iter()
+            .flat_map(|text| text.split(|byte| *byte == 0));
+        let identity = Identity {
+            ts_ns: state.mono_ms.saturating_mul(1_000_000),
+            pid,
+            start_ticks: Some(start),
+            ppid: Some(head.ppid),
+            comm: head.comm.clone(),
+            cmdline: arguments.map(RawText::new).collect(),
+            exe,
+            uid: head.uid,
+            user,
+            unit,
+            cgroup,
+            container: runtime
+                .zip(id)
+                .map(|(runtime, id)| Container { runtime, id, pod }),
+            mappings: Vec::new(),
+        };
+        let slot = Some(Slot {
+            key: (pid, start),
+            values: vec![None; self.layout.process.len()],
+            head,
+        });
+        while state.slots.get(*free).is_some_and(Option::is_some) {
+            *free += 1;
+        }
+        match state.slots.get_mut(*free) {
+            Some(place) => *place = slot,
+            None => state.slots.push(slot),
+        }
+        Ok(identity)
+    }
+
+    fn processes(
+        &self,
+        state: &mut State,
+        cursor: &mut Cursor<'_>,
+    ) -> Result<Vec<ProcessSample>, Malformed> {
+        let mut at = 0_usize;
+        for _ in 0..rows(cursor)? {
+            let word = cursor.length()?;
+            at = at.saturating_add(word >> 1);
+            let slot = state.slots.get_mut(at).and_then(Option::as_mut);
+            let slot = slot.ok_or(Malformed("a change of nobody"))?;
+            if word & 1 == 1 {
+                slot.head = Head::take(&mut state.texts, cursor)?;
+            }
+            take_changes(&mut slot.values, cursor)?;
+        }
+        let mut samples: Vec<ProcessSample> = Vec::with_capacity(state.slots.len());
+        for slot in state.slots.iter().flatten() {
+            let mut sample = ProcessSample {
+                pid: slot.key.0,
+                start_ticks: slot.key.1,
+                ppid: slot.head.ppid,
+                comm: slot.head.comm.clone(),
+                state: None,
+                uid: slot.head.uid,
+                oom_score_adj: slot.head.oom_score_adj,
+                metrics: ProcessMetrics::default(),
+            };
+            fill_named(
+                &self.layout.process,
+                ProcessMetrics::METRICS,
+                &slot.values,
+                &mut sample.metrics,
+            );
+            samples.push(sample);
+        }
+        samples.sort_by_key(|sample| (sample.pid, sample.start_ticks));
+        Ok(samples)
+    }
+}
+
+fn rows(cursor: &mut Cursor<'_>) -> Result<usize, Malformed> {
+    let rows = cursor.length()?;
+    if rows > MOST_ROWS {
+        return Err(Malformed("more rows than a host has"));
+    }
+    Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn process(pid: u32, start: u64, rss_kb: Option<u64>) -> ProcessSample {
+        ProcessSample {
+            pid,
+            start_ticks: start,
+            comm: RawText::from(format!("p{}", pid % 3)),
+            uid: Some(pid % 2),
+            oom_score_adj: Some(-5),
+            metrics: ProcessMetrics {
+                rss_kb,
+                minflt: Some(start),
+                ..ProcessMetrics::default()
+            },
+            ..ProcessSample::default()
+        }
+    }
+
+    fn tick(at: u64, processes: Vec<ProcessSample>, paths: &[&str], used: Option<u64>) -> Tick {
+        let mut processes = processes;
+        processes.sort_by_key(|one| (one.pid, one.start_ticks));
+        processes.dedup_by_key(|one| (one.pid, one.start_ticks));
+        let mono_ns = at * 5_000_000_000;
+        let cgroups = paths.iter().map(|path| CgroupSample {
+            path: RawText::from(*path),
+            id: path.len() as u64,
+            metrics: CgroupMetrics {
+                usage_kb: used,
+                ..CgroupMetrics::default()
+            },
+            ..CgroupSample::default()
+        });
+        Tick {
+            clock: ClockPair {
+                mono_ns,
+                boot_ns: mono_ns,
+                real_ns: 1_700_000_000_000_000_000 + i64::try_from(mono_ns).unwrap(),
+            },
+            sample: Sample {
+                ts_ns: mono_ns,
+                system: Some(SystemMetrics {
+                    mem_free_kb: used,
+                    net_tx_bytes: used.map(|used| used.wrapping_mul(3)),
+                    ..SystemMetrics::default()
+                }),
+                cgroups: cgroups.collect(),
+                processes,
+                all_processes: true,
+                ..Sample::default()
+            },
+            identities: Vec::new(),
+        }
+    }
+
+    fn round_trip(ticks: &[Tick], keys: &[usize]) {
+        let (mut encoder, mut decoder) = (Encoder::default(), Decoder::own());
+        for (index, tick) in ticks.iter().enumerate() {
+            let mut frame = BytesMut::new();
+            encoder.encode(tick, keys.contains(&index), &mut frame);
+            let found = decoder.decode(&frame).unwrap().unwrap();
+            assert_eq!(found.clock, tick.clock);
+            assert_eq!(found.sample, tick.sample, "tick {index}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn ticks_come_back(
+            ticks in proptest::collection::vec(
+                (
+                    proptest::collection::vec((1..9_u32, 0..3_u64, any::<Option<u64>>()), 0..6),
+                    0..3_usize,
+                    any::<Option<u64>>(),
+                ),
+                1..12,
+            ),
+            key in 0..12_usize,
+        ) {
+            let paths = ["/a", "/bc", "/def"];
+            let ticks: Vec<Tick> = ticks
+                .into_iter()
+                .zip(1..)
+                .map(|((processes, cgroups, used), at)| {
+                    let processes = processes.into_iter().map(|(pid, start, rss)| process(pid, start, rss));
+                    tick(at, processes.collect(), &paths[..cgroups], used)
+                })
+                .collect();
+            round_trip(&ticks, &[key]);
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_panic(frame in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let mut decoder = Decoder::own();
+            let _ = decoder.decode(&frame);
+            let _ = decoder.decode(&[&[1, 0, 0, 0], &frame[..]].concat());
+        }
+    }
+
+    #[test]
+    fn clocks_that_are_set_back_and_suspend() {
+        let mut ticks = vec![
+            tick(1, Vec::new(), &[], None),
+            tick(2, Vec::new(), &[], None),
+        ];
+        ticks[1].clock.real_ns -= 7_200_000_000_000;
+        ticks[1].clock.boot_ns += 60_000_000_000;
+        round_trip(&ticks, &[]);
+    }
+
+    #[test]
+    fn who_is_born_is_told_once() {
+        let mut first = tick(1, vec![process(7, 70, Some(1))], &[], None);
+        first.identities = vec![Identity {
+            pid: 7,
+            start_ticks: Some(70),
+            cmdline: vec![RawText::from("a"), RawText::new(*b"\xff")],
+            unit: Some("x.service".to_owned()),
+            container: Some(Container {
+                runtime: "docker".to_owned(),
+                id: "ab".to_owned(),
+                pod: None,
+            }),
+            ..Identity::default()
+        }];
+        let (mut encoder, mut decoder) = (Encoder::default(), Decoder::own());
+        let mut frame = BytesMut::new();
+        encoder.encode(&first, false, &mut frame);
+        let found = decoder.decode(&frame).unwrap().unwrap();
+        assert_eq!(found.identities[0].cmdline, first.identities[0].cmdline);
+        assert_eq!(found.identities[0].container, first.identities[0].container);
+        frame.clear();
+        let second = tick(2, vec![process(7, 70, Some(1))], &[], None);
+        encoder.encode(&second, false, &mut frame);
+        assert!(
+            frame.len() < 30,
+            "{} bytes for a tick without a change",
+            frame.len()
+        );
+        assert!(
+            decoder
+                .decode(&frame)
+                .unwrap()
+                .unwrap()
+                .identities
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn frames_behind_a_gap_wait_for_a_key() {
+        let (mut encoder, mut decoder) = (Encoder::default(), Decoder::own());
+        let mut frames = Vec::new();
+        for at in 1..6 {
+            let mut frame = BytesMut::new();
+            encoder.encode(
+                &tick(at, vec![process(1, 1, Some(at))], &[], None),
+                at == 4,
+                &mut frame,
+            );
+            frames.push(frame);
+        }
+        assert!(decoder.decode(&frames[0]).unwrap().is_some());
+        decoder.lost();
+        assert!(decoder.decode(&frames[2]).unwrap().is_none());
+        assert!(decoder.decode(&frames[3]).unwrap().is_some());
+        let last = decoder.decode(&frames[4]).unwrap().unwrap();
+        assert_eq!(last.sample.processes[0].metrics.rss_kb, Some(5));
+    }
+}

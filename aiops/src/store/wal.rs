@@ -1,0 +1,660 @@
+//! The write-ahead log: frames in a file, durable every 30 seconds.
+//!
+//! ```text
+//! header block (4 KiB): magic, version, length, CRC32C, JSON (host, boot, fields) | frames … | zeros
+//! frame: length u32 | kind u8 | CRC32C u32 of kind and payload | payload
+//! ```
+//!
+//! The file grows by 256 KiB of zeros at a time, so that a sync changes no size and needs no journal
+//! commit; a length of 0 is the end. Where the file system allows it, blocks are written with `O_DIRECT`
+//! and `O_DSYNC`: what the kernel accounts is then what the device gets. Frames that are not yet synced stand
+//! in a tail file on a tmpfs: they survive a kill, and a power cut costs what is there: at most the time
+//! between two syncs.
+
+use std::fs::File;
+use std::io;
+use std::io::Read as _;
+use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::path::PathBuf;
+
+use bytes::BufMut as _;
+use bytes::BytesMut;
+use serde::Deserialize;
+use serde::Serialize;
+
+use super::tick::Layout;
+use crate::model::Host;
+
+/// First bytes of a file.
+const MAGIC: [u8; 8] = *b"AIOPSWAL";
+/// Version of the format.
+const VERSION: u16 = 1;
+/// A device's block, and the header's size.
+const BLOCK: usize = 4096;
+/// The file grows by this.
+const STEP: u64 = 256 << 10;
+/// Bytes before a frame's payload.
+const FRAME: usize = 9;
+/// Most bytes of a frame: a host with 30,000 processes has 3 MB in a key frame.
+const MOST: usize = 32 << 20;
+
+/// Why the store could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The system refused.
+    #[error("{}: cannot {what}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        what: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Another process writes it.
+    #[error("{}: another aiops writes this store", path.display())]
+    Busy {
+        /// The store.
+        path: PathBuf,
+    },
+    /// Others may write there.
+    #[error("{}: not a folder that only its owner can write to", path.display())]
+    Unsafe {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A segment is damaged, or cannot be written.
+    #[error("{}: the segment cannot be used", path.display())]
+    Segment {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The file is something else, or its beginning is damaged.
+    #[error("{}: not an aiops log, or its first block is damaged", path.display())]
+    NotALog {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Written by a later aiops.
+    #[error("{}: format version {found}, this aiops reads up to {VERSION}", path.display())]
+    TooNew {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u16,
+    },
+}
+
+impl StoreError {
+    /// What the user can do, where there is something.
+    #[must_use]
+    pub fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                Some("free some space; history goes on as soon as there is room")
+            }
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Some("run as the owner of the store, usually root")
+            }
+            Self::Busy { .. } => Some("one daemon is enough; see who it is: fuser STORE/lock"),
+            Self::Unsafe { .. } => Some("give it to the user that runs aiops, with mode 0700"),
+            Self::Io { .. } | Self::Segment { .. } => None,
+            Self::NotALog { .. } => {
+                Some("move the file away; the rest of the store is not touched")
+            }
+            Self::TooNew { .. } => Some("read it with the aiops that wrote it, or a later one"),
+        }
+    }
+}
+
+fn io_error(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> StoreError {
+    let path = path.to_path_buf();
+    move |source| StoreError::Io { path, what, source }
+}
+
+/// What a file says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Header {
+    /// Identifies the file: segments name the logs that they hold.
+    id: String,
+    /// Version of aiops.
+    version: String,
+    /// The observed host.
+    host: Host,
+    /// Names of the fields.
+    layout: Layout,
+}
+
+/// How a log is written.
+#[derive(Clone, Debug)]
+pub struct WalOptions {
+    /// The file.
+    pub path: PathBuf,
+    /// Where frames stand until they are synced, on a tmpfs; `None`: in the file at once, buffered.
+    pub tail: Option<PathBuf>,
+    /// Identifies the file.
+    pub id: String,
+    /// The observed host.
+    pub host: Host,
+}
+
+/// Writes frames.
+#[derive(Debug)]
+pub struct WalWriter {
+    path: PathBuf,
+    file: File,
+    direct: bool,
+    tail: Option<(PathBuf, File)>,
+    /// Bytes of the file that are written and synced, up to the last whole block.
+    synced: u64,
+    /// What stands behind them: the begun block, and frames that are not synced.
+    pending: BytesMut,
+    /// Bytes of `pending` that are synced.
+    clean: usize,
+    /// Size of the file.
+    size: u64,
+    /// A buffer at a block's boundary, for `O_DIRECT`.
+    aligned: Vec<u8>,
+}
+
+impl WalWriter {
+    /// Creates the file, 0600, and syncs its header.
+    ///
+    /// # Errors
+    /// It exists, or the system refuses.
+    pub fn create(options: &WalOptions) -> Result<Self, StoreError> {
+        let path = &options.path;
+        let (file, direct) = open(path).map_err(io_error(path, "create the log"))?;
+        let tail = match &options.tail {
+            Some(tail) => Some((
+                tail.clone(),
+                private(tail).map_err(io_error(tail, "create the tail"))?,
+            )),
+            None => None,
+        };
+        let mut writer = Self {
+            path: path.clone(),
+            file,
+            direct,
+            tail,
+            synced: 0,
+            pending: BytesMut::new(),
+            clean: 0,
+            size: 0,
+            aligned: Vec::new(),
+        };
+        let header = Header {
+            id: options.id.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            host: options.host.clone(),
+            layout: Layout::own(),
+        };
+        writer.pending = header_block(&header, path)?;
+        writer.sync()?;
+        Ok(writer)
+    }
+
+    /// Whether blocks go around the page cache.
+    #[must_use]
+    pub fn direct(&self) -> bool {
+        self.direct
+    }
+
+    /// Bytes in the file and waiting.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.synced + self.pending.len() as u64
+    }
+
+    /// Whether it holds no frame yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() <= BLOCK as u64
+    }
+
+    /// Appends a frame: from now on it survives a kill, from the next sync on a power cut.
+    ///
+    /// # Errors
+    /// The frame is too large, or the tail cannot be written: then the log is synced instead.
+    pub fn push(&mut self, kind: u8, payload: &[u8]) -> Result<(), StoreError> {
+        if payload.len() > MOST {
+            let error = io::Error::new(io::ErrorKind::InvalidInput, "the frame is too large");
+            return Err(io_error(&self.path, "append")(error));
+        }
+        let begin = self.pending.len();
+        put_frame(kind, payload, &mut self.pending);
+        let place = self.synced + begin as u64;
+        // The first frame of a tail comes behind its own place in the log.
+        let first = begin == self.clean;
+        let kept = match &mut self.tail {
+            Some((_, tail)) => {
+                let mut bytes = Vec::new();
+                if first {
+                    bytes.extend_from_slice(&place.to_le_bytes());
+                }
+                bytes.extend_from_slice(&self.pending[begin..]);
+                tail.write_all(&bytes).is_ok()
+            }
+            None => false,
+        };
+        if kept { Ok(()) } else { self.sync() }
+    }
+
+    /// Makes every frame durable.
+    ///
+    /// # Errors
+    /// The system refuses: the frames stay, and the next sync tries again.
+    pub fn sync(&mut self) -> Result<(), StoreError> {
+        if self.clean == self.pending.len() {
+            return Ok(());
+        }
+        self.write()
+            .map_err(io_error(&self.path, "write the log"))?;
+        let whole = self.pending.len() / BLOCK * BLOCK;
+        let _written = self.pending.split_to(whole);
+        self.synced += whole as u64;
+        self.clean = self.pending.len();
+        if let Some((path, tail)) = &mut self.tail {
+            // The tail only repeats what is durable now.
+            tail.set_len(0)
+                .and_then(|()| io::Seek::rewind(tail))
+                .map_err(io_error(path, "empty the tail"))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the blocks that changed; the last one is filled with zeros, which are the end.
+    fn write(&mut self) -> io::Result<()> {
+        let end = self.synced + self.pending.len() as u64;
+        // One block more than needed: the end must be zeros on the device, too.
+        while self.size < end + BLOCK as u64 {
+            self.grow()?;
+        }
+        let first = self.clean / BLOCK * BLOCK;
+        let blocks = self.pending[first..].len().div_ceil(BLOCK) * BLOCK;
+        let place = self.synced + first as u64;
+        let skip = aligned(&mut self.aligned, blocks);
+        let buffer = &mut self.aligned[skip..skip + blocks];
+        let data = &self.pending[first..];
+        buffer[..data.len()].copy_from_slice(data);
+        buffer[data.len()..].fill(0);
+        self.file.write_all_at(buffer, place)?;
+        if self.direct {
+            Ok(())
+        } else {
+            self.file.sync_data()
+        }
+    }
+
+    /// Makes the file longer by zeros that are really there, not a hole.
+    fn grow(&mut self) -> io::Result<()> {
+        let step = STEP as usize;
+        let skip = aligned(&mut self.aligned, step);
+        let buffer = &mut self.aligned[skip..skip + step];
+        buffer.fill(0);
+        self.file.write_all_at(buffer, self.size)?;
+        self.file.sync_all()?;
+        self.size += STEP;
+        self.aligned = Vec::new();
+        Ok(())
+    }
+
+    /// Syncs, and gives back what was never used.
+    ///
+    /// # Errors
+    /// As [`Self::sync`].
+    pub fn finish(mut self) -> Result<(), StoreError> {
+        self.sync()?;
+        let end = self.len().div_ceil(BLOCK as u64) * BLOCK as u64;
+        let cut = || -> io::Result<()> {
+            self.file.set_len(end)?;
+            self.file.sync_all()
+        };
+        cut().map_err(io_error(&self.path, "close the log"))?;
+        if let Some((path, _)) = &self.tail {
+            std::fs::remove_file(path).map_err(io_error(path, "remove the tail"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes room for `len` bytes at a block's boundary; returns where that is.
+fn aligned(buffer: &mut Vec<u8>, len: usize) -> usize {
+    if buffer.len() < len + BLOCK {
+        *buffer = vec![0; len + BLOCK];
+    }
+    buffer.as_ptr().align_offset(BLOCK)
+}
+
+fn private(path: &Path) -> io::Result<File> {
+    File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
+        .open(path)
+}
+
+/// Opens the file; around the page cache where its file system can do that.
+fn open(path: &Path) -> io::Result<(File, bool)> {
+    let with = |flags: i32, new: bool| {
+        File::options()
+            .read(true)
+            .write(true)
+            .create_new(new)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | flags)
+            .open(path)
+    };
+    let plain = with(0, true)?;
+    match with(libc::O_DIRECT | libc::O_DSYNC, false) {
+        Ok(file) => {
+            // Some file systems take the flag and refuse the write.
+            let mut buffer = Vec::new();
+            let skip = aligned(&mut buffer, BLOCK);
+            match file.write_all_at(&buffer[skip..skip + BLOCK], 0) {
+                Ok(()) => Ok((file, true)),
+                Err(_) => Ok((plain, false)),
+            }
+        }
+        Err(_) => Ok((plain, false)),
+    }
+}
+
+fn checksum(kind: u8, payload: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&[kind]), payload)
+}
+
+fn put_frame(kind: u8, payload: &[u8], out: &mut BytesMut) {
+    // One more, so that an empty payload is not the end.
+    out.put_u32_le(payload.len() as u32 + 1);
+    out.put_u8(kind);
+    out.put_u32_le(checksum(kind, payload));
+    out.put_slice(payload);
+}
+
+fn header_block(header: &Header, path: &Path) -> Result<BytesMut, StoreError> {
+    let json = serde_json::to_vec(header)
+        .map_err(|error| io_error(path, "write its header")(error.into()))?;
+    let mut block = BytesMut::with_capacity(2 * BLOCK);
+    block.put_slice(&MAGIC);
+    block.put_u16_le(VERSION);
+    block.put_u32_le(json.len() as u32);
+    block.put_u32_le(crc32c::crc32c(&json));
+    block.put_slice(&json);
+    let whole = block.len().div_ceil(BLOCK) * BLOCK;
+    block.resize(whole, 0);
+    Ok(block)
+}
+
+/// What was read of a log.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// Identifies the file.
+    pub id: String,
+    /// The observed host.
+    pub host: Host,
+    /// Kinds and payloads, in order.
+    pub frames: Vec<(u8, Vec<u8>)>,
+    /// Frames behind which some are missing: indices into `frames`.
+    pub gaps: Vec<usize>,
+    /// Bytes that made no sense.
+    pub lost_bytes: u64,
+    layout: Option<Layout>,
+}
+
+impl Recovered {
+    /// A decoder for its frames.
+    #[must_use]
+    pub fn decoder(&self) -> super::Decoder {
+        super::Decoder::new(self.layout.clone().unwrap_or_else(Layout::own))
+    }
+}
+
+/// Reads a log and its tail, whatever is left of them.
+///
+/// # Errors
+/// The file cannot be read, or its header makes no sense.
+pub fn read_wal(path: &Path, tail: Option<&Path>) -> Result<Recovered, StoreError> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|mut file| file.read_to_end(&mut bytes))
+        .map_err(io_error(path, "read the log"))?;
+    let (header, begin) = parse_header(&bytes, path)?;
+    let mut found = Recovered {
+        id: header.id,
+        host: header.host,
+        layout: Some(header.layout),
+        ..Recovered::default()
+    };
+    let end = begin + frames(&bytes[begin..], &mut found);
+    if let Some(tail) = tail {
+        let bytes = std::fs::read(tail).unwrap_or_default();
+        if let Some((place, rest)) = bytes.split_first_chunk() {
+            // A kill between the sync and the emptying leaves frames in both.
+            let place = u64::from_le_bytes(*place);
+            let known = usize::try_from((end as u64).saturating_sub(place));
+            let known = known.unwrap_or(usize::MAX).min(rest.len());
+            if place > end as u64 {
+                found.gaps.push(found.frames.len());
+            }
+            frames(&rest[known..], &mut found);
+        }
+    }
+    Ok(found)
+}
+
+fn parse_header(bytes: &[u8], path: &Path) -> Result<(Header, usize), StoreError> {
+    let damaged = || StoreError::NotALog {
+        path: path.to_path_buf(),
+    };
+    let word = |at: usize| -> Option<u32> {
+        let bytes = bytes.get(at..at + 4)?;
+        Some(u32::from_le_bytes(bytes.try_into().ok()?))
+    };
+    if !bytes.starts_with(&MAGIC) {
+        return Err(damaged());
+    }
+    let version = bytes.get(8..10).ok_or_else(damaged)?;
+    let version = u16::from_le_bytes([version[0], version[1]]);
+    if version > VERSION {
+        return Err(StoreError::TooNew {
+            path: path.to_path_buf(),
+            found: version,
+        });
+    }
+    let len = word(10).ok_or_else(damaged)? as usize;
+    let json = bytes
+        .get(18..18_usize.saturating_add(len))
+        .ok_or_else(damaged)?;
+    if word(14) != Some(crc32c::crc32c(json)) {
+        return Err(damaged());
+    }
+    let header = serde_json::from_slice(json).map_err(|_| damaged())?;
+    Ok((
+        header,
+        ((18 + len).div_ceil(BLOCK) * BLOCK).min(bytes.len()),
+    ))
+}
+
+/// The frame at the beginning of `bytes`, and its length.
+fn frame(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
+    let len = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
+    let len = len.checked_sub(1).filter(|len| *len <= MOST)?;
+    let kind = *bytes.get(4)?;
+    let sum = u32::from_le_bytes(bytes.get(5..9)?.try_into().ok()?);
+    let payload = bytes.get(FRAME..FRAME + len)?;
+    (checksum(kind, payload) == sum).then_some((kind, payload, FRAME + len))
+}
+
+/// Every whole frame; returns where the last one ends. Behind damage the next one is searched for byte by
+/// byte.
+fn frames(bytes: &[u8], found: &mut Recovered) -> usize {
+    let (mut at, mut end) = (0, 0);
+    while at < bytes.len() {
+        if let Some((kind, payload, len)) = frame(&bytes[at..]) {
+            found.frames.push((kind, payload.to_vec()));
+            at += len;
+            end = at;
+            continue;
+        }
+        // Zeros to the end are the end.
+        if bytes[at..].iter().all(|byte| *byte == 0) {
+            return end;
+        }
+        let next =
+            (at + 1..bytes.len()).find(|at| bytes[*at] != 0 && frame(&bytes[*at..]).is_some());
+        found.gaps.push(found.frames.len());
+        let next = next.unwrap_or(bytes.len());
+        found.lost_bytes += (next - at) as u64;
+        at = next;
+    }
+    end
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A folder of its own, removed at the end.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let path =
+                std::env::temp_dir().join(format!("aiops-wal-{name}-{}", std::process::id()));
+            std::fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+
+        fn options(&self, tail: bool) -> WalOptions {
+            WalOptions {
+                path: self.0.join("log"),
+                tail: tail.then(|| self.0.join("tail")),
+                id: "id".to_owned(),
+                host: Host::default(),
+            }
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn payload(index: usize) -> Vec<u8> {
+        (0..index * 37 % 900)
+            .map(|byte| (byte * index) as u8)
+            .collect()
+    }
+
+    fn written(folder: &Folder, frames: usize, every: usize) -> Vec<u8> {
+        let options = folder.options(false);
+        let mut writer = WalWriter::create(&options).unwrap();
+        for index in 0..frames {
+            writer.push(1, &payload(index)).unwrap();
+            if index % every == 0 {
+                writer.sync().unwrap();
+            }
+        }
+        writer.finish().unwrap();
+        std::fs::read(&options.path).unwrap()
+    }
+
+    #[test]
+    fn frames_come_back() {
+        let folder = Folder::new("back");
+        written(&folder, 300, 7);
+        let found = read_wal(&folder.0.join("log"), None).unwrap();
+        assert_eq!(found.frames.len(), 300);
+        let same = |(index, frame): (usize, &(u8, Vec<u8>))| frame.1 == payload(index);
+        assert!(found.frames.iter().enumerate().all(same));
+        assert_eq!((found.lost_bytes, found.gaps.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_kill_loses_nothing_that_was_pushed() {
+        let folder = Folder::new("kill");
+        let options = folder.options(true);
+        let mut writer = WalWriter::create(&options).unwrap();
+        for index in 0..50 {
+            writer.push(1, &payload(index)).unwrap();
+            if index % 20 == 19 {
+                writer.sync().unwrap();
+            }
+            let found = read_wal(&options.path, options.tail.as_deref()).unwrap();
+            assert_eq!(found.frames.len(), index + 1);
+            assert_eq!(found.frames[index].1, payload(index));
+        }
+        // As a kill would: nothing is closed.
+        std::mem::forget(writer);
+        let found = read_wal(&options.path, options.tail.as_deref()).unwrap();
+        assert_eq!(found.frames.len(), 50);
+        let durable = read_wal(&options.path, None).unwrap();
+        assert_eq!(durable.frames.len(), 40);
+    }
+
+    #[test]
+    fn a_tail_that_was_not_emptied_counts_once() {
+        let folder = Folder::new("twice");
+        let options = folder.options(true);
+        let mut writer = WalWriter::create(&options).unwrap();
+        writer.push(1, b"a").unwrap();
+        writer.push(1, b"b").unwrap();
+        let tail = std::fs::read(folder.0.join("tail")).unwrap();
+        writer.sync().unwrap();
+        std::fs::write(folder.0.join("tail"), &tail).unwrap();
+        let found = read_wal(&options.path, options.tail.as_deref()).unwrap();
+        assert_eq!(found.frames.len(), 2);
+        // Frames may be equal.
+        let mut writer = writer;
+        for _ in 0..3 {
+            writer.push(1, b"b").unwrap();
+        }
+        let found = read_wal(&options.path, options.tail.as_deref()).unwrap();
+        assert_eq!((found.frames.len(), found.lost_bytes), (5, 0));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+
+        #[test]
+        fn a_cut_keeps_every_frame_before_it(cut in 0.0..1.0_f64) {
+            let folder = Folder::new("cut");
+            let bytes = written(&folder, 120, 11);
+            let at = (bytes.len() as f64 * cut) as usize;
+            std::fs::write(folder.0.join("log"), &bytes[..at]).unwrap();
+            if let Ok(found) = read_wal(&folder.0.join("log"), None) {
+                for (index, frame) in found.frames.iter().enumerate() {
+                    prop_assert_eq!(&frame.1, &payload(index));
+                }
+            } else {
+                prop_assert!(at < 2 * BLOCK);
+            }
+        }
+
+        #[test]
+        fn a_flipped_bit_costs_one_frame(place in 0.0..1.0_f64, bit in 0..8_u8) {
+            let folder = Folder::new("flip");
+            let mut bytes = written(&folder, 120, 11);
+            let end = bytes.len() - BLOCK;
+            let at = BLOCK + ((end - BLOCK) as f64 * place) as usize;
+            bytes[at] ^= 1 << bit;
+            std::fs::write(folder.0.join("log"), &bytes).unwrap();
+            let found = read_wal(&folder.0.join("log"), None).unwrap();
+            prop_assert!(found.frames.len() >= 119);
+            prop_assert!(found.frames.iter().all(|frame| (0..120).any(|index| frame.1 == payload(index))));
+            prop_assert!(found.frames.len() == 120 || found.lost_bytes > 0);
+        }
+    }
+}
