@@ -49,6 +49,15 @@ struct Global {
     /// Read DIR/proc and DIR/sys instead of /proc and /sys: a container's host mount or a captured tree.
     #[arg(long, value_name = "DIR", default_value = "/", global = true)]
     root: PathBuf,
+    /// Folder of the history that `aiops monitor memory` keeps and that queries read.
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "AIOPS_STORE",
+        default_value = "/var/lib/aiops",
+        global = true
+    )]
+    store: PathBuf,
     /// Exit with 3 when the report is incomplete: events lost, permissions missing, recording damaged.
     #[arg(long, global = true)]
     strict: bool,
@@ -90,6 +99,8 @@ pub struct Context {
     pub style: Style,
     /// Where `proc` and `sys` stand.
     pub root: PathBuf,
+    /// The history.
+    pub store: PathBuf,
     /// Exit 3 for an incomplete report.
     pub strict: bool,
 }
@@ -126,6 +137,7 @@ impl Context {
             format,
             style: Style::choose(lang, color, env, stdout.is_terminal(), columns),
             root: global.root.clone(),
+            store: global.store.clone(),
             strict: global.strict,
         }
     }

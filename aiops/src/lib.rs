@@ -33,8 +33,8 @@
 //! | analysis | model, report, time |
 //! | render | report, time |
 //! | diag | render |
-//! | session | model, source, record, analysis, report, render, diag, time |
-//! | commands | model, source, record, analysis, report, render, diag, time, session, cli |
+//! | session | model, source, record, store, analysis, report, render, diag, time |
+//! | commands | model, source, record, store, analysis, report, render, diag, time, session, cli |
 //! | cli | commands, diag, render, time |
 
 pub mod analysis;

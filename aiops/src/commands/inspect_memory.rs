@@ -465,6 +465,7 @@ mod tests {
                 unicode: true,
             },
             root: root.to_path_buf(),
+            store: root.to_path_buf(),
             strict: false,
         };
         let mut rounds = Rounds {

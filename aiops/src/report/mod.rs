@@ -10,6 +10,7 @@ pub mod diff;
 pub mod doctor;
 pub mod health;
 pub mod inspect;
+pub mod monitor;
 pub mod oom;
 pub mod processes;
 mod size;

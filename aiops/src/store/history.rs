@@ -1,6 +1,7 @@
 //! The store as a whole: a folder with logs and segments, its writer, its reader, its upkeep.
 //!
 //! ```text
+//! STORE/store.json                 whose it is, and where its newest frames stand (`place`)
 //! STORE/lock                       held by the writer (flock)
 //! STORE/wal/<ms>-<sequence>.wal    one an hour; the newest is being written, and locked
 //! STORE/segments/…                 made of finished logs by `compact`
@@ -9,8 +10,6 @@
 use std::fs;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -19,20 +18,26 @@ use rustix::fs::FlockOperation;
 use rustix::fs::flock;
 
 use super::Encoder;
+use super::Event;
 use super::StoreError;
 use super::Tick;
 use super::WalOptions;
 use super::WalWriter;
+use super::place;
+use super::place::Meta;
 use super::read_wal;
 use super::rows::HOUR_MS;
 use super::rows::Rows;
 use super::segments;
 use super::segments::Segment;
+use super::wal::io_error;
 use crate::model::ClockPair;
 use crate::model::Host;
 
 /// Frames of this kind are ticks.
 const TICK: u8 = 1;
+/// Frames of this kind are events, as JSON.
+const EVENT: u8 = 2;
 /// Between two key frames.
 const KEY_EVERY_MS: u64 = 20 * 60 * 1000;
 /// Between two syncs, unless something urgent happens.
@@ -42,15 +47,12 @@ const STEP_MS: i64 = 1000;
 /// Most bytes of a log.
 const WAL_MOST: u64 = 256 << 20;
 
-fn io_error(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> StoreError {
-    let path = path.to_path_buf();
-    move |source| StoreError::Io { path, what, source }
-}
-
 /// Where the parts of a store are.
 #[derive(Clone, Debug)]
 pub struct Store {
     folder: PathBuf,
+    /// Where its newest frames stand, unless it says so itself.
+    tails: Option<PathBuf>,
 }
 
 impl Store {
@@ -59,7 +61,30 @@ impl Store {
     pub fn at(folder: &Path) -> Self {
         Self {
             folder: folder.to_path_buf(),
+            tails: None,
         }
+    }
+
+    /// The same store, its newest frames in another folder than it would choose.
+    #[must_use]
+    pub fn with_tails(mut self, tails: &Path) -> Self {
+        self.tails = Some(tails.to_path_buf());
+        self
+    }
+
+    /// What it says of itself; `None`: nothing was ever written.
+    ///
+    /// # Errors
+    /// It is not there, cannot be read, or is of a later aiops.
+    pub fn meta(&self) -> Result<Option<Meta>, StoreError> {
+        fs::read_dir(&self.folder).map_err(io_error(&self.folder, "read the store"))?;
+        Meta::read(&self.folder)
+    }
+
+    /// Where frames stand that are not durable yet; `None`: nowhere that is known.
+    fn tails(&self) -> Option<PathBuf> {
+        let said = || Some(Meta::read(&self.folder).ok()??.tails);
+        self.tails.clone().or_else(said)
     }
 
     /// Where it is.
@@ -82,16 +107,7 @@ impl Store {
     /// It belongs to somebody else, others may write, or the system refuses.
     fn prepare(&self) -> Result<(), StoreError> {
         for folder in [self.folder.clone(), self.wals(), self.segments_folder()] {
-            let mut builder = fs::DirBuilder::new();
-            builder.recursive(true).mode(0o700);
-            builder
-                .create(&folder)
-                .map_err(io_error(&folder, "create"))?;
-            let meta = fs::symlink_metadata(&folder).map_err(io_error(&folder, "look at"))?;
-            let own = meta.uid() == rustix::process::geteuid().as_raw();
-            if !meta.is_dir() || !own || meta.mode() & 0o022 != 0 {
-                return Err(StoreError::Unsafe { path: folder });
-            }
+            place::own_folder(&folder)?;
         }
         Ok(())
     }
@@ -120,20 +136,17 @@ impl Store {
         Ok(segments::list(&self.segments_folder())?.0)
     }
 
-    /// Hands over every tick that is in no segment yet, oldest log first; says what was damaged.
+    /// Hands over every tick and event that is in no segment yet, oldest log first; says what was damaged.
     ///
     /// # Errors
     /// A folder cannot be read. A damaged log is reported, not an error.
-    pub fn fresh(
-        &self,
-        tails: &Path,
-        mut take: impl FnMut(Tick),
-    ) -> Result<Vec<Damage>, StoreError> {
+    pub fn fresh(&self, mut take: impl FnMut(Entry)) -> Result<Vec<Damage>, StoreError> {
         let (_, made) = segments::list(&self.segments_folder())?;
+        let tails = self.tails();
         let mut damages = Vec::new();
         for log in self.logs()? {
             if !made.contains(&id_of(&log)) {
-                damages.extend(ticks(&log, tails, &mut take));
+                damages.extend(entries(&log, tails.as_deref(), &mut take));
             }
         }
         Ok(damages)
@@ -143,8 +156,9 @@ impl Store {
     ///
     /// # Errors
     /// The system refuses; what was published stays, and the next run goes on.
-    pub fn compact(&self, tails: &Path) -> Result<Vec<Damage>, StoreError> {
+    pub fn compact(&self) -> Result<Vec<Damage>, StoreError> {
         let folder = self.segments_folder();
+        let tails = self.tails();
         let (_, made) = segments::list(&folder)?;
         let mut damages = Vec::new();
         for log in self.logs()? {
@@ -156,11 +170,21 @@ impl Store {
             }
             if !made.contains(&id) {
                 let mut rows = Rows::default();
-                damages.extend(ticks(&log, tails, &mut |tick| rows.push(&tick)));
-                segments::publish(&folder, &format!("of-{id}"), std::slice::from_ref(&id), rows)?;
+                damages.extend(entries(&log, tails.as_deref(), &mut |entry| match entry {
+                    Entry::Tick(tick) => rows.push(&tick),
+                    Entry::Event(event) => rows.event(event),
+                }));
+                segments::publish(
+                    &folder,
+                    &format!("of-{id}"),
+                    std::slice::from_ref(&id),
+                    rows,
+                )?;
             }
             fs::remove_file(&log).map_err(io_error(&log, "remove"))?;
-            let _ = fs::remove_file(tail(tails, &id));
+            if let Some(tails) = &tails {
+                let _ = fs::remove_file(tail(tails, &id));
+            }
         }
         Ok(damages)
     }
@@ -186,6 +210,15 @@ impl Store {
     }
 }
 
+/// What a log holds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Entry {
+    /// Figures of a moment.
+    Tick(Box<Tick>),
+    /// What happened.
+    Event(Event),
+}
+
 /// What was lost of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
@@ -195,6 +228,8 @@ pub struct Damage {
     pub lost_bytes: u64,
     /// Frames that stand on lost ones, and cannot be read.
     pub lost_ticks: u64,
+    /// Events that cannot be read.
+    pub lost_events: u64,
     /// Nothing of it could be read, and why.
     pub error: Option<String>,
 }
@@ -208,15 +243,17 @@ fn tail(tails: &Path, id: &str) -> PathBuf {
     tails.join(format!("{id}.tail"))
 }
 
-/// Hands over the ticks of a log.
-fn ticks(log: &Path, tails: &Path, take: &mut dyn FnMut(Tick)) -> Option<Damage> {
+/// Hands over what a log holds.
+fn entries(log: &Path, tails: Option<&Path>, take: &mut dyn FnMut(Entry)) -> Option<Damage> {
     let mut damage = Damage {
         path: log.to_path_buf(),
         lost_bytes: 0,
         lost_ticks: 0,
+        lost_events: 0,
         error: None,
     };
-    let found = match read_wal(log, Some(&tail(tails, &id_of(log)))) {
+    let tail = tails.map(|tails| tail(tails, &id_of(log)));
+    let found = match read_wal(log, tail.as_deref()) {
         Ok(found) => found,
         Err(error) => {
             damage.error = Some(error.to_string());
@@ -229,11 +266,18 @@ fn ticks(log: &Path, tails: &Path, take: &mut dyn FnMut(Tick)) -> Option<Damage>
         if found.gaps.contains(&index) {
             decoder.lost();
         }
+        if *kind == EVENT {
+            match serde_json::from_slice(payload) {
+                Ok(event) => take(Entry::Event(event)),
+                Err(_) => damage.lost_events += 1,
+            }
+            continue;
+        }
         if *kind != TICK {
             continue;
         }
         match decoder.decode(payload) {
-            Ok(Some(tick)) => take(tick),
+            Ok(Some(tick)) => take(Entry::Tick(Box::new(tick))),
             Ok(None) => damage.lost_ticks += 1,
             Err(_) => {
                 damage.lost_ticks += 1;
@@ -241,7 +285,7 @@ fn ticks(log: &Path, tails: &Path, take: &mut dyn FnMut(Tick)) -> Option<Damage>
             }
         }
     }
-    (damage.lost_bytes + damage.lost_ticks > 0).then_some(damage)
+    (damage.lost_bytes + damage.lost_ticks + damage.lost_events > 0).then_some(damage)
 }
 
 /// Writes ticks into a store: one at a time, held by a lock.
@@ -275,11 +319,11 @@ fn real_ms(clock: &ClockPair) -> i64 {
 }
 
 impl Recorder {
-    /// Opens a store for writing; `tails` is a folder on a tmpfs.
+    /// Opens a store for writing.
     ///
     /// # Errors
-    /// Another writer has it, it is not safe, or the system refuses.
-    pub fn open(store: Store, tails: &Path, host: Host) -> Result<Self, StoreError> {
+    /// Another writer has it, it is another host's, it is not safe, or the system refuses.
+    pub fn open(store: Store, host: Host) -> Result<Self, StoreError> {
         store.prepare()?;
         let path = store.folder.join("lock");
         let lock = File::options()
@@ -293,14 +337,28 @@ impl Recorder {
                 path: store.folder.clone(),
             });
         }
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(tails)
-            .map_err(io_error(tails, "create"))?;
+        let meta = match Meta::read(&store.folder)? {
+            Some(meta) if !meta.is_of(&host) => {
+                return Err(StoreError::OtherHost {
+                    path: store.folder.clone(),
+                    hostname: meta.hostname,
+                });
+            }
+            known => {
+                let tails =
+                    (store.tails.clone()).unwrap_or_else(|| place::tails_for(&store.folder));
+                let meta = Meta::new(&host, tails);
+                if known.as_ref() != Some(&meta) {
+                    // Logs whose newest frames stand elsewhere are finished first: see `compact`.
+                    meta.write(&store.folder)?;
+                }
+                meta
+            }
+        };
+        place::own_folder(&meta.tails)?;
         Ok(Self {
             store,
-            tails: tails.to_path_buf(),
+            tails: meta.tails,
             host,
             _lock: lock,
             log: None,
@@ -357,6 +415,22 @@ impl Recorder {
         Ok(turned)
     }
 
+    /// Appends an event, durable at once. It stands in the log of the last tick.
+    ///
+    /// # Errors
+    /// As [`Self::push`]; before the first tick there is no log to take it.
+    pub fn event(&mut self, event: &Event) -> Result<(), StoreError> {
+        let path = &self.store.folder;
+        let bytes = serde_json::to_vec(event)
+            .map_err(|error| io_error(path, "write an event")(error.into()))?;
+        let Some(log) = self.log.as_mut() else {
+            let error = io::Error::new(io::ErrorKind::InvalidInput, "no tick was written yet");
+            return Err(io_error(path, "write an event")(error));
+        };
+        log.writer.push(EVENT, &bytes)?;
+        log.writer.sync()
+    }
+
     fn begin(&mut self, clock: &ClockPair) -> Result<Log, StoreError> {
         self.sequence += 1;
         // Two logs of one millisecond, or of a calendar that was set back to it, still differ.
@@ -406,174 +480,5 @@ impl Recorder {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::Range;
-    use super::super::Scan;
-    use super::*;
-    use crate::model::ProcessMetrics;
-    use crate::model::ProcessSample;
-    use crate::model::Sample;
-
-    /// A folder of its own, removed at the end.
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new(name: &str) -> Self {
-            let path =
-                std::env::temp_dir().join(format!("aiops-store-{name}-{}", std::process::id()));
-            let _ = fs::remove_dir_all(&path);
-            fs::create_dir_all(&path).unwrap();
-            Self(path)
-        }
-
-        fn store(&self) -> Store {
-            Store::at(&self.0.join("store"))
-        }
-
-        fn tails(&self) -> PathBuf {
-            self.0.join("tails")
-        }
-
-        fn recorder(&self) -> Recorder {
-            Recorder::open(self.store(), &self.tails(), Host::default()).unwrap()
-        }
-
-        fn everything(&self) -> (u64, i128) {
-            let range = Range {
-                start_ms: 0,
-                end_ms: i64::MAX,
-            };
-            let mut scan = Scan::new(range, &["rss_kb"]);
-            for segment in self.store().segments().unwrap() {
-                scan.segment(&segment).unwrap();
-            }
-            let damages = self
-                .store()
-                .fresh(&self.tails(), |tick| scan.tick(&tick))
-                .unwrap();
-            assert_eq!(damages, []);
-            let sums = scan.processes.values();
-            sums.fold((0, 0), |(n, sum), one| (n + one.n, sum + one.sums[0].sum))
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
-
-    const HOUR_S: u64 = 3600;
-
-    /// Two processes; the second one changes all the time.
-    fn tick(second: u64) -> Tick {
-        let process = |pid, rss_kb| ProcessSample {
-            pid,
-            start_ticks: 5,
-            metrics: ProcessMetrics {
-                rss_kb: Some(rss_kb),
-                ..ProcessMetrics::default()
-            },
-            ..ProcessSample::default()
-        };
-        let mono_ns = second * 1_000_000_000;
-        Tick {
-            clock: ClockPair {
-                mono_ns,
-                boot_ns: mono_ns,
-                real_ns: i64::try_from(mono_ns).unwrap(),
-            },
-            sample: Sample {
-                processes: vec![process(1, 100), process(2, second)],
-                ..Sample::default()
-            },
-            identities: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn two_hours_are_the_same_before_and_after_compaction() {
-        let folder = Folder::new("hours");
-        let mut recorder = folder.recorder();
-        let mut turns = 0;
-        let seconds = (0..2 * HOUR_S + 300).step_by(5).skip(1);
-        for second in seconds.clone() {
-            turns += u32::from(recorder.push(&tick(second), false).unwrap());
-        }
-        assert_eq!(turns, 2);
-        let count = seconds.clone().count() as u64;
-        let sum: u64 = seconds.map(|second| 100 + second).sum();
-        let expected = (2 * count, i128::from(sum));
-        assert_eq!(folder.everything(), expected);
-        let damages = folder.store().compact(&folder.tails()).unwrap();
-        assert_eq!(damages, []);
-        assert_eq!(folder.store().segments().unwrap().len(), 2);
-        assert_eq!(
-            folder.store().logs().unwrap().len(),
-            1,
-            "the log being written stays"
-        );
-        assert_eq!(folder.everything(), expected);
-        recorder.close().unwrap();
-        folder.store().compact(&folder.tails()).unwrap();
-        assert_eq!(folder.store().segments().unwrap().len(), 3);
-        assert_eq!(folder.everything(), expected);
-        assert_eq!(
-            folder
-                .store()
-                .retain(HOUR_S.cast_signed() * 1000, u64::MAX)
-                .unwrap(),
-            1
-        );
-        assert_eq!(folder.store().retain(0, 0).unwrap(), 2);
-    }
-
-    #[test]
-    fn one_writer_and_one_owner() {
-        let folder = Folder::new("one");
-        let recorder = folder.recorder();
-        let second = Recorder::open(folder.store(), &folder.tails(), Host::default());
-        assert!(matches!(second, Err(StoreError::Busy { .. })));
-        drop(recorder);
-        use std::os::unix::fs::PermissionsExt as _;
-        let open = fs::Permissions::from_mode(0o770);
-        fs::set_permissions(folder.store().folder(), open).unwrap();
-        let other = Recorder::open(folder.store(), &folder.tails(), Host::default());
-        assert!(matches!(other, Err(StoreError::Unsafe { .. })));
-    }
-
-    #[test]
-    fn a_calendar_that_is_set_back_begins_another_log() {
-        let folder = Folder::new("back");
-        let mut recorder = folder.recorder();
-        recorder.push(&tick(5000), false).unwrap();
-        let mut back = tick(5005);
-        back.clock.real_ns -= 600_000_000_000;
-        assert!(recorder.push(&back, false).unwrap());
-        let mut suspended = tick(5010);
-        suspended.clock.real_ns -= 590_000_000_000;
-        suspended.clock.boot_ns += 10_000_000_000;
-        assert!(
-            !recorder.push(&suspended, true).unwrap(),
-            "a suspend is no step"
-        );
-        recorder.close().unwrap();
-        assert_eq!(folder.everything().0, 6);
-    }
-
-    #[test]
-    fn what_a_killed_writer_left_is_read_and_compacted() {
-        let folder = Folder::new("killed");
-        let mut recorder = folder.recorder();
-        for second in (100..200).step_by(5) {
-            recorder.push(&tick(second), false).unwrap();
-        }
-        // As a kill would: nothing is closed, the locks are gone.
-        let before = folder.everything();
-        drop(recorder);
-        assert_eq!(folder.everything(), before);
-        folder.store().compact(&folder.tails()).unwrap();
-        assert_eq!(folder.everything(), before);
-        assert_eq!(before.0, 40);
-    }
-}
+#[path = "history_tests.rs"]
+mod tests;

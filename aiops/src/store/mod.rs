@@ -10,7 +10,9 @@
 //! Nothing older than the last sync is lost by a power cut, nothing older than the last tick by a kill;
 //! damage costs what it touches, up to the next key frame, and is reported.
 
+mod event;
 mod history;
+mod place;
 mod rows;
 mod scan;
 mod segments;
@@ -18,9 +20,12 @@ mod table;
 mod tick;
 mod wal;
 
+pub use event::Event;
 pub use history::Damage;
+pub use history::Entry;
 pub use history::Recorder;
 pub use history::Store;
+pub use place::Meta;
 pub use scan::ProcessSums;
 pub use scan::Range;
 pub use scan::Scan;

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 
+use super::event::Event;
 use super::table::Column;
 use super::table::Values;
 use super::tick::PROCESS_FIELDS;
@@ -72,12 +73,12 @@ impl<K, H> Default for Runs<K, H> {
 
 impl<K: Clone + Eq + Ord + std::hash::Hash, H: PartialEq> Runs<K, H> {
     fn push(&mut self, key: K, tick: usize, ts: i64, head: H, figures: Figures) {
-        if let Some(run) = self.open.get_mut(&key) {
-            if run.goes_on(tick, ts, &head, &figures) {
-                run.n += 1;
-                run.last = tick;
-                return;
-            }
+        if let Some(run) = self.open.get_mut(&key)
+            && run.goes_on(tick, ts, &head, &figures)
+        {
+            run.n += 1;
+            run.last = tick;
+            return;
         }
         let run = Run {
             ts,
@@ -109,6 +110,7 @@ pub(super) struct Rows {
     processes: Runs<Key, Head>,
     cgroups: Runs<RawText, u64>,
     who: HashMap<Key, Identity>,
+    events: Vec<Event>,
     samples: u64,
 }
 
@@ -143,6 +145,11 @@ impl Rows {
             self.cgroups
                 .push(cgroup.path.clone(), index, ts, cgroup.id, figures);
         }
+    }
+
+    /// Takes what happened.
+    pub(super) fn event(&mut self, event: Event) {
+        self.events.push(event);
     }
 
     fn process(&mut self, process: &ProcessSample, index: usize, ts: i64) {
@@ -195,6 +202,7 @@ impl Rows {
             ("system", system),
             ("process", processes(&self.processes.finish(), &self.who)),
             ("cgroup", cgroups(&self.cgroups.finish())),
+            ("event", events(self.events)),
         ]
     }
 }
@@ -249,6 +257,34 @@ fn processes(runs: &[(Key, Run<Head>)], who: &HashMap<Key, Identity>) -> Vec<Col
         columns.push(column(name, ints(&|_, run| run.figures[at].map(int))));
     }
     columns
+}
+
+fn events(mut events: Vec<Event>) -> Vec<Column> {
+    events.sort_by(|a, b| a.ts_ms.cmp(&b.ts_ms).then_with(|| a.id.cmp(&b.id)));
+    let texts =
+        |get: &dyn Fn(&Event) -> Option<String>| Values::Text(events.iter().map(get).collect());
+    let column = |name, values| Column { name, values };
+    vec![
+        column(
+            "ts",
+            Values::Time(events.iter().map(|event| event.ts_ms).collect()),
+        ),
+        column("kind", texts(&|event| Some(event.kind.clone()))),
+        column("id", texts(&|event| Some(event.id.clone()))),
+        column("severity", texts(&|event| Some(event.severity.clone()))),
+        column("title", texts(&|event| Some(event.title.clone()))),
+        column(
+            "pid",
+            Values::Int(
+                events
+                    .iter()
+                    .map(|event| event.pid.map(i64::from))
+                    .collect(),
+            ),
+        ),
+        column("cgroup", texts(&|event| event.cgroup.clone())),
+        column("body", texts(&|event| Some(event.body.clone()))),
+    ]
 }
 
 fn cgroups(runs: &[(RawText, Run<u64>)]) -> Vec<Column> {

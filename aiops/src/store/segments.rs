@@ -19,6 +19,7 @@ use super::StoreError;
 use super::rows::Rows;
 use super::table;
 use super::table::Table;
+use super::wal::io_error;
 
 /// What a segment was made from, in its host's table: ids with blanks between.
 const SOURCES: &str = "aiops.sources";
@@ -84,11 +85,6 @@ fn damaged(path: &Path, error: parquet::errors::ParquetError) -> StoreError {
         path: path.to_path_buf(),
         source: Box::new(error),
     }
-}
-
-fn io_error(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> StoreError {
-    let path = path.to_path_buf();
-    move |source| StoreError::Io { path, what, source }
 }
 
 /// Publishes rows as a segment; `None`: there are none. What is there already under that name stays.

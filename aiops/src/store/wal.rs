@@ -66,6 +66,14 @@ pub enum StoreError {
         /// The folder.
         path: PathBuf,
     },
+    /// Another host writes it.
+    #[error("{}: the store of another host, {hostname}", path.display())]
+    OtherHost {
+        /// The store.
+        path: PathBuf,
+        /// That host.
+        hostname: String,
+    },
     /// A segment is damaged, or cannot be written.
     #[error("{}: the segment cannot be used", path.display())]
     Segment {
@@ -103,7 +111,16 @@ impl StoreError {
             }
             Self::Busy { .. } => Some("one daemon is enough; see who it is: fuser STORE/lock"),
             Self::Unsafe { .. } => Some("give it to the user that runs aiops, with mode 0700"),
-            Self::Io { .. } | Self::Segment { .. } => None,
+            Self::OtherHost { .. } => {
+                Some("read it as it is (query, export), and write to another one: --store DIR")
+            }
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Some("`aiops monitor memory` makes it; --store DIR or AIOPS_STORE name another one")
+            }
+            Self::Segment { .. } => {
+                Some("`aiops store repair` puts it aside; the rest is not touched")
+            }
+            Self::Io { .. } => None,
             Self::NotALog { .. } => {
                 Some("move the file away; the rest of the store is not touched")
             }
@@ -112,7 +129,7 @@ impl StoreError {
     }
 }
 
-fn io_error(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> StoreError {
+pub(super) fn io_error(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> StoreError {
     let path = path.to_path_buf();
     move |source| StoreError::Io { path, what, source }
 }
@@ -629,10 +646,10 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(60))]
 
         #[test]
-        fn a_cut_keeps_every_frame_before_it(cut in 0.0..1.0_f64) {
+        fn a_cut_keeps_every_frame_before_it(cut in 0..10_000_usize) {
             let folder = Folder::new("cut");
             let bytes = written(&folder, 120, 11);
-            let at = (bytes.len() as f64 * cut) as usize;
+            let at = bytes.len() * cut / 10_000;
             std::fs::write(folder.0.join("log"), &bytes[..at]).unwrap();
             if let Ok(found) = read_wal(&folder.0.join("log"), None) {
                 for (index, frame) in found.frames.iter().enumerate() {
@@ -644,11 +661,11 @@ mod tests {
         }
 
         #[test]
-        fn a_flipped_bit_costs_one_frame(place in 0.0..1.0_f64, bit in 0..8_u8) {
+        fn a_flipped_bit_costs_one_frame(place in 0..10_000_usize, bit in 0..8_u8) {
             let folder = Folder::new("flip");
             let mut bytes = written(&folder, 120, 11);
             let end = bytes.len() - BLOCK;
-            let at = BLOCK + ((end - BLOCK) as f64 * place) as usize;
+            let at = BLOCK + (end - BLOCK) * place / 10_000;
             bytes[at] ^= 1 << bit;
             std::fs::write(folder.0.join("log"), &bytes).unwrap();
             let found = read_wal(&folder.0.join("log"), None).unwrap();

@@ -1,0 +1,3 @@
+//! The daemon: figures at an interval into the store, OOM kills as they happen, its own cost.
+
+mod latest;
