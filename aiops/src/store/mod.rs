@@ -13,6 +13,7 @@
 mod event;
 mod history;
 mod place;
+mod rollup;
 mod rows;
 mod scan;
 mod segments;
