@@ -12,6 +12,7 @@
 
 mod event;
 mod history;
+mod merge;
 mod place;
 mod rollup;
 mod rows;
@@ -19,6 +20,7 @@ mod scan;
 mod segments;
 mod table;
 mod tick;
+mod upkeep;
 mod wal;
 
 pub use event::Event;
@@ -37,6 +39,7 @@ pub use tick::Decoder;
 pub use tick::Encoder;
 pub use tick::PROCESS_FIELDS;
 pub use tick::Tick;
+pub use upkeep::Removed;
 pub use wal::Recovered;
 pub use wal::StoreError;
 pub use wal::WalOptions;
