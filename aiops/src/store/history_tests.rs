@@ -196,7 +196,7 @@ fn a_merge_that_is_killed_counts_everything_once() {
         copy(&hour.path, &kept.join(hour.path.file_name().unwrap()));
     }
     // Killed while it wrote: a folder with some of the tables.
-    let half = store.segments_folder().join("tmp-300000-1-day-2-0");
+    let half = store.segments_folder().join("tmp-300000-1-many-2-0");
     fs::create_dir(&half).unwrap();
     fs::copy(
         hours[0].path.join("process.parquet"),
@@ -251,6 +251,32 @@ fn hours_that_overlap_are_left_as_they_are() {
     assert_eq!(ranges.map(|(from, to)| folder.sums(from, to)), before);
     store.compact_at(DAY_MS).unwrap();
     assert_eq!(store.segments().unwrap(), merged);
+}
+
+#[test]
+fn a_writer_that_begins_again_and_again_leaves_one_segment_an_hour() {
+    let folder = Folder::new("restarts");
+    let store = folder.store();
+    let mut count = 0;
+    for second in (300..HOUR_S + 700).step_by(25) {
+        let mut recorder = folder.recorder();
+        recorder.push(&tick(second), false).unwrap();
+        recorder.close().unwrap();
+        count += 1;
+    }
+    store.compact_at(0).unwrap();
+    assert_eq!(store.segments().unwrap().len(), count);
+    assert!(count > 150, "more than are merged at once");
+    let before = folder.everything();
+    store.compact_at(HOUR_MS).unwrap();
+    let merged = store.segments().unwrap();
+    assert_eq!(merged.len(), 29, "an hour, and what is of the next one");
+    assert_eq!(folder.everything(), before);
+    store.compact_at(2 * HOUR_MS).unwrap();
+    assert_eq!(store.segments().unwrap().len(), 2);
+    store.compact_at(DAY_MS).unwrap();
+    assert_eq!(store.segments().unwrap().len(), 1);
+    assert_eq!(folder.everything(), before);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! One segment of many: a finished day's, of its hours'.
+//! One segment of many: a finished day's, of its hours'; an hour's, of its logs'.
 //!
 //! Rows keep what they say and are put in one order; a column that an older segment does not have is unknown
 //! there. Memory is that of a group of rows, whatever the day has: the order of rows is worked out
@@ -10,15 +10,14 @@
 use std::ops::Range;
 use std::path::Path;
 
-use parquet::data_type::ByteArray;
-use parquet::errors::ParquetError;
-
 use super::StoreError;
 use super::segments;
 use super::segments::Segment;
 use super::segments::damaged;
 use super::table;
+use super::table::ByteArray;
 use super::table::Kind;
+use super::table::ParquetError;
 use super::table::Sink;
 use super::table::Table;
 
@@ -33,46 +32,53 @@ const TABLES: [(&str, &[&str]); 5] = [
 /// Rows of a source that are looked at together when the order is worked out.
 const BATCH: usize = 4 << 10;
 
-/// Segments of each day that can be one, for days that have more than one. Segments come by time.
-pub(super) fn days(segments: &[Segment], day_ms: i64) -> Vec<Vec<Segment>> {
-    let mut days: Vec<Vec<Segment>> = Vec::new();
+/// Most segments that are merged at once: each is an open file.
+const MOST: usize = 128;
+
+/// Segments that can be one, for each span of time (an hour, a day) that has more than one. Segments come by
+/// time, and so do the answers.
+pub(super) fn chains(segments: &[Segment], span_ms: i64) -> Vec<Vec<Segment>> {
+    let mut chains: Vec<Vec<Segment>> = Vec::new();
     for segment in segments {
-        let day = segment.from_ms.div_euclid(day_ms);
-        if segment.to_ms.div_euclid(day_ms) != day {
+        let span = segment.from_ms.div_euclid(span_ms);
+        if segment.to_ms.div_euclid(span_ms) != span {
             continue;
         }
-        match days.last_mut() {
-            Some(same) if same[0].from_ms.div_euclid(day_ms) == day => {
+        match chains.last_mut() {
+            Some(same) if same[0].from_ms.div_euclid(span_ms) == span => {
                 if same.last().is_some_and(|last| last.to_ms < segment.from_ms) {
                     same.push(segment.clone());
                 }
             }
-            _ => days.push(vec![segment.clone()]),
+            _ => chains.push(vec![segment.clone()]),
         }
     }
-    days.retain(|day| day.len() > 1);
-    days
+    let parts = chains.iter().flat_map(|chain| chain.chunks(MOST));
+    parts
+        .filter(|part| part.len() > 1)
+        .map(<[_]>::to_vec)
+        .collect()
 }
 
 /// Publishes one segment that says what some say that follow each other in time; those no longer count.
 ///
 /// # Errors
 /// One of them is damaged, or the system refuses; nothing is published then.
-pub(super) fn publish(folder: &Path, day: &[Segment]) -> Result<Option<Segment>, StoreError> {
-    let (Some(first), Some(last)) = (day.first(), day.last()) else {
+pub(super) fn publish(folder: &Path, chain: &[Segment]) -> Result<Option<Segment>, StoreError> {
+    let (Some(first), Some(last)) = (chain.first(), chain.last()) else {
         return Ok(None);
     };
     // What they were made from may come back when a power cut undoes its removal.
-    let mut sources: Vec<String> = day.iter().flat_map(Segment::sources).collect();
-    sources.extend(day.iter().map(|segment| segment.id.clone()));
+    let mut sources: Vec<String> = chain.iter().flat_map(Segment::sources).collect();
+    sources.extend(chain.iter().map(|segment| segment.id.clone()));
     let notes = segments::notes(&sources);
     // Its id is of what it is made from: no other segment has it, on whatever day.
     let (from, to, count) = (first.from_ms, last.to_ms, sources.len());
     let sum = crc32c::crc32c(sources.join(" ").as_bytes());
-    let name = format!("{from}-{to}-day-{count}-{sum:08x}");
+    let name = format!("{from}-{to}-many-{count}-{sum:08x}");
     segments::publish_with(folder, &name, |tmp| {
         for (name, keys) in TABLES {
-            let merge = Merge::open(day, name)?;
+            let merge = Merge::open(chain, name)?;
             let path = tmp.join(format!("{name}.parquet"));
             let written = merge.order(keys).and_then(|order| {
                 let columns = merge.columns();
@@ -159,8 +165,8 @@ impl<'a> Keys<'a> {
 }
 
 impl Merge {
-    fn open(day: &[Segment], name: &str) -> Result<Self, StoreError> {
-        let sources: Result<_, _> = day.iter().map(|segment| segment.table(name)).collect();
+    fn open(chain: &[Segment], name: &str) -> Result<Self, StoreError> {
+        let sources: Result<_, _> = chain.iter().map(|segment| segment.table(name)).collect();
         Ok(Self { sources: sources? })
     }
 

@@ -4,6 +4,7 @@
 //! from: wherever a run is killed, the old or the new counts, never both, and the next run goes on. A
 //! removal is a rename first, so no half a segment is ever read.
 
+use std::collections::HashSet;
 use std::fs;
 use std::fs::File;
 use std::io;
@@ -43,7 +44,7 @@ pub struct Removed {
 }
 
 impl Store {
-    /// Makes segments of finished logs, and a day's segment of a finished day's; removes what those hold. A
+    /// Makes segments of finished logs, and one segment of those of a finished hour or day; removes what those hold. A
     /// log that is being written is left alone, and so is one that nothing can be read of.
     ///
     /// # Errors
@@ -54,13 +55,15 @@ impl Store {
         self.compact_at(now_ms)
     }
 
-    /// [`Self::compact`] at a moment: days that ended before it are finished.
+    /// [`Self::compact`] at a moment: hours and days that ended before it are finished.
     pub(super) fn compact_at(&self, now_ms: i64) -> Result<Vec<Damage>, StoreError> {
         let _lock = self.lock_segments()?;
         let folder = self.segments_folder();
         segments::sweep(&folder)?;
         let mut damages = self.compact_logs()?;
-        damages.extend(self.merge_days(now_ms)?);
+        for span_ms in [HOUR_MS, DAY_MS] {
+            damages.extend(self.merge(now_ms, span_ms)?);
+        }
         self.sweep_tails()?;
         Ok(damages)
     }
@@ -119,35 +122,42 @@ impl Store {
         Ok(damages)
     }
 
-    /// Makes one segment of each finished day's. A day whose log is still written is not finished; one with
-    /// a damaged segment stays as it is.
-    fn merge_days(&self, now_ms: i64) -> Result<Vec<Damage>, StoreError> {
+    /// Makes one segment of each finished hour's or day's. One whose log is still written is not finished;
+    /// one with a damaged segment stays as it is.
+    fn merge(&self, now_ms: i64, span_ms: i64) -> Result<Vec<Damage>, StoreError> {
         let folder = self.segments_folder();
-        let today = now_ms.div_euclid(DAY_MS);
-        let open: Vec<i64> = self
-            .logs()?
-            .iter()
-            .filter_map(|log| day_of_log(log))
-            .collect();
+        let mut open: HashSet<i64> = HashSet::new();
+        for log in self.logs()? {
+            open.extend(began(&log).map(|ms| ms.div_euclid(span_ms)));
+        }
         let mut damages = Vec::new();
-        for day in merge::days(&self.segments()?, DAY_MS) {
-            let number = day[0].from_ms.div_euclid(DAY_MS);
-            if number >= today || open.contains(&number) {
-                continue;
+        // Very many segments become one in several steps.
+        loop {
+            let mut chains = merge::chains(&self.segments()?, span_ms);
+            chains.retain(|chain| {
+                let span = chain[0].from_ms.div_euclid(span_ms);
+                span < now_ms.div_euclid(span_ms) && !open.contains(&span)
+            });
+            if chains.is_empty() {
+                return Ok(damages);
             }
-            match merge::publish(&folder, &day) {
-                Ok(_) => segments::sweep(&folder)?,
-                Err(StoreError::Segment { path, source }) => damages.push(Damage {
-                    path,
-                    lost_bytes: 0,
-                    lost_ticks: 0,
-                    lost_events: 0,
-                    error: Some(source.to_string()),
-                }),
-                Err(error) => return Err(error),
+            for chain in chains {
+                match merge::publish(&folder, &chain) {
+                    Ok(_) => segments::sweep(&folder)?,
+                    Err(StoreError::Segment { path, source }) => {
+                        open.insert(chain[0].from_ms.div_euclid(span_ms));
+                        damages.push(Damage {
+                            path,
+                            lost_bytes: 0,
+                            lost_ticks: 0,
+                            lost_events: 0,
+                            error: Some(source.to_string()),
+                        });
+                    }
+                    Err(error) => return Err(error),
+                }
             }
         }
-        Ok(damages)
     }
 
     /// Removes what stands for logs that are gone.
@@ -208,11 +218,11 @@ impl Store {
     }
 }
 
-/// The day in which a log began, as its name says.
-fn day_of_log(log: &Path) -> Option<i64> {
+/// When a log began, ms since 1970 UTC, as its name says.
+fn began(log: &Path) -> Option<i64> {
     let id = id_of(log);
     let (ms, _) = id.split_once('-')?;
-    Some(ms.parse::<i64>().ok()?.div_euclid(DAY_MS))
+    ms.parse().ok()
 }
 
 /// Bytes of the files below a folder; what vanishes meanwhile counts nothing.
