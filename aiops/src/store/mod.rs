@@ -12,7 +12,9 @@
 
 mod event;
 mod history;
+mod merge;
 mod place;
+mod reading;
 mod rollup;
 mod rows;
 mod scan;
@@ -20,6 +22,7 @@ mod segments;
 mod series;
 mod table;
 mod tick;
+mod upkeep;
 mod wal;
 
 pub use crate::model::Range;
@@ -40,6 +43,7 @@ pub use tick::Decoder;
 pub use tick::Encoder;
 pub use tick::PROCESS_FIELDS;
 pub use tick::Tick;
+pub use upkeep::Removed;
 pub use wal::Recovered;
 pub use wal::StoreError;
 pub use wal::WalOptions;
