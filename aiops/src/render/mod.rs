@@ -18,6 +18,7 @@ mod json;
 pub mod lang;
 mod oom;
 mod processes;
+mod store;
 pub mod style;
 mod swap;
 pub mod text;
