@@ -301,6 +301,7 @@ pub struct Recorder {
     _lock: File,
     log: Option<Log>,
     sequence: u64,
+    dropped: u64,
 }
 
 #[derive(Debug)]
@@ -362,6 +363,7 @@ impl Recorder {
             _lock: lock,
             log: None,
             sequence: 0,
+            dropped: 0,
         })
     }
 
@@ -399,7 +401,9 @@ impl Recorder {
             return Ok(turned);
         };
         let now = mono_ms(&tick.clock);
-        let key = now.saturating_sub(log.key_ms) >= KEY_EVERY_MS;
+        let dropped = log.writer.relieve();
+        self.dropped += dropped;
+        let key = dropped > 0 || now.saturating_sub(log.key_ms) >= KEY_EVERY_MS;
         if key {
             log.key_ms = now;
         }
@@ -412,6 +416,12 @@ impl Recorder {
             log.writer.sync()?;
         }
         Ok(turned)
+    }
+
+    /// Frames that were given up because the disk took none for too long.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped
     }
 
     /// Appends an event, durable at once. It stands in the log of the last tick.

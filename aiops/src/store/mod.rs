@@ -10,6 +10,8 @@
 //! Nothing older than the last sync is lost by a power cut, nothing older than the last tick by a kill;
 //! damage costs what it touches, up to the next key frame, and is reported.
 
+#[cfg(test)]
+mod crash_tests;
 mod event;
 mod history;
 mod inventory;
@@ -17,8 +19,10 @@ mod place;
 mod rows;
 mod scan;
 mod segments;
+mod sums;
 mod table;
 mod tick;
+mod verify;
 mod wal;
 
 pub use event::Event;
@@ -28,6 +32,7 @@ pub use history::Recorder;
 pub use history::Store;
 pub use inventory::Inventory;
 pub use inventory::LogFile;
+pub use inventory::Summary;
 pub use inventory::Upkeep;
 pub use place::Meta;
 pub use scan::ProcessSums;
@@ -40,6 +45,10 @@ pub use tick::Decoder;
 pub use tick::Encoder;
 pub use tick::PROCESS_FIELDS;
 pub use tick::Tick;
+pub use verify::Broken;
+pub use verify::BrokenPart;
+pub use verify::Repaired;
+pub use verify::Verified;
 pub use wal::Recovered;
 pub use wal::StoreError;
 pub use wal::WalOptions;

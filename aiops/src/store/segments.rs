@@ -17,6 +17,7 @@ use std::path::PathBuf;
 
 use super::StoreError;
 use super::rows::Rows;
+use super::sums;
 use super::table;
 use super::table::Table;
 use super::wal::io_error;
@@ -58,6 +59,10 @@ impl Segment {
     /// A table of it: `system`, `process`, `cgroup`.
     pub(super) fn table(&self, name: &str) -> Result<Table, StoreError> {
         let path = self.path.join(format!("{name}.parquet"));
+        sums::check(&path).map_err(|error| StoreError::Segment {
+            path: path.clone(),
+            source: Box::new(error),
+        })?;
         Table::open(&path).map_err(|error| damaged(&path, error))
     }
 
@@ -112,6 +117,7 @@ pub(super) fn publish(
             let notes = [(SCHEMA, "1".to_owned()), (SOURCES, sources.join(" "))];
             table::write(&file, &columns, &notes).map_err(|error| damaged(&file, error))?;
         }
+        sums::write(&tmp).map_err(io_error(&tmp, "write checksums"))?;
         sync(&tmp)?;
         fs::rename(&tmp, &path).map_err(io_error(&path, "publish a segment"))?;
         sync(folder)?;
