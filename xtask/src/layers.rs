@@ -60,6 +60,10 @@ const UNSAFE_HOMES: &[(&str, &str)] = &[
         "records of the kernel side, mount namespaces of threads",
     ),
     (
+        "aiops/src/source/priority.rs",
+        "ioprio_set, which no library offers",
+    ),
+    (
         "aiops/src/source/guard.rs",
         "settings of the allocator, locked code",
     ),
@@ -81,6 +85,10 @@ const UNSAFE_HOMES: &[(&str, &str)] = &[
     ),
     (
         "aiops/src/record/tests.rs",
+        "a small disk of its own, mounted for one thread",
+    ),
+    (
+        "aiops/src/store/crash_tests.rs",
         "a small disk of its own, mounted for one thread",
     ),
     ("tests/vm/", "process 1 of a virtual machine"),

@@ -14,6 +14,7 @@ mod man;
 mod options;
 mod query_memory;
 mod replay;
+mod store;
 pub mod symbolize;
 mod trace_oom;
 
@@ -53,6 +54,9 @@ pub enum Command {
     /// Ask what history remembers.
     #[command(subcommand)]
     Query(Query),
+    /// Look after the history: what it holds, whether it is whole, its upkeep.
+    #[command(subcommand)]
+    Store(store::Store),
     /// Make the same reports from a recording: no root, any host.
     Replay(replay::Args),
     /// Say what works on this host, with which privilege, and why not.
@@ -140,6 +144,7 @@ impl Command {
             Self::Analyze(Analyze::Cache(args)) => analyze_cache::run(args, context),
             Self::Health(Health::Memory(args)) => health_memory::run(args, context),
             Self::Diff(Diff::Memory(args)) => diff_memory::run(args, context),
+            Self::Store(store) => store::run(store, context),
             Self::Replay(args) => replay::run(args, context),
             Self::Doctor(args) => doctor::run(args, context),
             Self::Completions(args) => completions::run(args),

@@ -89,6 +89,39 @@ pub(super) fn share(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Reads a size of the contract: `500M`, `2G`, `1.5GiB`, or bytes; K, M, G, T are powers of 1024.
+///
+/// # Errors
+/// Says what is wrong with the text.
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.trim_end_matches("iB").trim_end_matches('B') {
+        "" => 0,
+        "K" | "k" => 10,
+        "M" => 20,
+        "G" => 30,
+        "T" => 40,
+        _ => return Err(format!("unknown unit '{unit}': use K, M, G, T")),
+    };
+    let number: f64 = number
+        .parse()
+        .map_err(|_| format!("'{text}' is no size: 500M, 2G"))?;
+    let bytes = number * (1u64 << shift) as f64;
+    if bytes < 1e18 {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "digits and a point are not below 0, and it is below 1e18"
+        )]
+        Ok(bytes as u64)
+    } else {
+        Err(format!("'{text}' is too large"))
+    }
+}
+
 /// A name as the kernel keeps it: 15 bytes (`TASK_COMM_LEN` without its NUL).
 pub(super) fn kernel_name(name: &str) -> String {
     let mut end = name.len().min(15);
@@ -113,6 +146,16 @@ mod tests {
         assert_eq!(kernel_name("内存内存内存"), "内存内存内");
         assert_eq!(kernel_path("a/b/"), "/a/b");
         assert_eq!(kernel_path("/"), "/");
+    }
+
+    #[test]
+    fn sizes_of_the_contract() {
+        assert_eq!(bytes("2G"), Ok(2 << 30));
+        assert_eq!(bytes("1.5KiB"), Ok(1536));
+        assert_eq!(bytes("700"), Ok(700));
+        for bad in ["", "x", "-1G", "1X", "1e9", "9999999999T"] {
+            assert!(bytes(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub mod lang;
 mod oom;
 mod processes;
 mod query;
+mod store;
 pub mod style;
 mod swap;
 pub mod text;

@@ -15,6 +15,7 @@ pub mod oom;
 pub mod processes;
 pub mod query;
 mod size;
+pub mod store;
 pub mod swap;
 
 pub use size::note;

@@ -276,6 +276,7 @@ pub struct Recorder {
     sequence: u64,
     /// Who the processes of the last tick are: a key frame, and so each log, tells them all again.
     who: HashMap<(u32, u64), Identity>,
+    dropped: u64,
 }
 
 #[derive(Debug)]
@@ -305,12 +306,7 @@ impl Recorder {
     pub fn open(store: Store, host: Host) -> Result<Self, StoreError> {
         store.prepare()?;
         let path = store.folder.join("lock");
-        let lock = File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(io_error(&path, "open the lock"))?;
+        let lock = place::private_file(&path).map_err(io_error(&path, "open the lock"))?;
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             return Err(StoreError::Busy {
                 path: store.folder.clone(),
@@ -343,6 +339,7 @@ impl Recorder {
             log: None,
             sequence: 0,
             who: HashMap::new(),
+            dropped: 0,
         })
     }
 
@@ -381,7 +378,10 @@ impl Recorder {
             return Ok(turned);
         };
         let now = mono_ms(&tick.clock);
-        let key = log.writer.is_empty() || now.saturating_sub(log.key_ms) >= KEY_EVERY_MS;
+        let dropped = log.writer.relieve();
+        self.dropped += dropped;
+        let key =
+            dropped > 0 || log.writer.is_empty() || now.saturating_sub(log.key_ms) >= KEY_EVERY_MS;
         let mut frame = BytesMut::new();
         if key {
             log.key_ms = now;
@@ -416,6 +416,12 @@ impl Recorder {
         let processes = tick.sample.processes.iter();
         let live: HashSet<_> = processes.map(|one| (one.pid, one.start_ticks)).collect();
         self.who.retain(|key, _| live.contains(key));
+    }
+
+    /// Frames that were given up because the disk took none for too long.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped
     }
 
     /// Appends an event, durable at once. It stands in the log of the last tick.

@@ -10,8 +10,11 @@
 //! Nothing older than the last sync is lost by a power cut, nothing older than the last tick by a kill;
 //! damage costs what it touches, up to the next key frame, and is reported.
 
+#[cfg(test)]
+mod crash_tests;
 mod event;
 mod history;
+mod inventory;
 mod merge;
 mod place;
 mod reading;
@@ -20,9 +23,11 @@ mod rows;
 mod scan;
 mod segments;
 mod series;
+mod sums;
 mod table;
 mod tick;
 mod upkeep;
+mod verify;
 mod wal;
 
 pub use crate::model::Range;
@@ -32,6 +37,10 @@ pub use history::Damage;
 pub use history::Entry;
 pub use history::Recorder;
 pub use history::Store;
+pub use inventory::Inventory;
+pub use inventory::LogFile;
+pub use inventory::Summary;
+pub use inventory::Upkeep;
 pub use place::Meta;
 pub use scan::ProcessSums;
 pub use scan::Scan;
@@ -44,6 +53,10 @@ pub use tick::Encoder;
 pub use tick::PROCESS_FIELDS;
 pub use tick::Tick;
 pub use upkeep::Removed;
+pub use verify::Broken;
+pub use verify::BrokenPart;
+pub use verify::Repaired;
+pub use verify::Verified;
 pub use wal::Recovered;
 pub use wal::StoreError;
 pub use wal::WalOptions;

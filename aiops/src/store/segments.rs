@@ -17,6 +17,7 @@ use std::path::PathBuf;
 
 use super::StoreError;
 use super::rows::Rows;
+use super::sums;
 use super::table;
 use super::table::Table;
 use super::wal::io_error;
@@ -58,6 +59,10 @@ impl Segment {
     /// A table of it: `system`, `process`, `rollup`, `cgroup`, `event`.
     pub(super) fn table(&self, name: &str) -> Result<Table, StoreError> {
         let path = self.path.join(format!("{name}.parquet"));
+        sums::check(&path).map_err(|error| StoreError::Segment {
+            path: path.clone(),
+            source: Box::new(error),
+        })?;
         Table::open(&path).map_err(|error| damaged(&path, error))
     }
 
@@ -129,7 +134,10 @@ pub(super) fn publish_with(
         // Left by a writer that was killed.
         let _ = fs::remove_dir_all(&tmp);
         private(&tmp).map_err(io_error(&tmp, "create a segment"))?;
-        let written = write(&tmp).and_then(|()| sync(&tmp));
+        let written = write(&tmp).and_then(|()| {
+            sums::write(&tmp).map_err(io_error(&tmp, "write checksums"))?;
+            sync(&tmp)
+        });
         if let Err(error) = written {
             let _ = fs::remove_dir_all(&tmp);
             return Err(error);

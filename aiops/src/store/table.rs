@@ -446,6 +446,43 @@ impl Table {
         }
     }
 
+    /// Reads every value of every column; returns the rows.
+    ///
+    /// # Errors
+    /// Something cannot be decoded, or a column is shorter than the file says.
+    pub(super) fn read_fully(&self) -> Result<u64, ParquetError> {
+        let mut all = 0;
+        for group in 0..self.groups() {
+            let rows = self.group_rows(group);
+            let reader = self.reader.get_row_group(group)?;
+            for column in 0..reader.num_columns() {
+                let mut levels = Vec::new();
+                match reader.get_column_reader(column)? {
+                    ColumnReader::Int64ColumnReader(mut reader) => {
+                        let mut values = Vec::new();
+                        read_all(rows, |left| {
+                            reader.read_records(left, Some(&mut levels), None, &mut values)
+                        })?;
+                    }
+                    ColumnReader::ByteArrayColumnReader(mut reader) => {
+                        let mut values = Vec::new();
+                        read_all(rows, |left| {
+                            reader.read_records(left, Some(&mut levels), None, &mut values)
+                        })?;
+                    }
+                    _ => return Err(ParquetError::General("a column of another type".to_owned())),
+                }
+            }
+            all += rows as u64;
+        }
+        if all == self.rows() {
+            Ok(all)
+        } else {
+            let text = "its groups have not the rows that it says";
+            Err(ParquetError::General(text.to_owned()))
+        }
+    }
+
     fn group_rows(&self, group: usize) -> usize {
         let rows = self.reader.metadata().row_group(group).num_rows();
         usize::try_from(rows).unwrap_or(0)

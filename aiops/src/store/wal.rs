@@ -41,6 +41,9 @@ const FRAME: usize = 9;
 /// Most bytes of a frame: a host with 30,000 processes has 3 MB in a key frame.
 const MOST: usize = 32 << 20;
 
+/// Most bytes that wait for a disk that takes nothing: then they are given up, so that memory stays bounded.
+const MOST_WAITING: usize = if cfg!(test) { 64 << 10 } else { 8 << 20 };
+
 /// Why the store could not be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -173,6 +176,10 @@ pub struct WalWriter {
     pending: BytesMut,
     /// Bytes of `pending` that are synced.
     clean: usize,
+    /// Frames that are not synced.
+    waiting: u64,
+    /// Up to where a write that failed may have left bytes: the next one writes as far, zeros where nothing is.
+    tried: u64,
     /// Size of the file.
     size: u64,
     /// A buffer at a block's boundary, for `O_DIRECT`.
@@ -185,6 +192,18 @@ impl WalWriter {
     /// # Errors
     /// It exists, or the system refuses.
     pub fn create(options: &WalOptions) -> Result<Self, StoreError> {
+        let made = Self::try_create(options);
+        if let Err(error) = &made
+            && !matches!(error, StoreError::Io { source, .. } if source.kind() == io::ErrorKind::AlreadyExists)
+        {
+            // Half a header would be reported as damage for ever.
+            let _ = std::fs::remove_file(&options.path);
+            let _ = options.tail.as_ref().map(std::fs::remove_file);
+        }
+        made
+    }
+
+    fn try_create(options: &WalOptions) -> Result<Self, StoreError> {
         let path = &options.path;
         let (file, direct) = open(path).map_err(io_error(path, "create the log"))?;
         let tail = match &options.tail {
@@ -202,6 +221,8 @@ impl WalWriter {
             synced: 0,
             pending: BytesMut::new(),
             clean: 0,
+            waiting: 0,
+            tried: 0,
             size: 0,
             aligned: Vec::new(),
         };
@@ -213,6 +234,11 @@ impl WalWriter {
         };
         writer.pending = header_block(&header, path)?;
         writer.sync()?;
+        // Its name must be durable, too.
+        if let Some(folder) = path.parent() {
+            let sync = || File::open(folder)?.sync_all();
+            sync().map_err(io_error(folder, "sync"))?;
+        }
         Ok(writer)
     }
 
@@ -245,6 +271,7 @@ impl WalWriter {
         }
         let begin = self.pending.len();
         put_frame(kind, payload, &mut self.pending);
+        self.waiting += 1;
         let place = self.synced + begin as u64;
         // The first frame of a tail comes behind its own place in the log.
         let first = begin == self.clean;
@@ -262,6 +289,20 @@ impl WalWriter {
         if kept { Ok(()) } else { self.sync() }
     }
 
+    /// Gives up the frames that wait when there are too many of them and the disk still takes none; returns how
+    /// many. The next frame must be a key frame then.
+    pub fn relieve(&mut self) -> u64 {
+        if self.pending.len() - self.clean < MOST_WAITING || self.sync().is_ok() {
+            return 0;
+        }
+        self.pending.truncate(self.clean);
+        if let Some((_, tail)) = &mut self.tail {
+            // A tail that cannot be emptied repeats frames that are gone: they are whole, and may stay.
+            let _ = tail.set_len(0).and_then(|()| io::Seek::rewind(tail));
+        }
+        std::mem::take(&mut self.waiting)
+    }
+
     /// Makes every frame durable.
     ///
     /// # Errors
@@ -276,6 +317,7 @@ impl WalWriter {
         let _written = self.pending.split_to(whole);
         self.synced += whole as u64;
         self.clean = self.pending.len();
+        self.waiting = 0;
         if let Some((path, tail)) = &mut self.tail {
             // The tail only repeats what is durable now.
             tail.set_len(0)
@@ -293,19 +335,26 @@ impl WalWriter {
             self.grow()?;
         }
         let first = self.clean / BLOCK * BLOCK;
-        let blocks = self.pending[first..].len().div_ceil(BLOCK) * BLOCK;
         let place = self.synced + first as u64;
+        let needed = self.pending[first..].len().div_ceil(BLOCK) * BLOCK;
+        let before = usize::try_from(self.tried.saturating_sub(place)).unwrap_or(0);
+        let blocks = needed.max(before);
+        self.tried = place + blocks as u64;
         let skip = aligned(&mut self.aligned, blocks);
         let buffer = &mut self.aligned[skip..skip + blocks];
         let data = &self.pending[first..];
         buffer[..data.len()].copy_from_slice(data);
         buffer[data.len()..].fill(0);
         self.file.write_all_at(buffer, place)?;
-        if self.direct {
-            Ok(())
-        } else {
-            self.file.sync_data()
+        #[cfg(test)]
+        operations::wrote(place, buffer);
+        #[cfg(test)]
+        operations::synced();
+        if !self.direct {
+            self.file.sync_data()?;
         }
+        self.tried = 0;
+        Ok(())
     }
 
     /// Makes the file longer by zeros that are really there, not a hole.
@@ -315,7 +364,11 @@ impl WalWriter {
         let buffer = &mut self.aligned[skip..skip + step];
         buffer.fill(0);
         self.file.write_all_at(buffer, self.size)?;
+        #[cfg(test)]
+        operations::wrote(self.size, buffer);
         self.file.sync_all()?;
+        #[cfg(test)]
+        operations::synced();
         self.size += STEP;
         self.aligned = Vec::new();
         Ok(())
@@ -337,6 +390,38 @@ impl WalWriter {
             std::fs::remove_file(path).map_err(io_error(path, "remove the tail"))?;
         }
         Ok(())
+    }
+}
+
+/// What was done to the file, for tests that cut the power.
+#[cfg(test)]
+pub(super) mod operations {
+    use std::cell::RefCell;
+
+    /// One step.
+    #[derive(Clone, Debug)]
+    pub(crate) enum Operation {
+        /// Bytes at a place: not durable yet, and in no order.
+        Write(u64, Vec<u8>),
+        /// What was written before is durable.
+        Sync,
+    }
+
+    thread_local! {
+        static DONE: RefCell<Vec<Operation>> = const { RefCell::new(Vec::new()) };
+    }
+
+    pub(super) fn wrote(place: u64, bytes: &[u8]) {
+        DONE.with_borrow_mut(|done| done.push(Operation::Write(place, bytes.to_vec())));
+    }
+
+    pub(super) fn synced() {
+        DONE.with_borrow_mut(|done| done.push(Operation::Sync));
+    }
+
+    /// What this thread did since the last call.
+    pub(crate) fn take() -> Vec<Operation> {
+        DONE.take()
     }
 }
 

@@ -1,0 +1,529 @@
+//! What is left after damage, a full disk and a power cut.
+
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+
+use super::history::entries;
+use super::rows::Rows;
+use super::segments;
+use super::wal::operations;
+use super::wal::operations::Operation;
+use super::*;
+use crate::model::ClockPair;
+use crate::model::Host;
+use crate::model::ProcessMetrics;
+use crate::model::ProcessSample;
+use crate::model::Sample;
+
+/// A folder of its own, removed at the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("aiops-crash-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn store(&self) -> Store {
+        Store::at(&self.0.join("store")).with_tails(&self.0.join("tails"))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Numbers that look random and are the same each time (splitmix64).
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut x = self.0;
+        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((x ^ (x >> 31)) % sides as u64).unwrap()
+    }
+}
+
+const PROCESSES: u32 = 20;
+
+fn tick(second: u64) -> Tick {
+    let process = |pid: u32| ProcessSample {
+        pid,
+        start_ticks: 5,
+        metrics: ProcessMetrics {
+            // Some change with each tick, some seldom.
+            rss_kb: Some(second / u64::from(1 + pid % 7 * 13) * 977 % 100_003),
+            ..ProcessMetrics::default()
+        },
+        ..ProcessSample::default()
+    };
+    let mono_ns = second * 1_000_000_000;
+    Tick {
+        clock: ClockPair {
+            mono_ns,
+            boot_ns: mono_ns,
+            real_ns: i64::try_from(mono_ns).unwrap(),
+        },
+        sample: Sample {
+            processes: (1..=PROCESSES).map(process).collect(),
+            ..Sample::default()
+        },
+        identities: Vec::new(),
+    }
+}
+
+fn ticks_of(log: &Path, tails: Option<&Path>) -> (Vec<Tick>, Option<Damage>) {
+    let mut ticks = Vec::new();
+    let damage = entries(log, tails, &mut |entry| match entry {
+        Entry::Tick(tick) => ticks.push(*tick),
+        Entry::Event(event) => panic!("{event:?} was never written"),
+    });
+    (ticks, damage)
+}
+
+/// A log of ticks from `seconds`, closed.
+fn log(folder: &Folder, seconds: impl Iterator<Item = u64>) -> PathBuf {
+    let mut recorder = Recorder::open(folder.store(), Host::default()).unwrap();
+    for second in seconds {
+        recorder.push(&tick(second), false).unwrap();
+    }
+    recorder.close().unwrap();
+    folder.store().logs().unwrap().pop().unwrap()
+}
+
+const BLOCK: usize = 4096;
+
+/// Where each frame of a whole log ends.
+fn ends(log: &Path) -> Vec<usize> {
+    let found = read_wal(log, None).unwrap();
+    let mut at = BLOCK;
+    let lens = found.frames.iter().map(|(_, payload)| {
+        at += 9 + payload.len();
+        at
+    });
+    lens.collect()
+}
+
+fn same(read: &[Tick], written: &[Tick]) -> bool {
+    read.iter().all(|tick| {
+        let second = usize::try_from(tick.clock.mono_ns / 1_000_000_000).unwrap();
+        written[second / 5 - 1].sample == tick.sample
+    })
+}
+
+#[test]
+fn five_hundred_flips_and_cuts_of_a_log_cost_only_what_is_behind_them() {
+    let folder = Folder::new("log");
+    let seconds = || (1..=600_u64).map(|number| number * 5);
+    let log = log(&folder, seconds());
+    let ends = ends(&log);
+    let (written, damage) = ticks_of(&log, None);
+    assert_eq!((written.len(), damage), (600, None));
+    let whole = fs::read(&log).unwrap();
+    let (mut dice, mut told, mut lost) = (Dice(4), 0, 0);
+    for round in 0..1000 {
+        let at = dice.roll(whole.len());
+        let mut bytes = whole.clone();
+        if round % 2 == 0 {
+            bytes[at] ^= 1 << dice.roll(8);
+        } else {
+            bytes.truncate(at);
+        }
+        fs::write(&log, &bytes).unwrap();
+        let (read, damage) = ticks_of(&log, None);
+        let before = ends.iter().filter(|end| **end <= at).count();
+        let header = damage.as_ref().is_some_and(|damage| damage.error.is_some());
+        assert!(!header || at < BLOCK, "round {round}: {damage:?}");
+        assert!(header || read.len() >= before, "round {round}, {at}");
+        assert!(same(&read, &written), "round {round}: another figure");
+        // A cut between two frames cannot be told from a log that is being written.
+        let between = bytes.len() == at && (ends.contains(&at) || at == BLOCK);
+        if read.len() < written.len() {
+            lost += 1;
+            assert!(
+                damage.is_some() || between,
+                "round {round}, {at}: in silence"
+            );
+        }
+        told += u32::from(damage.is_some());
+        // Key frames are 240 ticks apart: a flip costs no more.
+        let flipped = round % 2 == 0 && !header;
+        assert!(
+            !flipped || read.len() >= written.len() - 240,
+            "round {round}"
+        );
+    }
+    println!("1000 places: {told} told, {lost} lost ticks");
+    assert!(told > 900, "{told}");
+}
+
+fn segment(folder: &Path, id: &str, from: u64) -> Segment {
+    let mut rows = Rows::default();
+    (from..from + 300).for_each(|number| rows.push(&tick(number * 5)));
+    segments::publish(folder, id, &[], rows).unwrap().unwrap()
+}
+
+fn scan(store: &Store) -> (u64, Vec<StoreError>) {
+    let range = Range {
+        start_ms: 0,
+        end_ms: i64::MAX,
+    };
+    let (mut scan, mut errors) = (Scan::new(range, &["rss_kb"]), Vec::new());
+    for segment in store.segments().unwrap() {
+        errors.extend(scan.segment(&segment).err());
+    }
+    (scan.processes.values().map(|one| one.n).sum(), errors)
+}
+
+#[test]
+fn five_hundred_flips_and_cuts_of_a_segment_are_found_and_the_others_answer() {
+    let folder = Folder::new("segment");
+    let store = folder.store();
+    let place = store.segments_folder();
+    fs::create_dir_all(&place).unwrap();
+    let one = segment(&place, "one", 1);
+    segment(&place, "two", 1000);
+    let each = 300 * u64::from(PROCESSES);
+    assert_eq!(scan(&store).0, 2 * each);
+    assert_eq!(store.verify().unwrap().broken, []);
+    let files: Vec<(PathBuf, Vec<u8>)> = fs::read_dir(&one.path)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .map(|path| (path.clone(), fs::read(path).unwrap()))
+        .collect();
+    let mut dice = Dice(5);
+    for round in 0..500 {
+        // Each file as often, however small it is.
+        let (path, whole) = &files[round % files.len()];
+        let at = dice.roll(whole.len());
+        let mut bytes = whole.clone();
+        if round % 5 < 4 {
+            bytes[at] ^= 1 << dice.roll(8);
+        } else {
+            bytes.truncate(at);
+        }
+        fs::write(path, &bytes).unwrap();
+        let broken = store.verify().unwrap().broken;
+        assert_eq!(broken.len(), 1, "round {round}, {}, {at}", path.display());
+        assert!(broken[0].path.starts_with(&one.path), "{broken:?}");
+        let (n, errors) = scan(&store);
+        let name = path.file_stem().unwrap();
+        if name == "process" || name == "system" {
+            assert_eq!((n, errors.len()), (each, 1), "round {round}, {at}");
+            let said = errors[0].to_string();
+            assert!(said.contains(path.to_str().unwrap()), "{said}");
+        } else {
+            assert!(
+                n == 2 * each || (n == each && !errors.is_empty()),
+                "round {round}"
+            );
+        }
+        fs::write(path, whole).unwrap();
+    }
+    println!("500 of 500 found");
+}
+
+/// Cuts the power at every step of a log's life: what was not synced is there, missing, or torn at sectors.
+#[test]
+fn a_power_cut_at_any_step_loses_nothing_that_was_synced() {
+    let folder = Folder::new("power");
+    let _before = operations::take();
+    let path = folder.0.join("live");
+    let mut writer = WalWriter::create(&WalOptions {
+        path: path.clone(),
+        tail: Some(folder.0.join("tail")),
+        id: "live".to_owned(),
+        host: Host::default(),
+    })
+    .unwrap();
+    let payload =
+        |number: usize| vec![u8::try_from(number % 251 + 1).unwrap(); number * 131 % 5000];
+    // Frames that were durable when an operation began.
+    let mut durable = vec![(operations::take(), 0)];
+    let mut pushed = 0;
+    for round in 1..60 {
+        for _ in 0..round % 9 {
+            writer.push(7, &payload(pushed)).unwrap();
+            pushed += 1;
+        }
+        writer.sync().unwrap();
+        durable.push((operations::take(), pushed));
+    }
+    let cut = folder.0.join("cut");
+    let (mut disk, mut dice, mut states, mut known) = (Vec::new(), Dice(6), 0, 0);
+    for (step, (operations, after)) in durable.iter().enumerate() {
+        let mut waiting: Vec<(u64, &Vec<u8>)> = Vec::new();
+        for operation in operations {
+            match operation {
+                Operation::Write(place, bytes) => waiting.push((*place, bytes)),
+                Operation::Sync => waiting.drain(..).for_each(|(place, bytes)| {
+                    apply(&mut disk, place, bytes, |_| true);
+                }),
+            }
+            for chance in [0, 30, 50, 100] {
+                let mut left = disk.clone();
+                for (place, bytes) in &waiting {
+                    apply(&mut left, *place, bytes, |_| dice.roll(100) < chance);
+                }
+                fs::write(&cut, &left).unwrap();
+                states += 1;
+                match read_wal(&cut, None) {
+                    Ok(found) => {
+                        let frames = found.frames.iter().map(|(_, payload)| payload);
+                        // In order, from the first: what was synced, and maybe more.
+                        let kept = frames.clone().take(known).enumerate();
+                        assert!(
+                            kept.clone().count() == known,
+                            "step {step}: {known} were durable"
+                        );
+                        for (number, frame) in kept {
+                            assert_eq!(*frame, payload(number), "step {step}");
+                        }
+                        assert!(
+                            frames
+                                .clone()
+                                .all(|frame| (0..pushed).any(|n| *frame == payload(n)))
+                        );
+                    }
+                    Err(error) => assert!(step == 0, "step {step}: {error}"),
+                }
+            }
+        }
+        known = *after;
+    }
+    drop(writer);
+    println!("{states} states");
+    assert!(states > 200, "{states}");
+}
+
+/// Writes some sectors of a write.
+fn apply(disk: &mut Vec<u8>, place: u64, bytes: &[u8], mut whether: impl FnMut(usize) -> bool) {
+    let place = usize::try_from(place).unwrap();
+    for (index, sector) in bytes.chunks(512).enumerate() {
+        if whether(index) {
+            let at = place + index * 512;
+            if disk.len() < at + sector.len() {
+                disk.resize(at + sector.len(), 0);
+            }
+            disk[at..at + sector.len()].copy_from_slice(sector);
+        }
+    }
+}
+
+/// A power cut while a segment is published and its log removed: each state counts every tick once.
+#[test]
+fn a_power_cut_while_a_segment_is_published_counts_every_tick_once() {
+    let folder = Folder::new("publish");
+    let store = folder.store();
+    let log = log(&folder, (1..=100).map(|number| number * 5));
+    let bytes = fs::read(&log).unwrap();
+    let count = || {
+        let mut ticks = 0;
+        let damages = store.fresh(|_| ticks += 1).unwrap();
+        assert_eq!(damages, []);
+        let (in_segments, errors) = scan(&store);
+        assert!(errors.is_empty(), "{errors:?}");
+        (ticks + in_segments / u64::from(PROCESSES), in_segments > 0)
+    };
+    store.compact().unwrap();
+    assert_eq!(count(), (100, true));
+    let published = store.segments().unwrap().remove(0).path;
+    // Renamed, but the log was not removed yet.
+    fs::write(&log, &bytes).unwrap();
+    assert_eq!(count(), (100, true));
+    store.compact().unwrap();
+    assert!(!log.exists());
+    assert_eq!(count(), (100, true));
+    // Not renamed yet; the files are there in any state.
+    fs::write(&log, &bytes).unwrap();
+    let name = published.file_name().unwrap().to_str().unwrap().to_owned();
+    let tmp = published.with_file_name(format!("tmp-{name}"));
+    fs::rename(&published, &tmp).unwrap();
+    for entry in fs::read_dir(&tmp).unwrap() {
+        let path = entry.unwrap().path();
+        let len = fs::metadata(&path).unwrap().len();
+        fs::File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_len(len / 2)
+            .unwrap();
+        assert_eq!(count(), (100, false));
+    }
+    store.compact().unwrap();
+    assert_eq!(count(), (100, true));
+}
+
+#[test]
+fn a_reboot_and_clocks_that_jump_lose_nothing() {
+    let folder = Folder::new("clocks");
+    let mut pushed = 0;
+    // Each boot begins at 0 again, with another id; the calendar jumps by hours, both ways.
+    for (boot, jump_s) in [0_i64, 7200, -10_000, 86_400, -86_000]
+        .into_iter()
+        .enumerate()
+    {
+        let host = Host {
+            boot_id: Some(format!("boot-{boot}")),
+            ..Host::default()
+        };
+        let mut recorder = Recorder::open(folder.store(), host).unwrap();
+        for number in 1..50 {
+            let mut tick = tick(number * 5);
+            tick.clock.real_ns += (100_000 + jump_s) * 1_000_000_000;
+            if number > 20 {
+                tick.clock.real_ns -= 3_000_000_000_000;
+            }
+            if number > 30 {
+                // Suspended for an hour.
+                tick.clock.boot_ns += 3_600_000_000_000;
+                tick.clock.real_ns += 3_600_000_000_000;
+            }
+            recorder.push(&tick, false).unwrap();
+            pushed += 1;
+        }
+        // As a kill would.
+        drop(recorder);
+    }
+    let store = folder.store();
+    let mut read = 0;
+    assert_eq!(store.fresh(|_| read += 1).unwrap(), []);
+    assert_eq!(read, pushed);
+    assert_eq!(store.compact().unwrap(), []);
+    assert_eq!(scan(&store).0, pushed * u64::from(PROCESSES));
+    assert_eq!(store.verify().unwrap().broken, []);
+}
+
+/// A disk of 1 MiB that runs full, in a mount namespace that only this thread sees.
+#[test]
+fn a_full_disk_costs_what_does_not_fit_and_nothing_before() {
+    let folder = Folder::new("full");
+    let (disk, tails) = (folder.0.join("disk"), folder.0.join("tails"));
+    fs::create_dir(&disk).unwrap();
+    let outcome = std::thread::spawn(move || -> Result<(), String> {
+        private_tmpfs(&disk)?;
+        fill(&disk, &tails);
+        Ok(())
+    });
+    if let Err(why) = outcome.join().unwrap() {
+        let required = std::env::var_os("AIOPS_REQUIRE_BPF").is_some_and(|value| value == "1");
+        assert!(!required, "{why}");
+        println!("SKIPPED: {why}");
+    }
+}
+
+fn private_tmpfs(dir: &Path) -> Result<(), String> {
+    use rustix::mount::MountFlags;
+    use rustix::mount::MountPropagationFlags as Propagation;
+    use rustix::thread::UnshareFlags;
+    // SAFETY: the thread's own view of mounts is unshared; no descriptor is.
+    let unshared = unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) };
+    unshared.map_err(|error| format!("unshare: {error}"))?;
+    rustix::mount::mount_change("/", Propagation::PRIVATE | Propagation::REC)
+        .map_err(|error| format!("private mounts: {error}"))?;
+    let size = c"size=1m";
+    rustix::mount::mount("tmpfs", dir, "tmpfs", MountFlags::empty(), size)
+        .map_err(|error| format!("tmpfs: {error}"))
+}
+
+fn fill(disk: &Path, tails: &Path) {
+    let store = Store::at(&disk.join("store")).with_tails(tails);
+    let mut recorder = Recorder::open(store.clone(), Host::default()).unwrap();
+    let mut numbers = 1..;
+    let mut push = |recorder: &mut Recorder| {
+        let number = numbers.next().unwrap();
+        recorder.push(&tick(number), false)
+    };
+    for _ in 0..40 {
+        push(&mut recorder).unwrap();
+    }
+    // Others fill the disk.
+    let filler = disk.join("filler");
+    let piece = vec![1; 4096];
+    let mut file = fs::File::create(&filler).unwrap();
+    while std::io::Write::write_all(&mut file, &piece).is_ok() {}
+    let mut refused = Vec::new();
+    let mut pushed = 40_u64;
+    while recorder.dropped() == 0 {
+        refused.extend(push(&mut recorder).err());
+        pushed += 1;
+        assert!(pushed < 40_000, "memory is not bounded");
+    }
+    assert!(!refused.is_empty());
+    for error in &refused {
+        let StoreError::Io { source, .. } = error else {
+            panic!("{error}");
+        };
+        assert_eq!(source.kind(), std::io::ErrorKind::StorageFull, "{error}");
+        assert!(error.remedy().unwrap().contains("space"));
+    }
+    fs::remove_file(&filler).unwrap();
+    for _ in 0..100 {
+        push(&mut recorder).unwrap();
+        pushed += 1;
+    }
+    let dropped = recorder.dropped();
+    recorder.close().unwrap();
+    let (mut read, mut last) = (Vec::new(), 0);
+    let damages = store.fresh(|entry| {
+        if let Entry::Tick(tick) = entry {
+            let second = tick.clock.mono_ns / 1_000_000_000;
+            assert!(second > last, "{second} behind {last}");
+            last = second;
+            read.push(*tick);
+        }
+    });
+    assert_eq!(damages.unwrap(), []);
+    assert_eq!(read.len() as u64, pushed - dropped);
+    assert!(
+        read[..40]
+            .iter()
+            .zip(1..)
+            .all(|(read, second)| read.sample == tick(second).sample)
+    );
+    let tail = read
+        .iter()
+        .rev()
+        .take(100)
+        .all(|read| read.sample == tick(read.clock.mono_ns / 1_000_000_000).sample);
+    assert!(tail && last == pushed);
+}
+
+#[test]
+fn repair_saves_what_can_be_read_and_deletes_nothing() {
+    let folder = Folder::new("repair");
+    let store = folder.store();
+    let path = log(&folder, (1..=600).map(|number| number * 5));
+    let place = store.segments_folder();
+    let one = segment(&place, "one", 10_000);
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = ends(&path)[300] + 20;
+    bytes[middle] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    fs::write(one.path.join("process.parquet"), b"PAR1").unwrap();
+    fs::write(store.folder().join("store.json"), b"{").unwrap();
+    let held = Recorder::open(folder.store(), Host::default());
+    assert!(held.is_err(), "store.json makes no sense");
+    let alone = store.upkeep(true).unwrap();
+    assert!(matches!(store.upkeep(true), Err(StoreError::Busy { .. })));
+    let repaired = store.repair(&Host::default()).unwrap();
+    drop(alone);
+    assert_eq!(repaired.len(), 3, "{repaired:#?}");
+    let moved = |one: &Repaired| one.moved_to.as_ref().is_some_and(|path| path.exists());
+    assert!(repaired.iter().all(moved));
+    let saved = repaired.iter().find_map(|one| one.saved).unwrap();
+    // The frame that was hit is the 302nd: lost up to the next key frame.
+    assert!((360..600).contains(&saved.0), "{saved:?}");
+    assert_eq!(store.verify().unwrap().broken, []);
+    let (n, errors) = scan(&store);
+    assert_eq!((n, errors.len()), (saved.0 * u64::from(PROCESSES), 0));
+    Recorder::open(folder.store(), Host::default()).unwrap();
+    assert_eq!(store.repair(&Host::default()).unwrap(), []);
+}
