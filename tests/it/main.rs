@@ -15,6 +15,7 @@ mod pages;
 mod peers;
 mod processes;
 mod replay;
+mod store;
 mod support;
 mod swap;
 mod trees;
