@@ -16,6 +16,7 @@ mod peers;
 mod processes;
 mod query;
 mod replay;
+mod store;
 mod support;
 mod swap;
 mod trees;

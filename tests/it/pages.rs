@@ -19,6 +19,10 @@ const PAGES: &[(&str, &str)] = &[
     ("aiops-analyze-cache", "aiops analyze cache"),
     ("aiops-health-memory", "aiops health memory"),
     ("aiops-diff-memory", "aiops diff memory"),
+    ("aiops-store-info", "aiops store info"),
+    ("aiops-store-verify", "aiops store verify"),
+    ("aiops-store-compact", "aiops store compact"),
+    ("aiops-store-repair", "aiops store repair"),
     ("aiops-replay", "aiops replay"),
     ("aiops-doctor", "aiops doctor"),
 ];

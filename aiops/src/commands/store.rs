@@ -390,16 +390,8 @@ fn repair(context: &Context) -> anyhow::Result<Exit> {
 
 /// Whether a file was read and makes no sense.
 fn is_damage(error: &StoreError) -> bool {
-    use std::io::ErrorKind;
-    let StoreError::Io { source, .. } = error else {
-        return false;
-    };
-    let kinds = [
-        ErrorKind::InvalidData,
-        ErrorKind::UnexpectedEof,
-        ErrorKind::Other,
-    ];
-    kinds.contains(&source.kind())
+    let invalid = std::io::ErrorKind::InvalidData;
+    matches!(error, StoreError::Io { source, .. } if source.kind() == invalid)
 }
 
 fn compact(args: &CompactArgs, context: &Context) -> anyhow::Result<Exit> {

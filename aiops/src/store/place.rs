@@ -61,7 +61,8 @@ impl Meta {
             Err(error) => return Err(io_error(&path, "read")(error)),
         };
         let meta: Self = serde_json::from_slice(&bytes)
-            .map_err(|error| io_error(&path, "read")(error.into()))?;
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+            .map_err(io_error(&path, "read"))?;
         if meta.schema > SCHEMA {
             return Err(StoreError::TooNew {
                 path,
@@ -127,7 +128,11 @@ pub(super) fn own_folder(folder: &Path) -> Result<(), StoreError> {
 /// # Errors
 /// As [`own_folder`], or it is not there.
 pub(super) fn check_folder(folder: &Path) -> Result<(), StoreError> {
-    let meta = fs::symlink_metadata(folder).map_err(io_error(folder, "look at"))?;
+    let meta = fs::symlink_metadata(folder).map_err(io_error(folder, "read the store"))?;
+    if !meta.is_dir() && !meta.is_symlink() {
+        let error = io::Error::from(io::ErrorKind::NotADirectory);
+        return Err(io_error(folder, "read the store")(error));
+    }
     let own = meta.uid() == rustix::process::geteuid().as_raw();
     if !meta.is_dir() || !own || meta.mode() & 0o022 != 0 {
         return Err(StoreError::Unsafe {

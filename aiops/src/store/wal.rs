@@ -120,12 +120,18 @@ impl StoreError {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("`aiops monitor memory` makes it; --store DIR or AIOPS_STORE name another one")
             }
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::NotADirectory => {
+                Some("name the folder of a store: --store DIR or AIOPS_STORE")
+            }
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::InvalidData => {
+                Some("`aiops store repair` puts it aside and writes it anew")
+            }
             Self::Segment { .. } => {
                 Some("`aiops store repair` puts it aside; the rest is not touched")
             }
             Self::Io { .. } => None,
             Self::NotALog { .. } => {
-                Some("move the file away; the rest of the store is not touched")
+                Some("`aiops store repair` puts it aside; the rest is not touched")
             }
             Self::TooNew { .. } => Some("read it with the aiops that wrote it, or a later one"),
         }
@@ -622,141 +628,5 @@ fn frames(bytes: &[u8], found: &mut Recovered) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// A folder of its own, removed at the end.
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new(name: &str) -> Self {
-            let path =
-                std::env::temp_dir().join(format!("aiops-wal-{name}-{}", std::process::id()));
-            std::fs::create_dir_all(&path).unwrap();
-            Self(path)
-        }
-
-        fn options(&self, tail: bool) -> WalOptions {
-            WalOptions {
-                path: self.0.join("log"),
-                tail: tail.then(|| self.0.join("tail")),
-                id: "id".to_owned(),
-                host: Host::default(),
-            }
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
-    }
-
-    fn payload(index: usize) -> Vec<u8> {
-        (0..index * 37 % 900)
-            .map(|byte| (byte * index) as u8)
-            .collect()
-    }
-
-    fn written(folder: &Folder, frames: usize, every: usize) -> Vec<u8> {
-        let options = folder.options(false);
-        let mut writer = WalWriter::create(&options).unwrap();
-        for index in 0..frames {
-            writer.push(1, &payload(index)).unwrap();
-            if index % every == 0 {
-                writer.sync().unwrap();
-            }
-        }
-        writer.finish().unwrap();
-        std::fs::read(&options.path).unwrap()
-    }
-
-    #[test]
-    fn frames_come_back() {
-        let folder = Folder::new("back");
-        written(&folder, 300, 7);
-        let found = read_wal(&folder.0.join("log"), None).unwrap();
-        assert_eq!(found.frames.len(), 300);
-        let same = |(index, frame): (usize, &(u8, Vec<u8>))| frame.1 == payload(index);
-        assert!(found.frames.iter().enumerate().all(same));
-        assert_eq!((found.lost_bytes, found.gaps.len()), (0, 0));
-    }
-
-    #[test]
-    fn a_kill_loses_nothing_that_was_pushed() {
-        let folder = Folder::new("kill");
-        let options = folder.options(true);
-        let mut writer = WalWriter::create(&options).unwrap();
-        for index in 0..50 {
-            writer.push(1, &payload(index)).unwrap();
-            if index % 20 == 19 {
-                writer.sync().unwrap();
-            }
-            let found = read_wal(&options.path, options.tail.as_deref()).unwrap();
-            assert_eq!(found.frames.len(), index + 1);
-            assert_eq!(found.frames[index].1, payload(index));
-        }
-        // As a kill would: nothing is closed.
-        std::mem::forget(writer);
-        let found = read_wal(&options.path, options.tail.as_deref()).unwrap();
-        assert_eq!(found.frames.len(), 50);
-        let durable = read_wal(&options.path, None).unwrap();
-        assert_eq!(durable.frames.len(), 40);
-    }
-
-    #[test]
-    fn a_tail_that_was_not_emptied_counts_once() {
-        let folder = Folder::new("twice");
-        let options = folder.options(true);
-        let mut writer = WalWriter::create(&options).unwrap();
-        writer.push(1, b"a").unwrap();
-        writer.push(1, b"b").unwrap();
-        let tail = std::fs::read(folder.0.join("tail")).unwrap();
-        writer.sync().unwrap();
-        std::fs::write(folder.0.join("tail"), &tail).unwrap();
-        let found = read_wal(&options.path, options.tail.as_deref()).unwrap();
-        assert_eq!(found.frames.len(), 2);
-        // Frames may be equal.
-        let mut writer = writer;
-        for _ in 0..3 {
-            writer.push(1, b"b").unwrap();
-        }
-        let found = read_wal(&options.path, options.tail.as_deref()).unwrap();
-        assert_eq!((found.frames.len(), found.lost_bytes), (5, 0));
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(60))]
-
-        #[test]
-        fn a_cut_keeps_every_frame_before_it(cut in 0..10_000_usize) {
-            let folder = Folder::new("cut");
-            let bytes = written(&folder, 120, 11);
-            let at = bytes.len() * cut / 10_000;
-            std::fs::write(folder.0.join("log"), &bytes[..at]).unwrap();
-            if let Ok(found) = read_wal(&folder.0.join("log"), None) {
-                for (index, frame) in found.frames.iter().enumerate() {
-                    prop_assert_eq!(&frame.1, &payload(index));
-                }
-            } else {
-                prop_assert!(at < 2 * BLOCK);
-            }
-        }
-
-        #[test]
-        fn a_flipped_bit_costs_one_frame(place in 0..10_000_usize, bit in 0..8_u8) {
-            let folder = Folder::new("flip");
-            let mut bytes = written(&folder, 120, 11);
-            let end = bytes.len() - BLOCK;
-            let at = BLOCK + (end - BLOCK) * place / 10_000;
-            bytes[at] ^= 1 << bit;
-            std::fs::write(folder.0.join("log"), &bytes).unwrap();
-            let found = read_wal(&folder.0.join("log"), None).unwrap();
-            prop_assert!(found.frames.len() >= 119);
-            prop_assert!(found.frames.iter().all(|frame| (0..120).any(|index| frame.1 == payload(index))));
-            prop_assert!(found.frames.len() == 120 || found.lost_bytes > 0);
-        }
-    }
-}
+#[path = "wal_tests.rs"]
+mod tests;
