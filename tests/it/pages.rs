@@ -19,6 +19,7 @@ const PAGES: &[(&str, &str)] = &[
     ("aiops-analyze-cache", "aiops analyze cache"),
     ("aiops-health-memory", "aiops health memory"),
     ("aiops-diff-memory", "aiops diff memory"),
+    ("aiops-query-memory", "aiops query memory"),
     ("aiops-replay", "aiops replay"),
     ("aiops-doctor", "aiops doctor"),
 ];
