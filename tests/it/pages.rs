@@ -23,6 +23,7 @@ const PAGES: &[(&str, &str)] = &[
     ("aiops-store-verify", "aiops store verify"),
     ("aiops-store-compact", "aiops store compact"),
     ("aiops-store-repair", "aiops store repair"),
+    ("aiops-query-memory", "aiops query memory"),
     ("aiops-replay", "aiops replay"),
     ("aiops-doctor", "aiops doctor"),
 ];

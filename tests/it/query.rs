@@ -41,7 +41,11 @@ fn rss(pid: u32, second: u64) -> Option<u64> {
     match pid {
         10 => Some(1000 + second / 60),
         11 => (60..=120).contains(&(second % 3600)).then_some(500),
-        _ => Some(if second % 20 == 0 { 4000 } else { 2000 }),
+        _ => Some(if second.is_multiple_of(20) {
+            4000
+        } else {
+            2000
+        }),
     }
 }
 

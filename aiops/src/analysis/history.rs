@@ -567,7 +567,7 @@ impl History {
         });
         let total = found.len() as u64;
         found.truncate(if top == 0 { found.len() } else { top });
-        let text = |id: u32| self.names.get(&id).map(|name| name.to_string());
+        let text = |id: u32| self.names.get(&id).map(ToString::to_string);
         let rows = found.into_iter().map(|(figures, row)| Row {
             unit,
             name: text(row.key.map_or_else(|group| group, |_| row.comm)),

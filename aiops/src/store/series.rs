@@ -364,3 +364,7 @@ fn fresh<'a>(
         });
     }
 }
+
+#[cfg(test)]
+#[path = "series_tests.rs"]
+mod tests;

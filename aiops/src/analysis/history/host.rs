@@ -14,7 +14,7 @@ use crate::report::query::CgroupRow;
 use crate::report::query::SystemStep;
 
 /// The figures of the host that steps are made from, in the order that [`Host::take`] wants.
-pub const SYSTEM_FIELDS: [&str; 19] = [
+pub const SYSTEM_FIELDS: [&str; 18] = [
     "mem_total_kb",
     "mem_available_kb",
     "swap_total_kb",
@@ -33,7 +33,6 @@ pub const SYSTEM_FIELDS: [&str; 19] = [
     "cpu_steal_ticks",
     "cpu_idle_ticks",
     "cpu_iowait_ticks",
-    "mem_free_kb",
 ];
 /// Where counters begin and end in [`SYSTEM_FIELDS`].
 const COUNTERS: std::ops::Range<usize> = 4..18;
