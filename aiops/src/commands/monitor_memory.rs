@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::options::share;
-use super::options::size;
+use super::options::bytes;
 use crate::cli;
 use crate::cli::Context;
 use crate::diag;
@@ -128,7 +128,7 @@ fn settings(args: &Args) -> anyhow::Result<Settings> {
     let keep = file.keep.unwrap_or_else(|| "30d".to_owned());
     cli::duration(&keep).map_err(|why| wrong("keep", why))?;
     if let Some(text) = &file.max_size {
-        size(text).map_err(|why| wrong("max_size", why))?;
+        bytes(text).map_err(|why| wrong("max_size", why))?;
     }
     Ok(Settings {
         interval,
