@@ -1,3 +1,4 @@
 //! The daemon: figures at an interval into the store, OOM kills as they happen, its own cost.
 
 mod latest;
+mod metrics;
