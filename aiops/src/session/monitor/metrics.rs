@@ -28,6 +28,8 @@ use page::Form;
 
 /// Most connections at once; the next ones wait in the kernel's queue.
 const MOST_CONNECTIONS: usize = 16;
+/// Most groups of processes, whatever the settings say.
+const MOST_GROUPS: usize = 100;
 /// Most bytes of a request up to the end of its headers.
 const MOST_REQUEST: usize = 8 << 10;
 /// How long a request may take to arrive, and its answer to leave.
@@ -83,8 +85,9 @@ pub(super) fn bind(addr: &str, public: bool) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// Answers requests until it is dropped. `interval` is how often samples are taken.
-pub(super) async fn serve(listener: TcpListener, latest: Shared, interval: Duration) {
+/// Answers requests until it is dropped. The `top` largest groups of processes are told.
+pub(super) async fn serve(listener: TcpListener, latest: Shared, top: usize) {
+    let top = top.min(MOST_GROUPS);
     let mut open = JoinSet::new();
     loop {
         while open.len() >= MOST_CONNECTIONS {
@@ -94,7 +97,7 @@ pub(super) async fn serve(listener: TcpListener, latest: Shared, interval: Durat
             Some(_) = open.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    open.spawn(converse(stream, Shared::clone(&latest), interval));
+                    open.spawn(converse(stream, Shared::clone(&latest), top));
                 }
                 // Out of file descriptors, usually: it passes, or the next second says the same.
                 Err(_) => sleep(Duration::from_secs(1)).await,
@@ -104,11 +107,11 @@ pub(super) async fn serve(listener: TcpListener, latest: Shared, interval: Durat
 }
 
 /// One request and its answer.
-async fn converse(mut stream: TcpStream, latest: Shared, interval: Duration) {
+async fn converse(mut stream: TcpStream, latest: Shared, top: usize) {
     let answer = match timeout(PATIENCE, read_head(&mut stream)).await {
         Ok(Ok(Some(head))) => {
             let latest = latest.lock().unwrap_or_else(PoisonError::into_inner);
-            answer(&head, &latest, interval, clock::mono_ns())
+            answer(&head, &latest, top, clock::mono_ns())
         }
         Ok(Ok(None)) => Answer::error("431 Request Header Fields Too Large"),
         Ok(Err(_)) => return,
@@ -215,7 +218,7 @@ fn wants_openmetrics(head: &str) -> bool {
         .any(|(_, value)| value.to_ascii_lowercase().contains(page::OPENMETRICS))
 }
 
-fn answer(head: &[u8], latest: &Latest, interval: Duration, now_ns: u64) -> Answer {
+fn answer(head: &[u8], latest: &Latest, top: usize, now_ns: u64) -> Answer {
     let Some((head, (method, path))) = std::str::from_utf8(head)
         .ok()
         .and_then(|head| Some((head, request_line(head)?)))
@@ -225,8 +228,8 @@ fn answer(head: &[u8], latest: &Latest, interval: Duration, now_ns: u64) -> Answ
     let get = matches!(method, "GET" | "HEAD");
     let mut answer = match path {
         "/metrics" | "/-/healthy" if !get => Answer::error("405 Method Not Allowed"),
-        "/metrics" => metrics(wants_openmetrics(head), latest),
-        "/-/healthy" => health(latest, interval, now_ns),
+        "/metrics" => metrics(wants_openmetrics(head), latest, top),
+        "/-/healthy" => health(latest, now_ns),
         _ => Answer::text(
             "404 Not Found",
             "404 Not Found: /metrics and /-/healthy are here\n",
@@ -236,14 +239,14 @@ fn answer(head: &[u8], latest: &Latest, interval: Duration, now_ns: u64) -> Answ
     answer
 }
 
-fn metrics(openmetrics: bool, latest: &Latest) -> Answer {
+fn metrics(openmetrics: bool, latest: &Latest, top: usize) -> Answer {
     let form = if openmetrics {
         Form::OpenMetrics
     } else {
         Form::Text
     };
     let mut body = String::new();
-    exposition::render(latest, form, &mut body);
+    exposition::render(latest, top, form, &mut body);
     Answer {
         content_type: form.content_type(),
         ..Answer::text("200 OK", body)
@@ -251,14 +254,19 @@ fn metrics(openmetrics: bool, latest: &Latest) -> Answer {
 }
 
 /// Well as long as samples are taken.
-fn health(latest: &Latest, interval: Duration, now_ns: u64) -> Answer {
+fn health(latest: &Latest, now_ns: u64) -> Answer {
     const SICK: &str = "503 Service Unavailable";
     if latest.sample.is_none() {
         return Answer::text(SICK, "no sample was taken yet\n");
     }
     let age = Duration::from_nanos(now_ns.saturating_sub(latest.clock.mono_ns));
     let body = format!("the last sample is {:.1} s old\n", age.as_secs_f64());
-    if age > (interval * STALE_INTERVALS).max(STALE_AFTER) {
+    if age
+        > latest
+            .interval
+            .saturating_mul(STALE_INTERVALS)
+            .max(STALE_AFTER)
+    {
         return Answer::text(SICK, body);
     }
     Answer::text("200 OK", body)

@@ -3,7 +3,7 @@
 //! Names begin with `aiops_` and end with the unit, which is a base unit: bytes, seconds, a ratio. The host's
 //! figures come from the table of [`SystemMetrics`], so a new line there is a new metric here; cgroups and processes
 //! have a chosen few. What is unknown has no sample, never a 0. How many series there are is bounded whatever runs
-//! on the host: see [`MOST_CGROUPS`] and [`MOST_GROUPS`].
+//! on the host: see [`MOST_CGROUPS`] and [`render`].
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
@@ -31,10 +31,8 @@ use super::page::labels;
 
 /// Most cgroups that are told: half of the places for those nearest to their limit, the rest for the largest.
 pub(super) const MOST_CGROUPS: usize = 50;
-/// Most groups of processes that are told: the largest ones.
-pub(super) const MOST_GROUPS: usize = 20;
-/// Appends the whole page.
-pub(super) fn render(latest: &Latest, form: Form, out: &mut String) {
+/// Appends the whole page. Of processes the `top` largest groups are told.
+pub(super) fn render(latest: &Latest, top: usize, form: Form, out: &mut String) {
     let mut page = Page { form, out };
     about(&mut page, &latest.host);
     if let Some(sample) = &latest.sample {
@@ -46,7 +44,7 @@ pub(super) fn render(latest: &Latest, form: Form, out: &mut String) {
         for family in cgroup_families(sample) {
             page.add(&family);
         }
-        for family in process_families(latest, sample) {
+        for family in process_families(latest, sample, top) {
             page.add(&family);
         }
         let real_ms = latest.clock.real_ns.div_euclid(1_000_000) as f64;
@@ -413,7 +411,7 @@ fn process_labels(latest: &Latest, process: &ProcessSample) -> Labels {
 }
 
 /// The largest groups, by their labels.
-fn groups(latest: &Latest, sample: &Sample) -> BTreeMap<Labels, Group> {
+fn groups(latest: &Latest, sample: &Sample, top: usize) -> BTreeMap<Labels, Group> {
     let mut groups: BTreeMap<Labels, Group> = BTreeMap::new();
     for process in &sample.processes {
         let group = groups.entry(process_labels(latest, process)).or_default();
@@ -429,7 +427,7 @@ fn groups(latest: &Latest, sample: &Sample) -> BTreeMap<Labels, Group> {
         .map(|(labels, group)| (Reverse(group.rss_kb), labels))
         .collect();
     order.sort();
-    order.truncate(MOST_GROUPS);
+    order.truncate(top);
     let told: HashSet<Labels> = order
         .into_iter()
         .map(|(_, labels)| labels.clone())
@@ -438,8 +436,8 @@ fn groups(latest: &Latest, sample: &Sample) -> BTreeMap<Labels, Group> {
     groups
 }
 
-fn process_families(latest: &Latest, sample: &Sample) -> Vec<Family> {
-    let groups = groups(latest, sample);
+fn process_families(latest: &Latest, sample: &Sample, top: usize) -> Vec<Family> {
+    let groups = groups(latest, sample, top);
     let family = |name: &'static str, help: &'static str, get: fn(&Group) -> Option<u64>| Family {
         name: name.into(),
         kind: Kind::Gauge,
@@ -604,3 +602,7 @@ fn own(page: &mut Page<'_>, own: &OwnCost, store_bytes: Option<u64>) {
         whole(writable),
     );
 }
+
+#[cfg(test)]
+#[path = "exposition_tests.rs"]
+pub(super) mod tests;
