@@ -17,6 +17,7 @@ mod detach;
 mod events;
 mod files;
 mod latest;
+mod metrics;
 mod own;
 mod pace;
 
