@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::options::share;
 use super::options::bytes;
+use super::options::share;
 use crate::cli;
 use crate::cli::Context;
 use crate::diag;
