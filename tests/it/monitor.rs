@@ -118,7 +118,7 @@ impl Daemon {
         thread::spawn(move || {
             lines
                 .map_while(Result::ok)
-                .for_each(|line| drop(sender.send(line)))
+                .for_each(|line| drop(sender.send(line)));
         });
         let mut daemon = Self {
             child,

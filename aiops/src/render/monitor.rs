@@ -142,11 +142,13 @@ fn cost(state: &MonitorState, out: &mut Out) {
         &msg!("{rss}, at most {peak}", "{rss}，峰值 {peak}"),
     );
     let written = units::size(own.written_bytes.map(|bytes| bytes / 1024), lang);
+    let seconds = std::time::Duration::try_from_secs_f64(own.uptime_s)
+        .map_or(0, |uptime| uptime.as_secs())
+        .max(1);
     let rate = own
         .written_bytes
-        .filter(|_| own.uptime_s >= 60.0)
-        .map(|bytes| bytes as f64 / own.uptime_s * 3600.0 / 1024.0)
-        .map(|kb| units::size_kb(kb.round() as u64));
+        .filter(|_| seconds >= 60)
+        .map(|bytes| units::size_kb(bytes.saturating_mul(3600) / 1024 / seconds));
     let rate = rate.unwrap_or_else(|| lang.unknown().to_owned());
     pair(
         out,

@@ -8,9 +8,6 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use tokio::signal::unix::Signal;
-use tokio::signal::unix::SignalKind;
-use tokio::signal::unix::signal;
 use tokio::time::Instant;
 
 use super::Options;
@@ -27,6 +24,9 @@ use super::metrics;
 use super::own;
 use super::own::Own;
 use super::pace::Pace;
+use super::signals::Asked;
+use super::signals::Signals;
+use super::summary;
 use crate::diag;
 use crate::model::ClockPair;
 use crate::model::Filter;
@@ -80,36 +80,6 @@ pub fn run(options: Options, reload: Reload<'_>) -> anyhow::Result<()> {
         daemon.close().await;
         Ok(())
     })
-}
-
-/// What a signal asks for.
-enum Asked {
-    End,
-    Reload,
-}
-
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) -> Asked {
-        tokio::select! {
-            _ = self.interrupt.recv() => Asked::End,
-            _ = self.terminate.recv() => Asked::End,
-            _ = self.hangup.recv() => Asked::Reload,
-        }
-    }
 }
 
 struct Daemon {
@@ -384,7 +354,10 @@ impl Daemon {
         self.state.last_tick_mono_ns = clock.mono_ns;
         self.last = Some(clock);
         self.own.ticked(began.elapsed());
-        self.progress(&tick.sample);
+        if diag::shows_progress() {
+            let kills = self.state.oom_kills.values().sum();
+            diag::progress(&summary::line(self.own.uptime_s(), &tick.sample, kills));
+        }
         self.publish(tick);
         self.upkeep();
     }
@@ -448,8 +421,8 @@ impl Daemon {
         if slept < LATE && late < LATE {
             return;
         }
-        let missed = (late.as_secs_f64() / interval.as_secs_f64().max(0.001)).floor();
-        self.own.cost.missed_ticks += missed as u64;
+        let missed = late.as_millis() / interval.as_millis().max(1);
+        self.own.cost.missed_ticks += u64::try_from(missed).unwrap_or(u64::MAX);
         let (why, seconds) = if slept >= LATE {
             ("the host was suspended", slept + awake)
         } else {
@@ -643,44 +616,6 @@ impl Daemon {
             Err(error) => self.warn(&format!("{error:#}; the settings stay as they were")),
         }
         self.write_state();
-    }
-
-    /// The line on a terminal.
-    fn progress(&self, sample: &Sample) {
-        if !diag::shows_progress() {
-            return;
-        }
-        let mut parts = vec![units::span(self.own.uptime_s().round().max(1.0))];
-        if let Some(system) = &sample.system {
-            let sizes = [
-                ("available", system.mem_available_kb),
-                ("swap free", system.swap_free_kb),
-            ];
-            let known = sizes.into_iter();
-            parts.extend(
-                known.filter_map(|(name, kb)| Some(format!("{name} {}", units::size_kb(kb?)))),
-            );
-            if let Some(psi) = system.psi_some_avg10 {
-                parts.push(format!("PSI {:.2}%", psi as f64 / 100.0));
-            }
-        }
-        let largest = sample.processes.iter().max_by_key(|one| one.metrics.rss_kb);
-        if let Some(process) = largest
-            && let Some(rss) = process.metrics.rss_kb
-        {
-            parts.push(format!(
-                "{} ({}) {}",
-                process.comm.lossy(),
-                process.pid,
-                units::size_kb(rss)
-            ));
-        }
-        let kills: u64 = self.state.oom_kills.values().sum();
-        parts.push(format!(
-            "{} processes, {kills} OOM kills",
-            sample.processes.len()
-        ));
-        diag::progress(&parts.join("  "));
     }
 
     async fn close(mut self) {

@@ -20,6 +20,8 @@ mod latest;
 mod metrics;
 mod own;
 mod pace;
+mod signals;
+mod summary;
 
 use std::path::PathBuf;
 use std::time::Duration;
