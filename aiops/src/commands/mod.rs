@@ -11,6 +11,8 @@ mod inspect_cache;
 mod inspect_memory;
 mod inspect_processes;
 mod man;
+mod monitor_memory;
+mod monitor_status;
 mod options;
 mod query_memory;
 mod replay;
@@ -54,6 +56,9 @@ pub enum Command {
     /// Ask what history remembers.
     #[command(subcommand)]
     Query(Query),
+    /// Keep history: a daemon that samples, and how it is doing.
+    #[command(subcommand)]
+    Monitor(Monitor),
     /// Look after the history: what it holds, whether it is whole, its upkeep.
     #[command(subcommand)]
     Store(store::Store),
@@ -115,6 +120,15 @@ pub enum Query {
     Memory(query_memory::Args),
 }
 
+/// What history is kept of.
+#[derive(Debug, clap::Subcommand)]
+pub enum Monitor {
+    /// Sample the memory of the host and its processes, and catch OOM kills, all the time.
+    Memory(monitor_memory::Args),
+    /// Say whether the daemon runs, what it costs and what its store holds.
+    Status(monitor_status::Args),
+}
+
 /// What to watch.
 #[derive(Debug, clap::Subcommand)]
 pub enum Trace {
@@ -144,6 +158,8 @@ impl Command {
             Self::Analyze(Analyze::Cache(args)) => analyze_cache::run(args, context),
             Self::Health(Health::Memory(args)) => health_memory::run(args, context),
             Self::Diff(Diff::Memory(args)) => diff_memory::run(args, context),
+            Self::Monitor(Monitor::Memory(args)) => monitor_memory::run(args, context),
+            Self::Monitor(Monitor::Status(args)) => monitor_status::run(args, context),
             Self::Store(store) => store::run(store, context),
             Self::Replay(args) => replay::run(args, context),
             Self::Doctor(args) => doctor::run(args, context),

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use crate::model::ClockPair;
 use crate::model::Host;
@@ -17,6 +18,8 @@ pub(super) struct Latest {
     pub(super) host: Host,
     /// When the sample was taken.
     pub(super) clock: ClockPair,
+    /// How often samples are taken without pressure.
+    pub(super) interval: Duration,
     /// The figures; `None`: none was taken yet.
     pub(super) sample: Option<Sample>,
     /// Who the processes are.
