@@ -10,6 +10,7 @@ mod collect;
 mod diff;
 mod health;
 mod inspect;
+mod metrics;
 mod oom_live;
 mod pages;
 mod peers;

@@ -169,11 +169,7 @@ impl Daemon {
                 "--root wants a host's root as mounted in a container",
             ));
         }
-        let settings = &options.settings;
-        let address = settings.metrics.as_deref();
-        let listener = address
-            .map(|addr| metrics::bind(addr, settings.metrics_public))
-            .transpose()?;
+        let port = metrics::Port::open(&options.settings)?;
         let session = plane.session("monitor memory", Filter::default());
         notes.extend_from_slice(&session.notes);
         let store = Store::at(&options.store);
@@ -203,13 +199,8 @@ impl Daemon {
             host: session.host.clone(),
             ..Latest::default()
         }));
-        if let Some(listener) = listener {
-            diag::note(&format!(
-                "metrics at http://{}/metrics",
-                listener.local_addr()?
-            ));
-            let latest = Shared::clone(&latest);
-            tokio::spawn(metrics::serve(listener, latest, options.settings.top));
+        if let Some(port) = port {
+            port.start(&latest);
         }
         notes.extend(guard::settle());
         for note in &notes {
@@ -527,32 +518,9 @@ impl Daemon {
             return;
         }
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        for identity in tick.identities {
-            let key = (identity.pid, identity.start_ticks.unwrap_or(0));
-            latest.identities.insert(key, identity);
-        }
-        let alive: std::collections::HashSet<(u32, u64)> = tick
-            .sample
-            .processes
-            .iter()
-            .map(|one| (one.pid, one.start_ticks))
-            .collect();
-        latest.identities.retain(|key, _| alive.contains(key));
-        latest.clock = tick.clock;
+        latest.take(tick);
+        latest.count(&self.state.oom_kills, self.catcher.is_some());
         latest.interval = self.options.settings.interval;
-        latest.sample = Some(tick.sample);
-        latest.oom_kills = self
-            .state
-            .oom_kills
-            .iter()
-            .map(|(name, kills)| (name.clone(), *kills))
-            .collect();
-        if self.catcher.is_some() {
-            // So that the first kill is an increase.
-            for scope in ["global", "memcg", "cpuset"] {
-                latest.oom_kills.entry(scope.to_owned()).or_default();
-            }
-        }
         latest.own = self.own.cost.clone();
     }
 
