@@ -172,6 +172,12 @@ pub fn progress(text: &str) {
     let _ = write!(stderr, "{WIPE}{text}").and_then(|()| stderr.flush());
 }
 
+/// Whether `-q` was given.
+#[must_use]
+pub fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
 /// Tells what is going on; silent under `-q`.
 pub fn note(text: &str) {
     if !QUIET.load(Ordering::Relaxed) {

@@ -11,6 +11,7 @@ mod diff;
 mod health;
 mod inspect;
 mod metrics;
+mod monitor;
 mod oom_live;
 mod pages;
 mod peers;

@@ -210,7 +210,6 @@ fn only_loopback_unless_it_is_said() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(said.contains("hint: ") && said.contains(word), "{said}");
-        assert!(!Path::new(&store).exists(), "nothing was made");
     }
 }
 

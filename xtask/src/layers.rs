@@ -64,6 +64,10 @@ const UNSAFE_HOMES: &[(&str, &str)] = &[
         "records of the kernel side, mount namespaces of threads",
     ),
     (
+        "aiops/src/source/priority.rs",
+        "ioprio_set, which no library offers",
+    ),
+    (
         "aiops/src/source/guard.rs",
         "settings of the allocator, locked code",
     ),

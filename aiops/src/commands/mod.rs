@@ -15,6 +15,7 @@ mod monitor_memory;
 mod monitor_status;
 mod options;
 mod replay;
+mod store;
 pub mod symbolize;
 mod trace_oom;
 
@@ -53,6 +54,9 @@ pub enum Command {
     /// Keep history: a daemon that samples, and how it is doing.
     #[command(subcommand)]
     Monitor(Monitor),
+    /// Look after the history: what it holds, whether it is whole, its upkeep.
+    #[command(subcommand)]
+    Store(store::Store),
     /// Make the same reports from a recording: no root, any host.
     Replay(replay::Args),
     /// Say what works on this host, with which privilege, and why not.
@@ -138,6 +142,7 @@ impl Command {
             Self::Diff(Diff::Memory(args)) => diff_memory::run(args, context),
             Self::Monitor(Monitor::Memory(args)) => monitor_memory::run(args, context),
             Self::Monitor(Monitor::Status(args)) => monitor_status::run(args, context),
+            Self::Store(store) => store::run(store, context),
             Self::Replay(args) => replay::run(args, context),
             Self::Doctor(args) => doctor::run(args, context),
             Self::Completions(args) => completions::run(args),

@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::options::bytes;
 use super::options::share;
-use super::options::size;
 use crate::cli;
 use crate::cli::Context;
 use crate::diag;
@@ -134,7 +134,7 @@ fn settings(args: &Args) -> anyhow::Result<Settings> {
     let keep = file.keep.unwrap_or_else(|| "30d".to_owned());
     cli::duration(&keep).map_err(|why| wrong("keep", why))?;
     if let Some(text) = &file.max_size {
-        size(text).map_err(|why| wrong("max_size", why))?;
+        bytes(text).map_err(|why| wrong("max_size", why))?;
     }
     Ok(Settings {
         interval,

@@ -89,38 +89,37 @@ pub(super) fn share(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Reads a size of the contract: `64KiB`, `1.5GiB`, `200MB`, or a bare number of bytes.
+/// Reads a size of the contract: `500M`, `2G`, `1.5GiB`, or bytes; K, M, G, T are powers of 1024.
 ///
 /// # Errors
 /// Says what is wrong with the text.
-pub(super) fn size(text: &str) -> Result<u64, String> {
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
     let digits = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')
         .unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let bytes = match unit.trim() {
-        "" | "B" => 1.0,
-        "KiB" => 1024.0,
-        "MiB" => 1_048_576.0,
-        "GiB" => 1_073_741_824.0,
-        "TiB" => 1_099_511_627_776.0,
-        "KB" | "kB" => 1e3,
-        "MB" => 1e6,
-        "GB" => 1e9,
-        "TB" => 1e12,
-        other => {
-            return Err(format!(
-                "unknown unit '{other}': use KiB, MiB, GiB, TiB, or KB, MB, GB, TB"
-            ));
-        }
+    let shift = match unit.trim_end_matches("iB").trim_end_matches('B') {
+        "" => 0,
+        "K" | "k" => 10,
+        "M" => 20,
+        "G" => 30,
+        "T" => 40,
+        _ => return Err(format!("unknown unit '{unit}': use K, M, G, T")),
     };
     let number: f64 = number
         .parse()
-        .map_err(|_| format!("'{text}' is no size: 64KiB, 1.5GiB, 200MB"))?;
-    // Never negative: a sign is no digit; what is too large is the largest.
-    #[expect(clippy::cast_sign_loss, reason = "digits have no sign")]
-    let size = (number * bytes) as u64;
-    Ok(size)
+        .map_err(|_| format!("'{text}' is no size: 500M, 2G"))?;
+    let bytes = number * (1u64 << shift) as f64;
+    if bytes < 1e18 {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "digits and a point are not below 0, and it is below 1e18"
+        )]
+        Ok(bytes as u64)
+    } else {
+        Err(format!("'{text}' is too large"))
+    }
 }
 
 /// A name as the kernel keeps it: 15 bytes (`TASK_COMM_LEN` without its NUL).
@@ -151,12 +150,11 @@ mod tests {
 
     #[test]
     fn sizes_of_the_contract() {
-        assert_eq!(size("64KiB"), Ok(65_536));
-        assert_eq!(size("1.5GiB"), Ok(1_610_612_736));
-        assert_eq!(size("200MB"), Ok(200_000_000));
-        assert_eq!(size("0"), Ok(0));
-        for bad in ["", "GiB", "1XB", "-1", "1.2.3"] {
-            assert!(size(bad).is_err(), "{bad}");
+        assert_eq!(bytes("2G"), Ok(2 << 30));
+        assert_eq!(bytes("1.5KiB"), Ok(1536));
+        assert_eq!(bytes("700"), Ok(700));
+        for bad in ["", "x", "-1G", "1X", "1e9", "9999999999T"] {
+            assert!(bytes(bad).is_err(), "{bad}");
         }
     }
 

@@ -19,6 +19,7 @@ pub mod lang;
 mod monitor;
 mod oom;
 mod processes;
+mod store;
 pub mod style;
 mod swap;
 pub mod text;

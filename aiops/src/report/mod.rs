@@ -14,6 +14,7 @@ pub mod monitor;
 pub mod oom;
 pub mod processes;
 mod size;
+pub mod store;
 pub mod swap;
 
 pub use size::note;

@@ -18,6 +18,7 @@ pub mod kmsg;
 pub mod maps;
 mod mounts;
 pub mod plane;
+pub mod priority;
 pub mod procdir;
 pub mod procfs;
 pub mod residency;

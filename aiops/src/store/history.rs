@@ -82,7 +82,7 @@ impl Store {
     }
 
     /// Where frames stand that are not durable yet; `None`: nowhere that is known.
-    fn tails(&self) -> Option<PathBuf> {
+    pub(super) fn tails(&self) -> Option<PathBuf> {
         let said = || Some(Meta::read(&self.folder).ok()??.tails);
         self.tails.clone().or_else(said)
     }
@@ -93,11 +93,11 @@ impl Store {
         &self.folder
     }
 
-    fn wals(&self) -> PathBuf {
+    pub(super) fn wals(&self) -> PathBuf {
         self.folder.join("wal")
     }
 
-    fn segments_folder(&self) -> PathBuf {
+    pub(super) fn segments_folder(&self) -> PathBuf {
         self.folder.join("segments")
     }
 
@@ -113,7 +113,7 @@ impl Store {
     }
 
     /// Logs, oldest first.
-    fn logs(&self) -> Result<Vec<PathBuf>, StoreError> {
+    pub(super) fn logs(&self) -> Result<Vec<PathBuf>, StoreError> {
         let folder = self.wals();
         let entries = match fs::read_dir(&folder) {
             Ok(entries) => entries,
@@ -234,17 +234,21 @@ pub struct Damage {
     pub error: Option<String>,
 }
 
-fn id_of(log: &Path) -> String {
+pub(super) fn id_of(log: &Path) -> String {
     let stem = log.file_stem().unwrap_or_default();
     stem.to_string_lossy().into_owned()
 }
 
-fn tail(tails: &Path, id: &str) -> PathBuf {
+pub(super) fn tail(tails: &Path, id: &str) -> PathBuf {
     tails.join(format!("{id}.tail"))
 }
 
 /// Hands over what a log holds.
-fn entries(log: &Path, tails: Option<&Path>, take: &mut dyn FnMut(Entry)) -> Option<Damage> {
+pub(super) fn entries(
+    log: &Path,
+    tails: Option<&Path>,
+    take: &mut dyn FnMut(Entry),
+) -> Option<Damage> {
     let mut damage = Damage {
         path: log.to_path_buf(),
         lost_bytes: 0,
@@ -326,12 +330,7 @@ impl Recorder {
     pub fn open(store: Store, host: Host) -> Result<Self, StoreError> {
         store.prepare()?;
         let path = store.folder.join("lock");
-        let lock = File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(io_error(&path, "open the lock"))?;
+        let lock = place::private_file(&path).map_err(io_error(&path, "open the lock"))?;
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             return Err(StoreError::Busy {
                 path: store.folder.clone(),

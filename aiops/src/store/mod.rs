@@ -12,6 +12,7 @@
 
 mod event;
 mod history;
+mod inventory;
 mod place;
 mod rows;
 mod scan;
@@ -25,6 +26,9 @@ pub use history::Damage;
 pub use history::Entry;
 pub use history::Recorder;
 pub use history::Store;
+pub use inventory::Inventory;
+pub use inventory::LogFile;
+pub use inventory::Upkeep;
 pub use place::Meta;
 pub use scan::ProcessSums;
 pub use scan::Range;

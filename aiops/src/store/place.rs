@@ -119,6 +119,14 @@ pub(super) fn own_folder(folder: &Path) -> Result<(), StoreError> {
         .mode(0o700)
         .create(folder)
         .map_err(io_error(folder, "create"))?;
+    check_folder(folder)
+}
+
+/// Checks that a folder is there and that only its owner, who we are, can write to it.
+///
+/// # Errors
+/// As [`own_folder`], or it is not there.
+pub(super) fn check_folder(folder: &Path) -> Result<(), StoreError> {
     let meta = fs::symlink_metadata(folder).map_err(io_error(folder, "look at"))?;
     let own = meta.uid() == rustix::process::geteuid().as_raw();
     if !meta.is_dir() || !own || meta.mode() & 0o022 != 0 {
@@ -127,6 +135,20 @@ pub(super) fn own_folder(folder: &Path) -> Result<(), StoreError> {
         });
     }
     Ok(())
+}
+
+/// Opens a file that only we may read, and makes it where it is not there; a link is not followed.
+///
+/// # Errors
+/// The system refuses.
+pub(super) fn private_file(path: &Path) -> io::Result<fs::File> {
+    fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
+        .open(path)
 }
 
 /// Where a store's newest frames go: a folder of its own on a tmpfs, else one beside its logs.

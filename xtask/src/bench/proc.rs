@@ -116,7 +116,7 @@ const SERIES: Subject = Subject {
 pub(super) fn run(bench: &Bench) -> anyhow::Result<Tally> {
     let rounds = bench.choose(3, 9);
     bench.say(&format!("{PROCESSES} idle processes"));
-    let crowd = match Crowd::start() {
+    let crowd = match Crowd::start(PROCESSES) {
         Ok(crowd) => crowd,
         // A limit on processes is this machine's, not ours.
         Err(error) => {
@@ -309,19 +309,20 @@ fn below(bench: &Bench) -> anyhow::Result<f64> {
 }
 
 /// The idle processes. They read a pipe that only we can write: without us they end.
-struct Crowd {
+pub(super) struct Crowd {
     children: Vec<Child>,
     pipe: Option<PipeWriter>,
 }
 
 impl Crowd {
-    fn start() -> anyhow::Result<Self> {
+    /// So many of them.
+    pub(super) fn start(count: usize) -> anyhow::Result<Self> {
         let (reader, writer) = std::io::pipe()?;
         let mut crowd = Self {
-            children: Vec::with_capacity(PROCESSES),
+            children: Vec::with_capacity(count),
             pipe: Some(writer),
         };
-        for _ in 0..PROCESSES {
+        for _ in 0..count {
             let child = Command::new("cat")
                 .stdin(reader.try_clone()?)
                 .stdout(Stdio::null())

@@ -123,6 +123,8 @@ struct Daemon {
     compactor: Compactor,
     /// Events that are not stored yet.
     events: VecDeque<Event>,
+    /// A sample was stored: there is a log that takes events.
+    begun: bool,
     /// An OOM kill was seen with this tick: it is durable at once.
     urgent: bool,
     last: Option<ClockPair>,
@@ -169,18 +171,18 @@ impl Daemon {
                 "--root wants a host's root as mounted in a container",
             ));
         }
-        let port = metrics::Port::open(&options.settings)?;
         let session = plane.session("monitor memory", Filter::default());
         notes.extend_from_slice(&session.notes);
         let store = Store::at(&options.store);
         let recorder = Recorder::open(store.clone(), session.host.clone())
             .map_err(|error| store_error(&store, error))?;
+        // Behind the store: who starts a second daemon learns that, not that its port is taken.
+        let port = metrics::Port::open(&options.settings)?;
         let meta = store.meta().map_err(|error| store_error(&store, error))?;
         let tails = meta.map_or_else(|| options.store.clone(), |meta| meta.tails);
         files::write_pid(&tails)?;
         let (catcher, hooks_error) = catch(&options);
         let (attached, all) = catcher.as_ref().map_or((0, 0), |one| one.hooks);
-        let settings = &options.settings;
         let state = MonitorState {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             boot_id: session.host.boot_id.clone(),
@@ -189,7 +191,7 @@ impl Daemon {
                 .config
                 .as_ref()
                 .map(|path| path.display().to_string()),
-            metrics: settings.metrics.clone(),
+            metrics: options.settings.metrics.clone(),
             hooks_attached: attached,
             hooks: all,
             hooks_error,
@@ -217,6 +219,7 @@ impl Daemon {
             pace: Pace::default(),
             compactor,
             events: VecDeque::new(),
+            begun: false,
             urgent: false,
             last: None,
             oom_kills: None,
@@ -241,6 +244,8 @@ impl Daemon {
             0 => String::new(),
             some => format!(", OOM kills with {some} of {} hooks", self.state.hooks),
         };
+        self.own.measure();
+        self.write_state();
         diag::note(&format!(
             "monitoring every {} into {}{hooks}",
             units::span(self.options.settings.interval.as_secs_f64()),
@@ -458,6 +463,7 @@ impl Daemon {
     fn store(&mut self, tick: &Tick, urgent: bool) {
         match self.recorder.push(tick, urgent) {
             Ok(turned) => {
+                self.begun = true;
                 if turned {
                     self.compactor.ask();
                 }
@@ -493,11 +499,9 @@ impl Daemon {
     }
 
     fn store_events(&mut self) {
-        // Before the first sample there is no log that could take one.
-        if self.last.is_none() && self.own.cost.ticks == 0 && self.events.len() < MOST_EVENTS {
-            return;
-        }
-        while let Some(event) = self.events.front() {
+        while self.begun
+            && let Some(event) = self.events.front()
+        {
             match self.recorder.event(event) {
                 Ok(()) => {
                     self.events.pop_front();
@@ -614,8 +618,7 @@ impl Daemon {
         if !diag::shows_progress() {
             return;
         }
-        let uptime = self.own.cost.ticks as f64 * self.state.interval_s;
-        let mut parts = vec![units::span(uptime.max(1.0))];
+        let mut parts = vec![units::span(self.own.uptime_s().round().max(1.0))];
         if let Some(system) = &sample.system {
             let sizes = [
                 ("available", system.mem_available_kb),

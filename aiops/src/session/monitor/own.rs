@@ -39,6 +39,11 @@ impl Own {
         }
     }
 
+    /// Since when it runs, s.
+    pub(super) fn uptime_s(&self) -> f64 {
+        self.began.elapsed().as_secs_f64()
+    }
+
     /// Notes how long a sample took.
     pub(super) fn ticked(&mut self, took: Duration) {
         let ms = took.as_secs_f64() * 1e3;
