@@ -183,14 +183,12 @@ impl Daemon {
         files::write_pid(&tails)?;
         let (catcher, hooks_error) = catch(&options);
         let (attached, all) = catcher.as_ref().map_or((0, 0), |one| one.hooks);
+        let config = options.config.as_deref();
         let state = MonitorState {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             boot_id: session.host.boot_id.clone(),
             start_ticks: own::start_ticks(std::process::id()),
-            config: options
-                .config
-                .as_ref()
-                .map(|path| path.display().to_string()),
+            config: config.map(|path| path.display().to_string()),
             metrics: options.settings.metrics.clone(),
             hooks_attached: attached,
             hooks: all,
