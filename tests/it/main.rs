@@ -10,6 +10,7 @@ mod collect;
 mod diff;
 mod health;
 mod inspect;
+mod metrics;
 mod monitor;
 mod oom_live;
 mod pages;

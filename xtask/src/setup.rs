@@ -18,6 +18,8 @@ const PEERS: &[(&str, &str)] = &[
     ("numastat", "numactl"),
     ("smem", "smem"),
     ("atop", "atop"),
+    ("promtool", "prometheus"),
+    ("prometheus", "prometheus"),
 ];
 
 /// How a [`Need`] is met.

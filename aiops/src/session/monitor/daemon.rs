@@ -147,25 +147,19 @@ impl Daemon {
         let recorder = Recorder::open(store.clone(), session.host.clone())
             .map_err(|error| store_error(&store, error))?;
         // Behind the store: who starts a second daemon learns that, not that its port is taken.
-        let settings = &options.settings;
-        let address = settings.metrics.as_deref();
-        let listener = address
-            .map(|addr| metrics::bind(addr, settings.metrics_public))
-            .transpose()?;
+        let port = metrics::Port::open(&options.settings)?;
         let meta = store.meta().map_err(|error| store_error(&store, error))?;
         let tails = meta.map_or_else(|| options.store.clone(), |meta| meta.tails);
         files::write_pid(&tails)?;
         let (catcher, hooks_error) = catch(&options);
         let (attached, all) = catcher.as_ref().map_or((0, 0), |one| one.hooks);
+        let config = options.config.as_deref();
         let state = MonitorState {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             boot_id: session.host.boot_id.clone(),
             start_ticks: own::start_ticks(std::process::id()),
-            config: options
-                .config
-                .as_ref()
-                .map(|path| path.display().to_string()),
-            metrics: settings.metrics.clone(),
+            config: config.map(|path| path.display().to_string()),
+            metrics: options.settings.metrics.clone(),
             hooks_attached: attached,
             hooks: all,
             hooks_error,
@@ -175,13 +169,8 @@ impl Daemon {
             host: session.host.clone(),
             ..Latest::default()
         }));
-        if let Some(listener) = listener {
-            diag::note(&format!(
-                "metrics at http://{}/metrics",
-                listener.local_addr()?
-            ));
-            let latest = Shared::clone(&latest);
-            tokio::spawn(metrics::serve(listener, latest, options.settings.top));
+        if let Some(port) = port {
+            port.start(&latest);
         }
         notes.extend(guard::settle());
         for note in &notes {
@@ -504,32 +493,9 @@ impl Daemon {
             return;
         }
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        for identity in tick.identities {
-            let key = (identity.pid, identity.start_ticks.unwrap_or(0));
-            latest.identities.insert(key, identity);
-        }
-        let alive: std::collections::HashSet<(u32, u64)> = tick
-            .sample
-            .processes
-            .iter()
-            .map(|one| (one.pid, one.start_ticks))
-            .collect();
-        latest.identities.retain(|key, _| alive.contains(key));
-        latest.clock = tick.clock;
+        latest.take(tick);
+        latest.count(&self.state.oom_kills, self.catcher.is_some());
         latest.interval = self.options.settings.interval;
-        latest.sample = Some(tick.sample);
-        latest.oom_kills = self
-            .state
-            .oom_kills
-            .iter()
-            .map(|(name, kills)| (name.clone(), *kills))
-            .collect();
-        if self.catcher.is_some() {
-            // So that the first kill is an increase.
-            for scope in ["global", "memcg", "cpuset"] {
-                latest.oom_kills.entry(scope.to_owned()).or_default();
-            }
-        }
         latest.own = self.own.cost.clone();
     }
 

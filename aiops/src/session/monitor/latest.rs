@@ -1,6 +1,7 @@
 //! What the daemon knows at this moment: written by its loop once a tick, read by its metrics port.
 
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use crate::model::Host;
 use crate::model::Identity;
 use crate::model::Sample;
 use crate::report::monitor::OwnCost;
+use crate::store::Tick;
 
 /// The newest figures.
 #[derive(Clone, Debug, Default)]
@@ -33,5 +35,37 @@ pub(super) struct Latest {
     pub(super) own: OwnCost,
 }
 
-/// How the loop and the port share it. The lock is held for a copy, never over I/O.
+impl Latest {
+    /// Takes over a sample; identities of processes that are gone are forgotten.
+    pub(super) fn take(&mut self, tick: Tick) {
+        for identity in tick.identities {
+            let key = (identity.pid, identity.start_ticks.unwrap_or(0));
+            self.identities.insert(key, identity);
+        }
+        let processes = tick.sample.processes.iter();
+        let alive: HashSet<(u32, u64)> = processes.map(|one| (one.pid, one.start_ticks)).collect();
+        self.identities.retain(|key, _| alive.contains(key));
+        self.clock = tick.clock;
+        self.sample = Some(tick.sample);
+    }
+
+    /// Takes over the kills so far. Where they are captured, none is a count, too: the first kill is an increase.
+    pub(super) fn count<'a>(
+        &mut self,
+        kills: impl IntoIterator<Item = (&'a String, &'a u64)>,
+        captured: bool,
+    ) {
+        let known = kills
+            .into_iter()
+            .map(|(scope, count)| (scope.clone(), *count));
+        self.oom_kills = known.collect();
+        if captured {
+            for scope in ["global", "memcg", "cpuset"] {
+                self.oom_kills.entry(scope.to_owned()).or_default();
+            }
+        }
+    }
+}
+
+/// How the loop and the port share it. The lock is held while figures are copied or written as text, never over I/O.
 pub(super) type Shared = Arc<Mutex<Latest>>;

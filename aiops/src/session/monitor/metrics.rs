@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio::time::timeout;
 
+use super::Settings;
 use super::latest::Latest;
 use super::latest::Shared;
 use crate::diag;
@@ -46,7 +47,7 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 ///
 /// # Errors
 /// `addr` is no `IP:port`, others could reach it, or the system refuses; each with its remedy.
-pub(super) fn bind(addr: &str, public: bool) -> anyhow::Result<TcpListener> {
+fn bind(addr: &str, public: bool) -> anyhow::Result<TcpListener> {
     let address: SocketAddr = addr.parse().map_err(|_| {
         let error = anyhow::anyhow!("--metrics: not an IP address and a port, {addr}");
         diag::hint(error, "for example `--metrics 127.0.0.1:9464`")
@@ -85,8 +86,39 @@ pub(super) fn bind(addr: &str, public: bool) -> anyhow::Result<TcpListener> {
     })
 }
 
+/// An open port that does not answer yet.
+#[derive(Debug)]
+pub(super) struct Port {
+    listener: TcpListener,
+    top: usize,
+}
+
+impl Port {
+    /// Opens what the settings ask for, if anything; as [`bind`].
+    ///
+    /// # Errors
+    /// As [`bind`].
+    pub(super) fn open(settings: &Settings) -> anyhow::Result<Option<Self>> {
+        let Some(addr) = &settings.metrics else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            listener: bind(addr, settings.metrics_public)?,
+            top: settings.top,
+        }))
+    }
+
+    /// Answers from now on, beside the loop, until the runtime ends.
+    pub(super) fn start(self, latest: &Shared) {
+        if let Ok(address) = self.listener.local_addr() {
+            diag::note(&format!("metrics at http://{address}/metrics"));
+        }
+        tokio::spawn(serve(self.listener, Shared::clone(latest), self.top));
+    }
+}
+
 /// Answers requests until it is dropped. The `top` largest groups of processes are told.
-pub(super) async fn serve(listener: TcpListener, latest: Shared, top: usize) {
+async fn serve(listener: TcpListener, latest: Shared, top: usize) {
     let top = top.min(MOST_GROUPS);
     let mut open = JoinSet::new();
     loop {
