@@ -18,6 +18,7 @@ const PEERS: &[(&str, &str)] = &[
     ("numastat", "numactl"),
     ("smem", "smem"),
     ("atop", "atop"),
+    ("systemd-analyze", "systemd"),
 ];
 
 /// How a [`Need`] is met.
