@@ -14,6 +14,7 @@
     reason = "a program of its own, for people and for benchmarks"
 )]
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -730,18 +731,19 @@ fn write(options: &Options) -> anyhow::Result<World> {
     Ok(world)
 }
 
-/// Bytes below a folder of files whose names begin so.
-fn bytes(folder: &Path, begins: &str) -> std::io::Result<u64> {
-    let mut sum = 0;
+/// Bytes of the files below a folder, by their names without the end.
+fn bytes(folder: &Path, sums: &mut BTreeMap<String, u64>) -> std::io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
-            sum += bytes(&entry.path(), begins)?;
-        } else if entry.file_name().to_string_lossy().starts_with(begins) {
-            sum += entry.metadata()?.len();
+            bytes(&entry.path(), sums)?;
+        } else {
+            let path = entry.path();
+            let name = path.file_stem().unwrap_or_default().to_string_lossy();
+            *sums.entry(name.into_owned()).or_default() += entry.metadata()?.len();
         }
     }
-    Ok(sum)
+    Ok(())
 }
 
 fn run() -> anyhow::Result<()> {
@@ -752,13 +754,11 @@ fn run() -> anyhow::Result<()> {
     println!("process-samples {}", world.samples);
     println!("changed {:.1} %", world.changed as f64 / samples * 100.0);
     println!("new processes a day {:.0}", world.born as f64 / days);
-    for table in ["process", "system", "cgroup", "event", ""] {
-        let bytes = bytes(&options.out, table)? as f64;
-        let name = if table.is_empty() {
-            "everything"
-        } else {
-            table
-        };
+    let mut sums = BTreeMap::new();
+    bytes(&options.out, &mut sums)?;
+    sums.insert("everything".to_owned(), sums.values().sum());
+    for (name, bytes) in sums.iter().filter(|(_, bytes)| **bytes > 10_000) {
+        let bytes = *bytes as f64;
         let (each, day) = (bytes / samples, bytes / days / 1e6);
         println!("{name}: {bytes} B, {each:.2} B/process-sample, {day:.2} MB/day");
     }

@@ -1,5 +1,6 @@
 //! `cargo xtask bench oom [--quick] [--markdown]`: what `aiops trace oom` costs and keeps up with.
 //! `cargo xtask bench proc …`: what a look at all processes costs ([`proc`]).
+//! `cargo xtask bench query …`: what a question to a month of history costs ([`query`]).
 //!
 //! The first runs on this machine: kills happen in memory cgroups made for it, of 16 MB each. Every figure is
 //! printed beside its budget. A budget that is a promise (all kills captured, none lost, recordings
@@ -14,6 +15,7 @@ mod faults;
 mod load;
 mod peers;
 mod proc;
+mod query;
 mod table;
 mod tracer;
 
@@ -62,18 +64,21 @@ impl Drop for Bench {
 pub(crate) fn run(args: &[String]) -> anyhow::Result<Tally> {
     let mut quick = false;
     let mut markdown = false;
-    let mut proc = false;
+    let mut part: Option<fn(&Bench) -> anyhow::Result<Tally>> = None;
     for arg in args {
         match arg.as_str() {
-            "oom" => proc = false,
-            "proc" => proc = true,
+            "oom" => part = None,
+            "proc" => part = Some(proc::run),
+            "query" => part = Some(query::run),
             "--quick" => quick = true,
             "--markdown" => markdown = true,
-            unknown => bail!("unknown argument {unknown}: bench oom|proc [--quick] [--markdown]"),
+            unknown => {
+                bail!("unknown argument {unknown}: bench oom|proc|query [--quick] [--markdown]")
+            }
         }
     }
-    if proc {
-        return proc::run(&Bench {
+    if let Some(run) = part {
+        return run(&Bench {
             aiops: oomlab::aiops()?,
             folder: scratch()?,
             quick,

@@ -137,7 +137,7 @@ pub(super) fn run(package: &Path) -> Result<Tally> {
         let mut verify = Command::new("dpkg");
         verify.arg(format!("--root={}", root.0.display()));
         util::output(verify.args(["--verify", "aiops"]))
-            .and_then(|said| Ok(ensure!(said.is_empty(), "{said}")))
+            .and_then(|said| must(said.is_empty(), said))
     });
     checks.is("the program runs where nothing else is", runs(&root));
     checks.is("the settings are comments", settings(&root));
@@ -146,10 +146,12 @@ pub(super) fn run(package: &Path) -> Result<Tally> {
         let config = root.at("etc/aiops/config.toml");
         fs::write(&config, "interval = \"10s\"\n")?;
         root.dpkg("--install", package).and_then(|_| {
-            Ok(ensure!(
-                fs::read_to_string(&config)? == "interval = \"10s\"\n",
-                "they are gone"
-            ))
+            let kept = fs::read_to_string(&config)?;
+            must(
+                kept == "interval = \"10s\"
+",
+                kept,
+            )
         })
     });
     let history = root.at("var/lib/aiops");
@@ -176,6 +178,11 @@ pub(super) fn run(package: &Path) -> Result<Tally> {
         })
     });
     Ok(checks.0)
+}
+
+fn must(condition: bool, why: impl Display) -> Result<()> {
+    ensure!(condition, "{why}");
+    Ok(())
 }
 
 fn installed(root: &Root) -> Result<()> {
@@ -238,7 +245,7 @@ fn unit(root: &Root, checks: &mut Checks) {
                 MOST_EXPOSURE / 10,
                 MOST_EXPOSURE % 10
             ),
-            Ok(()).and_then(|()| Ok(ensure!(tenths <= MOST_EXPOSURE, "too much"))),
+            must(tenths <= MOST_EXPOSURE, "too much"),
         ),
         Err(error) => checks.is("systemd-analyze security", Err(error)),
     }
