@@ -179,6 +179,11 @@ pub fn note(text: &str) {
     }
 }
 
+/// Tells what a process of ours said, which chose its own prefix; `-q` does not silence it.
+pub fn forward(text: &str) {
+    line("", text);
+}
+
 /// Tells what only `-v` wants to know.
 pub fn detail(text: &str) {
     if verbosity() > 0 {

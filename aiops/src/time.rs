@@ -30,6 +30,13 @@ pub fn rfc3339(real_ns: i64, offset_s: i32) -> Option<String> {
     Some(zoned.strftime("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string())
 }
 
+/// Nanoseconds since 1970 UTC of an RFC 3339 text.
+#[must_use]
+pub fn from_rfc3339(text: &str) -> Option<i64> {
+    let ts: Timestamp = text.parse().ok()?;
+    i64::try_from(ts.as_nanosecond()).ok()
+}
+
 /// For people, local to the offset: `2026-11-23 10:00:00.123`.
 #[must_use]
 pub fn human(real_ns: i64, offset_s: i32) -> Option<String> {
@@ -52,6 +59,11 @@ mod tests {
             rfc3339(ns, 28_800).unwrap(),
             "2023-11-15T06:13:20.123+08:00"
         );
+        assert_eq!(
+            from_rfc3339("2023-11-15T06:13:20.123+08:00"),
+            Some(1_700_000_000_123_000_000)
+        );
+        assert_eq!(from_rfc3339("yesterday"), None);
         assert_eq!(human(ns, -12_600).unwrap(), "2023-11-14 18:43:20.123");
     }
 }

@@ -42,9 +42,13 @@ const HOMES: &[(&str, &[&str])] = &[
         ],
     ),
     ("serde", &[""]),
-    ("serde_json", &["commands", "record", "render", "store"]),
+    (
+        "serde_json",
+        &["commands", "record", "render", "session/monitor", "store"],
+    ),
     ("thiserror", &[""]),
     ("tokio", &["commands", "session", "source"]),
+    ("toml", &["session/monitor"]),
     ("unicode_width", &["render"]),
     ("zstd", &["record"]),
 ];

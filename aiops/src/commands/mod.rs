@@ -11,6 +11,8 @@ mod inspect_cache;
 mod inspect_memory;
 mod inspect_processes;
 mod man;
+mod monitor_memory;
+mod monitor_status;
 mod options;
 mod replay;
 pub mod symbolize;
@@ -48,6 +50,9 @@ pub enum Command {
     /// Compare two moments.
     #[command(subcommand)]
     Diff(Diff),
+    /// Keep history: a daemon that samples, and how it is doing.
+    #[command(subcommand)]
+    Monitor(Monitor),
     /// Make the same reports from a recording: no root, any host.
     Replay(replay::Args),
     /// Say what works on this host, with which privilege, and why not.
@@ -99,6 +104,15 @@ pub enum Diff {
     Memory(diff_memory::Args),
 }
 
+/// What history is kept of.
+#[derive(Debug, clap::Subcommand)]
+pub enum Monitor {
+    /// Sample the memory of the host and its processes, and catch OOM kills, all the time.
+    Memory(monitor_memory::Args),
+    /// Say whether the daemon runs, what it costs and what its store holds.
+    Status(monitor_status::Args),
+}
+
 /// What to watch.
 #[derive(Debug, clap::Subcommand)]
 pub enum Trace {
@@ -122,6 +136,8 @@ impl Command {
             Self::Analyze(Analyze::Cache(args)) => analyze_cache::run(args, context),
             Self::Health(Health::Memory(args)) => health_memory::run(args, context),
             Self::Diff(Diff::Memory(args)) => diff_memory::run(args, context),
+            Self::Monitor(Monitor::Memory(args)) => monitor_memory::run(args, context),
+            Self::Monitor(Monitor::Status(args)) => monitor_status::run(args, context),
             Self::Replay(args) => replay::run(args, context),
             Self::Doctor(args) => doctor::run(args, context),
             Self::Completions(args) => completions::run(args),

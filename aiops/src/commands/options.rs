@@ -89,6 +89,36 @@ pub(super) fn share(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Reads a size of the contract: `64KiB`, `1.5GiB`, `200MB`, or a bare number of bytes.
+///
+/// # Errors
+/// Says what is wrong with the text.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let bytes = match unit.trim() {
+        "" | "B" => 1.0,
+        "KiB" => 1024.0,
+        "MiB" => 1_048_576.0,
+        "GiB" => 1_073_741_824.0,
+        "TiB" => 1_099_511_627_776.0,
+        "KB" | "kB" => 1e3,
+        "MB" => 1e6,
+        "GB" => 1e9,
+        "TB" => 1e12,
+        other => return Err(format!("unknown unit '{other}': use KiB, MiB, GiB, TiB, or KB, MB, GB, TB")),
+    };
+    let number: f64 = number
+        .parse()
+        .map_err(|_| format!("'{text}' is no size: 64KiB, 1.5GiB, 200MB"))?;
+    // Never negative: a sign is no digit; what is too large is the largest.
+    #[expect(clippy::cast_sign_loss, reason = "digits have no sign")]
+    let size = (number * bytes) as u64;
+    Ok(size)
+}
+
 /// A name as the kernel keeps it: 15 bytes (`TASK_COMM_LEN` without its NUL).
 pub(super) fn kernel_name(name: &str) -> String {
     let mut end = name.len().min(15);
@@ -113,6 +143,17 @@ mod tests {
         assert_eq!(kernel_name("内存内存内存"), "内存内存内");
         assert_eq!(kernel_path("a/b/"), "/a/b");
         assert_eq!(kernel_path("/"), "/");
+    }
+
+    #[test]
+    fn sizes_of_the_contract() {
+        assert_eq!(size("64KiB"), Ok(65_536));
+        assert_eq!(size("1.5GiB"), Ok(1_610_612_736));
+        assert_eq!(size("200MB"), Ok(200_000_000));
+        assert_eq!(size("0"), Ok(0));
+        for bad in ["", "GiB", "1XB", "-1", "1.2.3"] {
+            assert!(size(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod health;
 mod inspect;
 mod json;
 pub mod lang;
+mod monitor;
 mod oom;
 mod processes;
 pub mod style;

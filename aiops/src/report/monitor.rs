@@ -1,5 +1,7 @@
 //! What the daemon says of itself: the data of `monitor status` and of its metrics.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde::Serialize;
 
@@ -36,4 +38,82 @@ pub struct OwnCost {
     pub lost_ticks: u64,
     /// Why the store cannot be written now.
     pub store_error: Option<String>,
+}
+
+/// How the daemon is doing: what it writes of itself every ten seconds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MonitorState {
+    /// Version of aiops that runs.
+    pub version: String,
+    /// Identifies the boot; with the start, who the process is.
+    pub boot_id: Option<String>,
+    /// When it started, clock ticks since boot.
+    pub start_ticks: Option<u64>,
+    /// File of settings, where one was read.
+    pub config: Option<String>,
+    /// Between samples, without pressure, s.
+    pub interval_s: f64,
+    /// Between samples, now, s.
+    pub interval_now_s: f64,
+    /// Why it samples faster now: psi, available, swap-in.
+    pub pressure: Option<String>,
+    /// Most of one CPU that reading PSS may take, percent.
+    pub smaps_budget_percent: f64,
+    /// How long history is kept.
+    pub keep: String,
+    /// Most bytes of it; `None`: no bound.
+    pub max_size: Option<String>,
+    /// Where metrics are served.
+    pub metrics: Option<String>,
+    /// Time of the last sample, RFC 3339.
+    pub last_tick_at: Option<String>,
+    /// The same, ns since boot without suspend.
+    pub last_tick_mono_ns: u64,
+    /// Processes in it.
+    pub processes: u64,
+    /// Memory cgroups in it.
+    pub cgroups: u64,
+    /// Hooks that are attached; 0: OOM kills are counted only.
+    pub hooks_attached: u64,
+    /// Hooks that there are.
+    pub hooks: u64,
+    /// Why hooks do not run.
+    pub hooks_error: Option<String>,
+    /// OOM kills since the start, by what was short: memcg, global, cpuset; unknown: counted only.
+    pub oom_kills: BTreeMap<String, u64>,
+    /// Why the last compaction failed.
+    pub compaction_error: Option<String>,
+    /// Its cost.
+    pub own: OwnCost,
+}
+
+/// What a store holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct StoreState {
+    /// Where it is.
+    pub folder: String,
+    /// First moment, RFC 3339.
+    pub from: Option<String>,
+    /// Last moment, RFC 3339.
+    pub to: Option<String>,
+    /// Bytes of segments and logs.
+    pub bytes: u64,
+    /// Segments.
+    pub segments: u64,
+    /// Logs that are in no segment yet.
+    pub logs: u64,
+}
+
+/// Data of `aiops.monitor-status/1`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct MonitorData {
+    /// Whether a daemon writes this store now.
+    pub running: bool,
+    /// Age of its last sample, s.
+    pub last_tick_age_s: Option<f64>,
+    /// How it is doing, or was when it was killed; `None`: it has ended, or there never was one.
+    pub state: Option<MonitorState>,
+    /// The store; `None`: it cannot be read.
+    pub store: Option<StoreState>,
 }

@@ -23,7 +23,9 @@ use crate::model::Item;
 use crate::model::Nanos;
 use crate::record::RecordError;
 use crate::record::Writer;
+use crate::report::oom::Incident;
 use crate::source::clock;
+use crate::source::sampler::SamplerOptions;
 
 use super::Options;
 use super::Show;
@@ -33,8 +35,8 @@ use super::stacks::Stacks;
 use super::wait;
 use super::wait::Signals;
 
-/// How often the recording is looked after; blocks are written within 250 ms.
-const TICK: Duration = Duration::from_millis(100);
+/// How often the recording and open incidents are looked after; blocks are written within 250 ms.
+pub(super) const TICK: Duration = Duration::from_millis(100);
 
 /// How long open incidents and names may take when the session ends. The assembler gives up after 2 s.
 const LAST_WAIT: Duration = Duration::from_millis(2500);
@@ -50,7 +52,7 @@ pub(super) fn observe(options: &Options, show: Show<'_>) -> anyhow::Result<Outco
 async fn run(options: &Options, show: Show<'_>) -> anyhow::Result<Outcome> {
     let mut signals = Signals::listen()?;
     let (sink, mut items) = unbounded_channel();
-    let (sources, session) = Sources::start(options, &sink)?;
+    let (sources, session) = Sources::start(options, SamplerOptions::new(options.root.clone()), &sink)?;
     // Only now: a tracer that cannot start leaves no empty recording and replaces no good one.
     let writer = options
         .record
@@ -58,14 +60,7 @@ async fn run(options: &Options, show: Show<'_>) -> anyhow::Result<Outcome> {
         .map(|record| Writer::create(&record.path, record.force));
     let writer = writer.transpose().map_err(record_error)?;
     drop(sink);
-    let mut desk = Desk {
-        writer,
-        assembler: Assembler::new(),
-        stacks: Stacks::default(),
-        refreshes: Refreshes::default(),
-        show,
-        gone: false,
-    };
+    let mut desk = Desk::new(writer, Box::new(show));
     let hooks = session.hooks.iter().filter(|hook| hook.attached).count();
     let all = session.hooks.len();
     desk.take(&Item::Session(session), &sources);
@@ -84,17 +79,43 @@ async fn run(options: &Options, show: Show<'_>) -> anyhow::Result<Outcome> {
     Ok(desk.close(sources, &mut items, reason))
 }
 
-struct Desk<'a> {
+/// What an incident is handed to.
+pub(super) type Hand<'a> = Box<dyn FnMut(&Incident) -> std::io::Result<()> + 'a>;
+
+/// Where items come together.
+pub(super) struct Desk<'a> {
     writer: Option<Writer>,
     assembler: Assembler,
     stacks: Stacks,
     refreshes: Refreshes,
-    show: Show<'a>,
+    show: Hand<'a>,
     /// The reader of stdout has gone away.
     gone: bool,
 }
 
-impl Desk<'_> {
+impl<'a> Desk<'a> {
+    /// An empty one.
+    pub(super) fn new(writer: Option<Writer>, show: Hand<'a>) -> Self {
+        Self {
+            writer,
+            assembler: Assembler::new(),
+            stacks: Stacks::default(),
+            refreshes: Refreshes::default(),
+            show,
+            gone: false,
+        }
+    }
+
+    /// Whether an incident waits for something: then the clock matters.
+    pub(super) fn waits(&self) -> bool {
+        self.assembler.open() > 0
+    }
+
+    /// Drops what only a report at the end would need: for a session without an end.
+    pub(super) fn forget(&mut self) {
+        self.assembler.forget();
+    }
+
     /// Takes items until something ends the session.
     async fn watch(
         &mut self,
@@ -134,7 +155,7 @@ impl Desk<'_> {
     }
 
     /// Waits, bounded, for what belongs to open incidents. A second signal ends the waiting.
-    async fn settle(
+    pub(super) async fn settle(
         &mut self,
         sources: &Sources,
         items: &mut UnboundedReceiver<Item>,
@@ -156,7 +177,7 @@ impl Desk<'_> {
     }
 
     /// Ends the session: counts first, while the hooks still see every kill, then what is in flight.
-    fn close(
+    pub(super) fn close(
         mut self,
         sources: Sources,
         items: &mut UnboundedReceiver<Item>,
@@ -183,7 +204,7 @@ impl Desk<'_> {
         self.assembler.finish()
     }
 
-    fn tick(&mut self, sources: &Sources) {
+    pub(super) fn tick(&mut self, sources: &Sources) {
         if self.assembler.open() > 0 {
             self.take(&Item::Clock(clock::now()), sources);
         }
@@ -195,7 +216,7 @@ impl Desk<'_> {
     }
 
     /// Lets an item wake the sources that it concerns, and keeps it.
-    fn take(&mut self, item: &Item, sources: &Sources) {
+    pub(super) fn take(&mut self, item: &Item, sources: &Sources) {
         match item {
             Item::Event(event) => self.event(event, sources),
             Item::Identity(identity) => self.stacks.identity(identity, &sources.resolver),

@@ -45,7 +45,11 @@ impl Sources {
     ///
     /// # Errors
     /// The tracer cannot run here.
-    pub(super) fn start(options: &Options, sink: &Sink) -> anyhow::Result<(Self, Session)> {
+    pub(super) fn start(
+        options: &Options,
+        sampler: SamplerOptions,
+        sink: &Sink,
+    ) -> anyhow::Result<(Self, Session)> {
         let root = options.root.clone();
         let mut notes = guard::protect();
         let (life_sender, lives) = mpsc::channel();
@@ -76,11 +80,7 @@ impl Sources {
         notes.extend_from_slice(tracer.notes());
         let identities = IdentityTable::spawn(root.clone(), lives, sink.clone());
         let resolver = Resolver::spawn(sink.clone());
-        let sampler = Sampler::spawn(
-            SamplerOptions::new(root.clone()),
-            sink.clone(),
-            controller.clone(),
-        );
+        let sampler = Sampler::spawn(sampler, sink.clone(), controller.clone());
         notes.extend(guard::settle());
         let session = Session {
             unread: Vec::new(),

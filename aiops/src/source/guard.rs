@@ -29,12 +29,17 @@ pub fn protect() -> Vec<String> {
     ]
 }
 
+/// Gives free pages of the allocator back to the kernel: after work that needed much for a moment.
+pub fn trim() {
+    // SAFETY: no memory is handed over; the allocator returns free pages to the kernel.
+    unsafe { libc::malloc_trim(0) };
+}
+
 /// Gives back what loading needed, then keeps the program's own code in memory, so that reading an event
 /// never waits for a disk that is busy with swap. Says what could not be had.
 #[must_use]
 pub fn settle() -> Vec<String> {
-    // SAFETY: no memory is handed over; the allocator returns free pages to the kernel.
-    unsafe { libc::malloc_trim(0) };
+    trim();
     if lock_code().is_some() {
         return Vec::new();
     }

@@ -40,6 +40,8 @@ pub struct SamplerOptions {
     pub hurried: Duration,
     /// How long the pressure is believed after its last sign.
     pub hurry_for: Duration,
+    /// Samples without pressure as well; `false` where somebody else takes them.
+    pub regular: bool,
 }
 
 impl SamplerOptions {
@@ -53,6 +55,17 @@ impl SamplerOptions {
             top: 20,
             hurried: Duration::from_millis(100),
             hurry_for: Duration::from_secs(2),
+            regular: true,
+        }
+    }
+
+    /// Only under pressure: beside a session that takes the other samples itself.
+    #[must_use]
+    pub fn hurried_only(root: PathBuf) -> Self {
+        Self {
+            interval: Duration::from_secs(10),
+            regular: false,
+            ..Self::new(root)
         }
     }
 }
@@ -259,6 +272,9 @@ impl Rounds {
 
     /// One sample; false when nobody listens any more.
     fn round(&mut self, now: Instant) -> bool {
+        if !self.options.regular && !self.hurried(now) {
+            return !self.sink.is_closed();
+        }
         let due = |last: Option<Instant>, every: Duration| {
             last.is_none_or(|last| now.duration_since(last) + Duration::from_millis(5) >= every)
         };

@@ -50,6 +50,8 @@ const GROUP_NS: u64 = 50_000_000;
 
 /// Reports of one cgroup that found nobody to kill are one incident within this time of its first.
 const MERGE_NS: u64 = 10_000_000_000;
+/// Clock pairs that [`Assembler::forget`] leaves: hours, where the calendar is slewed all the time.
+const CLOCKS_KEPT: usize = 256;
 /// Most kernel lines of such an incident.
 const MERGED_LINES: usize = 500;
 
@@ -184,6 +186,16 @@ impl Assembler {
     #[must_use]
     pub fn closed(&self) -> u64 {
         self.closed
+    }
+
+    /// Drops what only [`Self::finish`] would need, but for incidents that later reports may join: closed ones
+    /// were handed over. A session without an end stays small.
+    pub fn forget(&mut self) {
+        let from = self.now.saturating_sub(MERGE_NS);
+        self.listed.retain(|(ts, _)| *ts >= from);
+        self.tally = reconcile::Tally::default();
+        let old = self.clocks.len().saturating_sub(CLOCKS_KEPT);
+        self.clocks.drain(..old);
     }
 
     /// Closes what is open and says what it all came to.

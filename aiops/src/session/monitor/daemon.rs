@@ -1,0 +1,681 @@
+//! The loop.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use tokio::signal::unix::Signal;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
+use tokio::time::Instant;
+
+use super::Options;
+use super::Settings;
+use super::catcher::Catcher;
+use super::compact::Compactor;
+use super::detach;
+use super::detach::Log;
+use super::events;
+use super::files;
+use super::latest::Latest;
+use super::latest::Shared;
+use super::own;
+use super::own::Own;
+use super::pace::Pace;
+use crate::diag;
+use crate::model::ClockPair;
+use crate::model::Filter;
+use crate::model::Item;
+use crate::model::Sample;
+use crate::render::units;
+use crate::report::monitor::MonitorState;
+use crate::session::desk;
+use crate::session::plane;
+use crate::session::wait;
+use crate::source::guard;
+use crate::source::plane::Plane;
+use crate::source::plane::Rollup;
+use crate::source::plane::Wants;
+use crate::store::Event;
+use crate::store::Recorder;
+use crate::store::Store;
+use crate::store::StoreError;
+use crate::store::Tick;
+use crate::time;
+
+/// Between two looks at the own cost, with which the state is written.
+const STATE_EVERY: Duration = Duration::from_secs(10);
+/// Between two times that free memory is given back.
+const TRIM_EVERY: Duration = Duration::from_secs(600);
+/// Events that wait for a store that cannot be written; the oldest give way.
+const MOST_EVENTS: usize = 1024;
+/// A sample that comes later than its interval by more than this is behind a gap.
+const LATE: Duration = Duration::from_secs(2);
+
+/// Reads the settings again.
+pub type Reload<'a> = &'a dyn Fn() -> anyhow::Result<Settings>;
+
+/// Runs the daemon until a signal or the duration ends it.
+///
+/// # Errors
+/// There is no /proc, or the store cannot be written by us; each with its remedy.
+pub fn run(options: Options, reload: Reload<'_>) -> anyhow::Result<()> {
+    if detach::is_child() {
+        Log::leave()?;
+    }
+    // Before other threads: it is a setting of the allocator, too.
+    let notes = guard::protect();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let mut signals = Signals::listen()?;
+        let mut daemon = Daemon::start(options, notes)?;
+        daemon.watch(&mut signals, reload).await;
+        daemon.close().await;
+        Ok(())
+    })
+}
+
+/// What a signal asks for.
+enum Asked {
+    End,
+    Reload,
+}
+
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.interrupt.recv() => Asked::End,
+            _ = self.terminate.recv() => Asked::End,
+            _ = self.hangup.recv() => Asked::Reload,
+        }
+    }
+}
+
+struct Daemon {
+    options: Options,
+    plane: Plane,
+    recorder: Recorder,
+    tails: PathBuf,
+    log: Option<Log>,
+    catcher: Option<Catcher>,
+    pace: Pace,
+    compactor: Compactor,
+    /// Events that are not stored yet.
+    events: VecDeque<Event>,
+    /// An OOM kill was seen with this tick: it is durable at once.
+    urgent: bool,
+    last: Option<ClockPair>,
+    /// The kernel's count of OOM kills, as of the last sample.
+    oom_kills: Option<u64>,
+    own: Own,
+    state: MonitorState,
+    latest: Shared,
+    stated: Option<Instant>,
+    trimmed: Instant,
+}
+
+/// An error of the store with its remedy, naming who writes it.
+fn store_error(store: &Store, error: StoreError) -> anyhow::Error {
+    if matches!(error, StoreError::Busy { .. }) {
+        let folder = store.meta().ok().flatten().map(|meta| meta.tails);
+        if let Some(pid) = folder.and_then(|folder| files::pid(&folder)) {
+            let error = anyhow::Error::new(error).context(format!(
+                "{}: process {pid} writes this store already",
+                store.folder().display()
+            ));
+            return diag::hint(
+                error,
+                "one daemon is enough: `aiops monitor status` shows it; --store DIR names another store",
+            );
+        }
+    }
+    match error.remedy() {
+        Some(remedy) => diag::hint(error, remedy),
+        None => error.into(),
+    }
+}
+
+impl Daemon {
+    fn start(options: Options, mut notes: Vec<String>) -> anyhow::Result<Self> {
+        let plane = plane::open(&options.root)?;
+        if !plane.live() {
+            let error = anyhow::anyhow!(
+                "{} is a captured tree: nothing in it changes",
+                options.root.display()
+            );
+            return Err(diag::hint(error, "--root wants a host's root as mounted in a container"));
+        }
+        let session = plane.session("monitor memory", Filter::default());
+        notes.extend_from_slice(&session.notes);
+        let store = Store::at(&options.store);
+        let recorder = Recorder::open(store.clone(), session.host.clone())
+            .map_err(|error| store_error(&store, error))?;
+        let meta = store.meta().map_err(|error| store_error(&store, error))?;
+        let tails = meta.map_or_else(|| options.store.clone(), |meta| meta.tails);
+        files::write_pid(&tails)?;
+        let (catcher, hooks_error) = catch(&options);
+        let (attached, all) = catcher.as_ref().map_or((0, 0), |one| one.hooks);
+        let settings = &options.settings;
+        let state = MonitorState {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            boot_id: session.host.boot_id.clone(),
+            start_ticks: own::start_ticks(std::process::id()),
+            config: options.config.as_ref().map(|path| path.display().to_string()),
+            metrics: settings.metrics.clone(),
+            hooks_attached: attached,
+            hooks: all,
+            hooks_error,
+            ..MonitorState::default()
+        };
+        let latest = Arc::new(Mutex::new(Latest {
+            host: session.host.clone(),
+            ..Latest::default()
+        }));
+        notes.extend(guard::settle());
+        for note in &notes {
+            diag::detail(note);
+        }
+        let mut compactor = Compactor::default();
+        compactor.ask();
+        let mut daemon = Self {
+            plane,
+            recorder,
+            tails,
+            log: None,
+            catcher,
+            pace: Pace::default(),
+            compactor,
+            events: VecDeque::new(),
+            urgent: false,
+            last: None,
+            oom_kills: None,
+            own: Own::new(),
+            state,
+            latest,
+            stated: None,
+            trimmed: Instant::now(),
+            options,
+        };
+        daemon.apply();
+        daemon.ready()?;
+        Ok(daemon)
+    }
+
+    /// Says that it works: to the terminal, to who started it, to systemd.
+    fn ready(&mut self) -> anyhow::Result<()> {
+        if let Some(why) = &self.state.hooks_error {
+            diag::note(&format!("OOM kills are counted, not explained: {why}"));
+        }
+        let hooks = match self.state.hooks_attached {
+            0 => String::new(),
+            some => format!(", OOM kills with {some} of {} hooks", self.state.hooks),
+        };
+        diag::note(&format!(
+            "monitoring every {} into {}{hooks}",
+            units::span(self.options.settings.interval.as_secs_f64()),
+            self.options.store.display(),
+        ));
+        if detach::is_child() {
+            self.log = Some(Log::begin(&self.options.store)?);
+            self.say("started");
+        }
+        detach::notify("READY=1");
+        let clock = self.plane.clock();
+        let body = serde_json::json!({
+            "version": self.state.version,
+            "pid": self.own.cost.pid,
+            "interval_s": self.state.interval_s,
+            "hooks_attached": self.state.hooks_attached,
+        });
+        self.events
+            .push_back(events::own("start", "monitoring started", &clock, &body));
+        Ok(())
+    }
+
+    /// Tells what is going on; with the time where no journal adds it.
+    fn say(&self, text: &str) {
+        match &self.log {
+            Some(_) => diag::note(&format!("{} {text}", stamp())),
+            None => diag::note(text),
+        }
+    }
+
+    fn warn(&self, text: &str) {
+        match &self.log {
+            Some(_) => diag::warn(&format!("{} {text}", stamp())),
+            None => diag::warn(text),
+        }
+    }
+
+    async fn watch(&mut self, signals: &mut Signals, reload: Reload<'_>) {
+        let end = wait::after(self.options.duration);
+        let mut next = Instant::now();
+        let mut look = next;
+        loop {
+            let waits = self.catcher.as_ref().is_some_and(Catcher::waits);
+            tokio::select! {
+                biased;
+                asked = signals.next() => match asked {
+                    Asked::End => return,
+                    Asked::Reload => self.reload(reload),
+                },
+                () = wait::until(end) => return,
+                () = tokio::time::sleep_until(next) => {
+                    let due = next;
+                    self.tick();
+                    // A sample that took longer than the interval is not made up for.
+                    next = (due + self.pace.interval(self.options.settings.interval)).max(Instant::now());
+                }
+                () = tokio::time::sleep_until(look), if waits => {
+                    look = Instant::now() + desk::TICK;
+                    if let Some(catcher) = &mut self.catcher {
+                        catcher.tick();
+                    }
+                    self.incidents();
+                }
+                item = Catcher::next(&mut self.catcher) => self.heard(item.as_ref()),
+            }
+        }
+    }
+
+    /// Takes what a source of the capture says.
+    fn heard(&mut self, item: Option<&Item>) {
+        match (item, &mut self.catcher) {
+            (Some(item), Some(catcher)) => catcher.take(item),
+            _ => {
+                self.catcher = None;
+                self.state.hooks_attached = 0;
+                self.state.hooks_error = Some("the sources of events ended".to_owned());
+                self.warn("OOM kills are counted only: the sources of events ended");
+            }
+        }
+        self.incidents();
+    }
+
+    /// Stores incidents that were closed.
+    fn incidents(&mut self) {
+        let Some(catcher) = &mut self.catcher else {
+            return;
+        };
+        let closed = catcher.closed();
+        if closed.is_empty() {
+            return;
+        }
+        catcher.forget();
+        let clock = self.plane.clock();
+        for incident in &closed {
+            let killed = incident.kills.len() as u64;
+            let scope = incident.scope.as_deref().unwrap_or("unknown");
+            *self.state.oom_kills.entry(scope.to_owned()).or_default() += killed;
+            let event = events::oom(incident, &clock);
+            self.say(&event.title);
+            self.events.push_back(event);
+        }
+        self.store_events();
+    }
+
+    /// One sample, and everything that belongs to it.
+    fn tick(&mut self) {
+        let began = Instant::now();
+        let clock = self.plane.clock();
+        let wants = Wants {
+            rollup: Rollup::Budget(self.options.settings.smaps_budget),
+            ..Wants::default()
+        };
+        let sample = self.plane.sample(&wants);
+        let identities = self.plane.identities(&sample.processes);
+        self.gap(&clock);
+        let mut tick = Tick {
+            clock,
+            sample,
+            identities,
+        };
+        self.feed(&mut tick);
+        self.judge(&tick.sample, &clock);
+        let urgent = std::mem::take(&mut self.urgent) || self.pace.pressed().is_some();
+        self.store(&tick, urgent);
+        self.state.processes = tick.sample.processes.len() as u64;
+        self.state.cgroups = tick.sample.cgroups.len() as u64;
+        self.state.last_tick_mono_ns = clock.mono_ns;
+        self.last = Some(clock);
+        self.own.ticked(began.elapsed());
+        self.progress(&tick.sample);
+        self.publish(tick);
+        self.upkeep();
+    }
+
+    /// Hands the figures to the capture.
+    fn feed(&mut self, tick: &mut Tick) {
+        let Some(catcher) = &mut self.catcher else {
+            return;
+        };
+        catcher.take(&Item::Clock(tick.clock));
+        // Lent, not copied: two thousand processes are a megabyte.
+        let item = Item::Sample(std::mem::take(&mut tick.sample));
+        catcher.take(&item);
+        if let Item::Sample(sample) = item {
+            tick.sample = sample;
+        }
+        self.incidents();
+    }
+
+    /// Looks for pressure, and for kills that no hook told of.
+    fn judge(&mut self, sample: &Sample, clock: &ClockPair) {
+        let Some(system) = &sample.system else {
+            return;
+        };
+        if self.pace.push(sample.ts_ns, system) {
+            self.say(&match self.pace.pressed() {
+                Some(sign) => format!("memory is short ({sign}): a sample every second"),
+                None => "a calm minute: the interval is the ordinary one again".to_owned(),
+            });
+        }
+        let before = std::mem::replace(&mut self.oom_kills, system.oom_kill);
+        let kills = system
+            .oom_kill
+            .zip(before)
+            .map_or(0, |(now, before)| now.saturating_sub(before));
+        if kills > 0 {
+            self.urgent = true;
+            if self.catcher.is_none() {
+                *self.state.oom_kills.entry("unknown".to_owned()).or_default() += kills;
+                let event = events::counted(kills, &self.last.unwrap_or(*clock), clock);
+                self.say(&event.title);
+                self.events.push_back(event);
+            }
+        }
+    }
+
+    /// Notes that no sample was taken for a while: the host slept, or we did not get to run.
+    fn gap(&mut self, clock: &ClockPair) {
+        let Some(last) = self.last else {
+            return;
+        };
+        let interval = self.pace.interval(self.options.settings.interval);
+        let awake = Duration::from_nanos(clock.mono_ns.saturating_sub(last.mono_ns));
+        let asleep = |clock: &ClockPair| clock.boot_ns.saturating_sub(clock.mono_ns);
+        let slept = Duration::from_nanos(asleep(clock).saturating_sub(asleep(&last)));
+        let late = awake.saturating_sub(interval);
+        if slept < LATE && late < LATE {
+            return;
+        }
+        let missed = (late.as_secs_f64() / interval.as_secs_f64().max(0.001)).floor();
+        self.own.cost.missed_ticks += missed as u64;
+        let (why, seconds) = if slept >= LATE {
+            ("the host was suspended", slept + awake)
+        } else {
+            ("the daemon did not get to run", awake)
+        };
+        let title = format!("no sample for {}: {why}", units::span(seconds.as_secs_f64()));
+        let body = serde_json::json!({
+            "seconds": seconds.as_secs_f64(),
+            "suspended_s": slept.as_secs_f64(),
+        });
+        self.say(&title);
+        self.events.push_back(events::own("gap", &title, clock, &body));
+    }
+
+    /// Stores a sample; a disk that is full is said once, and again when there is room.
+    fn store(&mut self, tick: &Tick, urgent: bool) {
+        match self.recorder.push(tick, urgent) {
+            Ok(turned) => {
+                if turned {
+                    self.compactor.ask();
+                }
+                self.works();
+            }
+            Err(error) => {
+                self.own.cost.lost_ticks += 1;
+                self.fails(&error);
+            }
+        }
+        self.store_events();
+    }
+
+    fn works(&mut self) {
+        if self.own.cost.store_error.take().is_some() {
+            let lost = self.own.cost.lost_ticks;
+            self.warn(&format!(
+                "the store can be written again; {lost} samples could not since the start"
+            ));
+        }
+    }
+
+    fn fails(&mut self, error: &StoreError) {
+        let text = match std::error::Error::source(error) {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        };
+        if self.own.cost.store_error.replace(text.clone()).is_none() {
+            self.warn(&format!("{text}; it goes on, and tries again with every sample"));
+        }
+    }
+
+    fn store_events(&mut self) {
+        // Before the first sample there is no log that could take one.
+        if self.last.is_none() && self.own.cost.ticks == 0 && self.events.len() < MOST_EVENTS {
+            return;
+        }
+        while let Some(event) = self.events.front() {
+            match self.recorder.event(event) {
+                Ok(()) => {
+                    self.events.pop_front();
+                }
+                Err(error) => {
+                    self.fails(&error);
+                    break;
+                }
+            }
+        }
+        let over = self.events.len().saturating_sub(MOST_EVENTS);
+        self.events.drain(..over);
+    }
+
+    /// Hands the figures to the metrics port, where there is one.
+    fn publish(&mut self, tick: Tick) {
+        if self.options.settings.metrics.is_none() {
+            return;
+        }
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        for identity in tick.identities {
+            let key = (identity.pid, identity.start_ticks.unwrap_or(0));
+            latest.identities.insert(key, identity);
+        }
+        let alive: std::collections::HashSet<(u32, u64)> = tick
+            .sample
+            .processes
+            .iter()
+            .map(|one| (one.pid, one.start_ticks))
+            .collect();
+        latest.identities.retain(|key, _| alive.contains(key));
+        latest.clock = tick.clock;
+        latest.sample = Some(tick.sample);
+        latest.oom_kills = self
+            .state
+            .oom_kills
+            .iter()
+            .map(|(name, kills)| (name.clone(), *kills))
+            .collect();
+        latest.own = self.own.cost.clone();
+    }
+
+    /// What is due now and then: the state, the log, segments, free memory.
+    fn upkeep(&mut self) {
+        let due = self.stated.is_none_or(|at| at.elapsed() >= STATE_EVERY);
+        let settings = &self.options.settings;
+        let polled = self.compactor.poll(
+            &self.options.store,
+            &settings.keep,
+            settings.max_size.as_deref(),
+        );
+        match polled {
+            Ok(()) if self.compactor.runs() => {}
+            Ok(()) => self.state.compaction_error = None,
+            Err(why) => {
+                self.warn(&format!("{why}; logs stay, and the next hour tries again"));
+                self.state.compaction_error = Some(why);
+            }
+        }
+        if due {
+            self.stated = Some(Instant::now());
+            self.own.measure();
+            self.write_state();
+            if let Some(log) = &self.log {
+                log.rotate();
+            }
+        }
+        if self.own.cost.ticks == 2 || self.trimmed.elapsed() >= TRIM_EVERY {
+            self.trimmed = Instant::now();
+            guard::trim();
+        }
+    }
+
+    fn write_state(&mut self) {
+        let settings = &self.options.settings;
+        self.state.interval_now_s = self.pace.interval(settings.interval).as_secs_f64();
+        self.state.pressure = self.pace.pressed().map(str::to_owned);
+        self.state.last_tick_at = self.last.and_then(|clock| {
+            time::rfc3339(clock.real_ns, time::local_offset_s(clock.real_ns))
+        });
+        self.state.own = self.own.cost.clone();
+        // A state that cannot be written is missed by nobody but who asks for it, and shows as an old one.
+        let _ = files::write_state(&self.tails, &self.state);
+        if settings.metrics.is_some() {
+            let bytes = files::store_state(&Store::at(&self.options.store));
+            let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+            latest.store_bytes = bytes.ok().map(|state| state.bytes);
+        }
+    }
+
+    /// Takes over the settings, where they are said in the state.
+    fn apply(&mut self) {
+        let settings = &self.options.settings;
+        self.state.interval_s = settings.interval.as_secs_f64();
+        self.state.smaps_budget_percent = settings.smaps_budget * 100.0;
+        self.state.keep.clone_from(&settings.keep);
+        self.state.max_size.clone_from(&settings.max_size);
+    }
+
+    fn reload(&mut self, reload: Reload<'_>) {
+        match reload() {
+            Ok(mut settings) => {
+                let old = &self.options.settings;
+                let fixed = |settings: &Settings| {
+                    let metrics = (settings.metrics.clone(), settings.metrics_public);
+                    (settings.bpf, metrics, settings.top)
+                };
+                if fixed(&settings) != fixed(old) {
+                    self.warn("bpf, metrics and top count from the next start");
+                    let (bpf, (metrics, public), top) = fixed(old);
+                    settings.bpf = bpf;
+                    settings.metrics = metrics;
+                    settings.metrics_public = public;
+                    settings.top = top;
+                }
+                self.options.settings = settings;
+                self.apply();
+                self.say(&format!(
+                    "settings read again: a sample every {}",
+                    units::span(self.state.interval_s)
+                ));
+            }
+            Err(error) => self.warn(&format!("{error:#}; the settings stay as they were")),
+        }
+        self.write_state();
+    }
+
+    /// The line on a terminal.
+    fn progress(&self, sample: &Sample) {
+        if !diag::shows_progress() {
+            return;
+        }
+        let uptime = self.own.cost.ticks as f64 * self.state.interval_s;
+        let mut parts = vec![units::span(uptime.max(1.0))];
+        if let Some(system) = &sample.system {
+            let sizes = [
+                ("available", system.mem_available_kb),
+                ("swap free", system.swap_free_kb),
+            ];
+            let known = sizes.into_iter();
+            parts.extend(known.filter_map(|(name, kb)| Some(format!("{name} {}", units::size_kb(kb?)))));
+            if let Some(psi) = system.psi_some_avg10 {
+                parts.push(format!("PSI {:.2}%", psi as f64 / 100.0));
+            }
+        }
+        let largest = sample.processes.iter().max_by_key(|one| one.metrics.rss_kb);
+        if let Some(process) = largest
+            && let Some(rss) = process.metrics.rss_kb
+        {
+            parts.push(format!("{} ({}) {}", process.comm.lossy(), process.pid, units::size_kb(rss)));
+        }
+        let kills: u64 = self.state.oom_kills.values().sum();
+        parts.push(format!("{} processes, {kills} OOM kills", sample.processes.len()));
+        diag::progress(&parts.join("  "));
+    }
+
+    async fn close(mut self) {
+        diag::progress("");
+        detach::notify("STOPPING=1");
+        if let Some(catcher) = self.catcher.take() {
+            let clock = self.plane.clock();
+            for incident in catcher.stop().await {
+                self.events.push_back(events::oom(&incident, &clock));
+            }
+        }
+        self.own.measure();
+        let clock = self.plane.clock();
+        let cost = serde_json::to_value(&self.own.cost).unwrap_or_default();
+        self.events
+            .push_back(events::own("stop", "monitoring ended", &clock, &cost));
+        self.store_events();
+        self.compactor.stop();
+        let ticks = self.own.cost.ticks;
+        self.say(&format!("monitoring ended after {ticks} samples"));
+        files::remove(&self.tails);
+        if let Err(error) = self.recorder.close() {
+            diag::warn(&format!(
+                "{:#}; what was written before is kept",
+                anyhow::Error::new(error)
+            ));
+        }
+    }
+}
+
+fn stamp() -> String {
+    let now = time::now_ns();
+    time::rfc3339(now, time::local_offset_s(now)).unwrap_or_default()
+}
+
+/// Starts the capture where it can run; else why not.
+fn catch(options: &Options) -> (Option<Catcher>, Option<String>) {
+    if !options.settings.bpf {
+        return (None, Some("--no-bpf".to_owned()));
+    }
+    if options.root != Path::new("/") {
+        return (None, Some("--root is not the running kernel's own".to_owned()));
+    }
+    match Catcher::start(&options.root) {
+        Ok(catcher) => (Some(catcher), None),
+        Err(error) => (None, Some(format!("{error:#}"))),
+    }
+}
