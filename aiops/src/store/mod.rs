@@ -12,12 +12,15 @@
 
 mod event;
 mod history;
+mod merge;
 mod place;
+mod rollup;
 mod rows;
 mod scan;
 mod segments;
 mod table;
 mod tick;
+mod upkeep;
 mod wal;
 
 pub use event::Event;
@@ -36,6 +39,7 @@ pub use tick::Decoder;
 pub use tick::Encoder;
 pub use tick::PROCESS_FIELDS;
 pub use tick::Tick;
+pub use upkeep::Removed;
 pub use wal::Recovered;
 pub use wal::StoreError;
 pub use wal::WalOptions;

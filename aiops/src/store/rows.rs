@@ -8,11 +8,13 @@
 use std::collections::HashMap;
 
 use super::event::Event;
+use super::rollup;
 use super::table::Column;
 use super::table::Values;
 use super::tick::PROCESS_FIELDS;
 use super::tick::Tick;
 use crate::model::CgroupMetrics;
+use crate::model::Host;
 use crate::model::Identity;
 use crate::model::Metric;
 use crate::model::ProcessMetrics;
@@ -23,27 +25,27 @@ use crate::model::SystemMetrics;
 /// Milliseconds of an hour.
 pub(super) const HOUR_MS: i64 = 3_600_000;
 
-type Key = (u32, u64);
+pub(super) type Key = (u32, u64);
 type Figures = Vec<Option<u64>>;
 
 /// What else a row of a process says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Head {
+pub(super) struct Head {
     ppid: u32,
-    comm: RawText,
+    pub(super) comm: RawText,
     uid: Option<u32>,
     oom_score_adj: Option<i32>,
 }
 
 /// Consecutive samples that are alike.
 #[derive(Clone, Debug)]
-struct Run<H> {
-    ts: i64,
-    n: i64,
+pub(super) struct Run<H> {
+    pub(super) ts: i64,
+    pub(super) n: i64,
     /// The tick of its last sample.
-    last: usize,
-    head: H,
-    figures: Figures,
+    pub(super) last: usize,
+    pub(super) head: H,
+    pub(super) figures: Figures,
 }
 
 impl<H: PartialEq> Run<H> {
@@ -104,6 +106,8 @@ impl<K: Clone + Eq + Ord + std::hash::Hash, H: PartialEq> Runs<K, H> {
 /// Rows in the making.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
+    host: Option<String>,
+    boot: Option<String>,
     times: Vec<i64>,
     mono: Vec<Option<i64>>,
     system: Vec<Figures>,
@@ -111,11 +115,15 @@ pub(super) struct Rows {
     cgroups: Runs<RawText, u64>,
     who: HashMap<Key, Identity>,
     events: Vec<Event>,
-    samples: u64,
 }
 
 fn figures<T: 'static>(metrics: &'static [Metric<T>], set: &T) -> Figures {
     metrics.iter().map(|metric| (metric.get)(set)).collect()
+}
+
+/// The part of a boot's id that rows have.
+pub(super) fn short_boot(id: &str) -> String {
+    id.chars().take(8).collect()
 }
 
 /// A figure as Parquet has it.
@@ -124,6 +132,13 @@ pub(super) fn int(value: u64) -> i64 {
 }
 
 impl Rows {
+    /// Whose rows they are, and of which of its boots: pid and start say who a process is within one.
+    pub(super) fn of(&mut self, host: &Host) {
+        let name = host.hostname.lossy();
+        self.host = (!name.is_empty()).then(|| name.into_owned());
+        self.boot = host.boot_id.as_deref().map(short_boot);
+    }
+
     /// Takes the next tick; its time must be behind the one before.
     pub(super) fn push(&mut self, tick: &Tick) {
         let ts = tick.clock.real_ns.div_euclid(1_000_000);
@@ -153,7 +168,6 @@ impl Rows {
     }
 
     fn process(&mut self, process: &ProcessSample, index: usize, ts: i64) {
-        self.samples += 1;
         let head = Head {
             ppid: process.ppid,
             comm: process.comm.clone(),
@@ -169,41 +183,79 @@ impl Rows {
         self.processes.push(key, index, ts, head, kept.collect());
     }
 
-    /// Times of the first and the last tick.
+    /// Times of the first and the last tick; without any, those of the events.
     pub(super) fn range(&self) -> Option<(i64, i64)> {
-        Some((*self.times.first()?, *self.times.last()?))
+        let events = || self.events.iter().map(|event| event.ts_ms);
+        match (self.times.first(), self.times.last()) {
+            (Some(first), Some(last)) => Some((*first, *last)),
+            _ => Some((events().min()?, events().max()?)),
+        }
     }
 
-    /// Ticks, and samples of processes.
-    pub(super) fn counts(&self) -> (u64, u64) {
-        (self.times.len() as u64, self.samples)
-    }
-
-    /// The tables with their names.
-    pub(super) fn tables(self) -> Vec<(&'static str, Vec<Column>)> {
+    /// Hands over the tables with their names, one at a time.
+    pub(super) fn tables<E>(
+        self,
+        mut take: impl FnMut(&'static str, Vec<Column>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (host, boot) = (self.host, self.boot);
+        let mut put = |name, mut columns: Vec<Column>| {
+            let rows = columns.first().map_or(0, |column| column.values.len());
+            for (name, text) in [("host", &host), ("boot_id", &boot)] {
+                columns.push(Column::new(name, Values::Text(vec![text.clone(); rows])));
+            }
+            take(name, columns)
+        };
+        let runs = self.processes.finish();
+        put("process", processes(&runs, &self.who))?;
+        put("rollup", rollup::columns(&runs, &self.times, &self.who))?;
+        drop((runs, self.who));
+        put("cgroup", cgroups(&self.cgroups.finish()))?;
+        put("event", events(self.events))?;
         let mut system = vec![
-            Column {
-                name: "ts",
-                values: Values::Time(self.times),
-            },
-            Column {
-                name: "mono_ms",
-                values: Values::Int(self.mono),
-            },
+            Column::new("ts", Values::Time(self.times)),
+            Column::new("mono_ms", Values::Int(self.mono)),
         ];
         for (at, metric) in SystemMetrics::METRICS.iter().enumerate() {
             let values = self.system.iter().map(|row| row[at].map(int));
-            system.push(Column {
-                name: metric.name,
-                values: Values::Int(values.collect()),
-            });
+            system.push(Column::new(metric.name, Values::Int(values.collect())));
         }
-        vec![
-            ("system", system),
-            ("process", processes(&self.processes.finish(), &self.who)),
-            ("cgroup", cgroups(&self.cgroups.finish())),
-            ("event", events(self.events)),
-        ]
+        put("system", system)
+    }
+
+    /// All tables at once.
+    #[cfg(test)]
+    pub(super) fn all_tables(self) -> Vec<(&'static str, Vec<Column>)> {
+        let mut tables = Vec::new();
+        let done: Result<(), std::convert::Infallible> = self.tables(|name, columns| {
+            tables.push((name, columns));
+            Ok(())
+        });
+        match done {
+            Ok(()) => tables,
+        }
+    }
+}
+
+/// Texts of a process, as its rows have them.
+pub(super) mod text_of {
+    use super::Identity;
+    use super::RawText;
+
+    pub(in super::super) fn lossy(text: &Option<RawText>) -> Option<String> {
+        text.as_ref().map(|text| text.lossy().into_owned())
+    }
+
+    pub(in super::super) fn cgroup(one: &Identity) -> Option<String> {
+        lossy(&one.cgroup)
+    }
+
+    pub(in super::super) fn container(one: &Identity) -> Option<String> {
+        let container = one.container.as_ref()?;
+        Some(format!("{}:{}", container.runtime, container.id))
+    }
+
+    pub(in super::super) fn user(one: &Identity) -> Option<String> {
+        one.user.clone()
     }
 }
 
@@ -214,11 +266,10 @@ fn processes(runs: &[(Key, Run<Head>)], who: &HashMap<Key, Identity>) -> Vec<Col
     let texts = |get: &dyn Fn(&Identity) -> Option<String>| {
         Values::Text(runs.iter().map(|(key, _)| get(who.get(key)?)).collect())
     };
-    let lossy = |text: &Option<RawText>| text.as_ref().map(|text| text.lossy().into_owned());
     let comm = runs
         .iter()
         .map(|(_, run)| Some(run.head.comm.lossy().into_owned()));
-    let column = |name, values| Column { name, values };
+    let column = Column::new::<&'static str>;
     let mut columns = vec![
         column("pid", ints(&|key, _| Some(i64::from(key.0)))),
         column("start", ints(&|key, _| Some(int(key.1)))),
@@ -234,17 +285,11 @@ fn processes(runs: &[(Key, Run<Head>)], who: &HashMap<Key, Identity>) -> Vec<Col
             "oom_score_adj",
             ints(&|_, run| run.head.oom_score_adj.map(i64::from)),
         ),
-        column("cgroup", texts(&|one| lossy(&one.cgroup))),
-        column(
-            "container",
-            texts(&|one| {
-                let container = one.container.as_ref()?;
-                Some(format!("{}:{}", container.runtime, container.id))
-            }),
-        ),
-        column("user", texts(&|one| one.user.clone())),
+        column("cgroup", texts(&text_of::cgroup)),
+        column("container", texts(&text_of::container)),
+        column("user", texts(&text_of::user)),
         column("unit", texts(&|one| one.unit.clone())),
-        column("exe", texts(&|one| lossy(&one.exe))),
+        column("exe", texts(&|one| text_of::lossy(&one.exe))),
         column(
             "cmdline",
             texts(&|one| {
@@ -263,7 +308,7 @@ fn events(mut events: Vec<Event>) -> Vec<Column> {
     events.sort_by(|a, b| a.ts_ms.cmp(&b.ts_ms).then_with(|| a.id.cmp(&b.id)));
     let texts =
         |get: &dyn Fn(&Event) -> Option<String>| Values::Text(events.iter().map(get).collect());
-    let column = |name, values| Column { name, values };
+    let column = Column::new::<&'static str>;
     vec![
         column(
             "ts",
@@ -289,7 +334,7 @@ fn events(mut events: Vec<Event>) -> Vec<Column> {
 
 fn cgroups(runs: &[(RawText, Run<u64>)]) -> Vec<Column> {
     let path = runs.iter().map(|(path, _)| Some(path.lossy().into_owned()));
-    let column = |name, values| Column { name, values };
+    let column = Column::new::<&'static str>;
     let mut columns = vec![
         column("path", Values::Text(path.collect())),
         column(
@@ -344,8 +389,8 @@ mod tests {
     fn runs(ticks: &[Tick]) -> Vec<(i64, i64, i64, i64)> {
         let mut rows = Rows::default();
         ticks.iter().for_each(|tick| rows.push(tick));
-        let tables = rows.tables();
-        let (_, columns) = &tables[1];
+        let tables = rows.all_tables();
+        let (_, columns) = &tables[0];
         let ints = |name: &str| -> Vec<i64> {
             let column = columns.iter().find(|column| column.name == name).unwrap();
             match &column.values {

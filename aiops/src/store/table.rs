@@ -4,16 +4,21 @@
 //! UTF-8 with dictionaries; everything is compressed with zstd. Rows are sorted by the caller, and groups
 //! of rows carry the least and most of each column, so that a reader can pass over them.
 
+use std::borrow::Cow;
 use std::fs::File;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use parquet::basic::Compression;
 use parquet::basic::Encoding;
+use parquet::basic::Type as PhysicalType;
 use parquet::basic::ZstdLevel;
 use parquet::column::reader::ColumnReader;
+use parquet::column::reader::ColumnReaderImpl;
 use parquet::data_type::ByteArray;
 use parquet::data_type::ByteArrayType;
+use parquet::data_type::DataType;
 use parquet::data_type::Int64Type;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
@@ -22,8 +27,10 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::reader::FileReader as _;
 use parquet::file::serialized_reader::SerializedFileReader;
 use parquet::file::statistics::Statistics;
+use parquet::file::writer::SerializedColumnWriter;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
+use parquet::schema::types::ColumnDescPtr;
 use parquet::schema::types::ColumnPath;
 
 /// Rows of a group.
@@ -41,7 +48,7 @@ pub(super) enum Values {
 }
 
 impl Values {
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         match self {
             Self::Int(values) => values.len(),
             Self::Time(values) => values.len(),
@@ -53,8 +60,38 @@ impl Values {
 /// A column with its name.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Column {
-    pub(super) name: &'static str,
+    pub(super) name: Cow<'static, str>,
     pub(super) values: Values,
+}
+
+impl Column {
+    pub(super) fn new<N: Into<Cow<'static, str>>>(name: N, values: Values) -> Self {
+        Self {
+            name: name.into(),
+            values,
+        }
+    }
+}
+
+/// What a column holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Numbers, some unknown.
+    Int,
+    /// Milliseconds since 1970 UTC.
+    Time,
+    /// Texts, some not there.
+    Text,
+}
+
+impl Kind {
+    fn of(values: &Values) -> Self {
+        match values {
+            Values::Int(_) => Self::Int,
+            Values::Time(_) => Self::Time,
+            Values::Text(_) => Self::Text,
+        }
+    }
 }
 
 /// Writes a table; `notes` go into the file's key-value metadata. The file is synced.
@@ -64,27 +101,77 @@ pub(super) fn write(
     notes: &[(&str, String)],
 ) -> Result<(), ParquetError> {
     let rows = columns.first().map_or(0, |column| column.values.len());
+    let kinds: Vec<(String, Kind)> = columns
+        .iter()
+        .map(|column| (column.name.to_string(), Kind::of(&column.values)))
+        .collect();
+    write_parts(
+        path,
+        &kinds,
+        rows,
+        notes,
+        |at, part, mut sink| match &columns[at].values {
+            Values::Int(values) => sink.ints(&values[part]),
+            Values::Time(values) => sink.times(&values[part]),
+            Values::Text(values) => {
+                let (levels, known) = split(&values[part], |text| ByteArray::from(text.as_str()));
+                sink.bytes(&levels, &known)
+            }
+        },
+    )
+}
+
+/// Takes the values of a column, a part of its rows at a time.
+pub(super) struct Sink<'a, 'b>(&'a mut SerializedColumnWriter<'b>);
+
+impl Sink<'_, '_> {
+    pub(super) fn ints(&mut self, values: &[Option<i64>]) -> Result<(), ParquetError> {
+        let (levels, known) = split(values, |value| *value);
+        let column = self.0.typed::<Int64Type>();
+        column.write_batch(&known, Some(&levels), None).map(drop)
+    }
+
+    pub(super) fn times(&mut self, values: &[i64]) -> Result<(), ParquetError> {
+        let column = self.0.typed::<Int64Type>();
+        column.write_batch(values, None, None).map(drop)
+    }
+
+    /// Texts: a level of 1 for each row that has one.
+    pub(super) fn bytes(
+        &mut self,
+        levels: &[i16],
+        known: &[ByteArray],
+    ) -> Result<(), ParquetError> {
+        let column = self.0.typed::<ByteArrayType>();
+        column.write_batch(known, Some(levels), None).map(drop)
+    }
+}
+
+/// Writes a table of columns that `fill` hands over when it is asked: by number, a group of rows at a time, so
+/// that no more than that is in memory. The file is synced.
+pub(super) fn write_parts(
+    path: &Path,
+    columns: &[(String, Kind)],
+    rows: usize,
+    notes: &[(&str, String)],
+    mut fill: impl FnMut(usize, Range<usize>, Sink<'_, '_>) -> Result<(), ParquetError>,
+) -> Result<(), ParquetError> {
     let mut message = String::from("message aiops {\n");
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
         .set_dictionary_enabled(false)
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_created_by(concat!("aiops ", env!("CARGO_PKG_VERSION")).to_owned());
-    for Column { name, values } in columns {
-        let path = ColumnPath::from(*name);
-        let kind = match values {
-            Values::Int(_) => "OPTIONAL INT64",
-            Values::Time(_) => "REQUIRED INT64",
-            Values::Text(_) => "OPTIONAL BYTE_ARRAY",
+    for (name, kind) in columns {
+        let path = ColumnPath::from(name.as_str());
+        let (physical, meaning) = match kind {
+            Kind::Int => ("OPTIONAL INT64", ""),
+            Kind::Time => ("REQUIRED INT64", " (TIMESTAMP(MILLIS,true))"),
+            Kind::Text => ("OPTIONAL BYTE_ARRAY", " (STRING)"),
         };
-        let meaning = match values {
-            Values::Int(_) => "",
-            Values::Time(_) => " (TIMESTAMP(MILLIS,true))",
-            Values::Text(_) => " (STRING)",
-        };
-        message.push_str(&format!("  {kind} {name}{meaning};\n"));
-        properties = match values {
-            Values::Text(_) => properties.set_column_dictionary_enabled(path, true),
+        message.push_str(&format!("  {physical} {name}{meaning};\n"));
+        properties = match kind {
+            Kind::Text => properties.set_column_dictionary_enabled(path, true),
             _ => properties.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
         };
     }
@@ -98,38 +185,17 @@ pub(super) fn write(
     let schema = Arc::new(parse_message_type(&message)?);
     let file = File::create_new(path).map_err(|error| ParquetError::External(Box::new(error)))?;
     let mut writer = SerializedFileWriter::new(file, schema, Arc::new(properties))?;
-    let mut begin = 0;
-    while begin < rows {
-        let end = (begin + GROUP).min(rows);
+    for begin in (0..rows).step_by(GROUP) {
+        let part = begin..(begin + GROUP).min(rows);
         let mut group = writer.next_row_group()?;
-        for Column { values, .. } in columns {
+        for at in 0..columns.len() {
             let Some(mut column) = group.next_column()? else {
                 return Err(ParquetError::General("a column too many".to_owned()));
             };
-            match values {
-                Values::Int(values) => {
-                    let (levels, known) = split(&values[begin..end], |value| *value);
-                    column
-                        .typed::<Int64Type>()
-                        .write_batch(&known, Some(&levels), None)?;
-                }
-                Values::Time(values) => {
-                    column
-                        .typed::<Int64Type>()
-                        .write_batch(&values[begin..end], None, None)?;
-                }
-                Values::Text(values) => {
-                    let (levels, known) =
-                        split(&values[begin..end], |text| ByteArray::from(text.as_str()));
-                    column
-                        .typed::<ByteArrayType>()
-                        .write_batch(&known, Some(&levels), None)?;
-                }
-            }
+            fill(at, part.clone(), Sink(&mut column))?;
             column.close()?;
         }
         group.close()?;
-        begin = end;
     }
     let file = writer.into_inner()?;
     file.sync_all()
@@ -239,10 +305,96 @@ impl Table {
         Ok(join(&levels, texts.collect(), rows))
     }
 
+    /// Its columns with what they hold; ones of another kind are not ours.
+    pub(super) fn columns(&self) -> Vec<(String, Kind)> {
+        let schema = self.reader.metadata().file_metadata().schema_descr();
+        let kind = |column: &ColumnDescPtr| {
+            let kind = match (column.physical_type(), column.max_def_level()) {
+                (PhysicalType::INT64, 0) => Kind::Time,
+                (PhysicalType::INT64, _) => Kind::Int,
+                (PhysicalType::BYTE_ARRAY, _) => Kind::Text,
+                _ => return None,
+            };
+            Some((column.name().to_owned(), kind))
+        };
+        schema.columns().iter().filter_map(kind).collect()
+    }
+
+    /// Some rows of a column of numbers, wherever they stand.
+    pub(super) fn ints_at(
+        &self,
+        name: &str,
+        rows: Range<usize>,
+    ) -> Result<Vec<Option<i64>>, ParquetError> {
+        self.at(name, rows, |reader, skip, take| {
+            let ColumnReader::Int64ColumnReader(reader) = reader else {
+                return Err(ParquetError::General(format!("{name} holds no numbers")));
+            };
+            records(reader, skip, take)
+        })
+    }
+
+    /// Some rows of a column of texts; equal ones share their bytes.
+    pub(super) fn bytes_at(
+        &self,
+        name: &str,
+        rows: Range<usize>,
+    ) -> Result<Vec<Option<ByteArray>>, ParquetError> {
+        self.at(name, rows, |reader, skip, take| {
+            let ColumnReader::ByteArrayColumnReader(reader) = reader else {
+                return Err(ParquetError::General(format!("{name} holds no texts")));
+            };
+            records(reader, skip, take)
+        })
+    }
+
+    fn at<T: Clone>(
+        &self,
+        name: &str,
+        rows: Range<usize>,
+        read: impl Fn(ColumnReader, usize, usize) -> Result<Vec<Option<T>>, ParquetError>,
+    ) -> Result<Vec<Option<T>>, ParquetError> {
+        let Some(index) = self.index(name) else {
+            return Ok(vec![None; rows.len()]);
+        };
+        let mut found = Vec::with_capacity(rows.len());
+        let mut begin = 0;
+        for group in 0..self.groups() {
+            let end = begin + self.group_rows(group);
+            let part = rows.start.max(begin)..rows.end.min(end);
+            if !part.is_empty() {
+                let reader = self.reader.get_row_group(group)?.get_column_reader(index)?;
+                found.extend(read(reader, part.start - begin, part.len())?);
+            }
+            begin = end;
+        }
+        if found.len() == rows.len() {
+            Ok(found)
+        } else {
+            Err(ParquetError::EOF("fewer rows than wanted".to_owned()))
+        }
+    }
+
     fn group_rows(&self, group: usize) -> usize {
         let rows = self.reader.metadata().row_group(group).num_rows();
         usize::try_from(rows).unwrap_or(0)
     }
+}
+
+/// Rows of a column behind some others.
+fn records<T: DataType>(
+    mut reader: ColumnReaderImpl<T>,
+    skip: usize,
+    take: usize,
+) -> Result<Vec<Option<T::T>>, ParquetError> {
+    if reader.skip_records(skip)? < skip {
+        return Err(ParquetError::EOF("fewer rows than wanted".to_owned()));
+    }
+    let (mut levels, mut values) = (Vec::new(), Vec::with_capacity(take));
+    read_all(take, |left| {
+        reader.read_records(left, Some(&mut levels), None, &mut values)
+    })?;
+    Ok(join(&levels, values, take))
 }
 
 /// Reads until every row is there, or no more comes.
@@ -290,18 +442,9 @@ mod tests {
             .map(|row| (row % 5 > 0).then(|| format!("名 {}", row % 4)))
             .collect();
         let columns = [
-            Column {
-                name: "ts",
-                values: Values::Time((0..count).collect()),
-            },
-            Column {
-                name: "rss_kb",
-                values: Values::Int(ints.clone()),
-            },
-            Column {
-                name: "comm",
-                values: Values::Text(texts.clone()),
-            },
+            Column::new("ts", Values::Time((0..count).collect())),
+            Column::new("rss_kb", Values::Int(ints.clone())),
+            Column::new("comm", Values::Text(texts.clone())),
         ];
         write(&path, &columns, &[("aiops.schema", "1".to_owned())]).unwrap();
         let table = Table::open(&path).unwrap();
