@@ -88,7 +88,10 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let options = Options {
         root: context.root.clone(),
         store: std::path::absolute(&context.store)?,
-        config: args.config.clone().or_else(|| usual.exists().then_some(usual)),
+        config: args
+            .config
+            .clone()
+            .or_else(|| usual.exists().then_some(usual)),
         duration: args.duration,
         settings,
     };
@@ -111,7 +114,10 @@ fn detach() -> anyhow::Result<Exit> {
 
 /// The command line, then the file, then what is usual.
 fn settings(args: &Args) -> anyhow::Result<Settings> {
-    let path = args.config.clone().unwrap_or_else(|| PathBuf::from(monitor::CONFIG));
+    let path = args
+        .config
+        .clone()
+        .unwrap_or_else(|| PathBuf::from(monitor::CONFIG));
     let file = Config::read(args.config.as_deref())?;
     let wrong = |key: &str, why: String| monitor::bad(&path, &format!("{key}: {why}"));
     let usual = Duration::from_secs(5);

@@ -108,7 +108,11 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
         "MB" => 1e6,
         "GB" => 1e9,
         "TB" => 1e12,
-        other => return Err(format!("unknown unit '{other}': use KiB, MiB, GiB, TiB, or KB, MB, GB, TB")),
+        other => {
+            return Err(format!(
+                "unknown unit '{other}': use KiB, MiB, GiB, TiB, or KB, MB, GB, TB"
+            ));
+        }
     };
     let number: f64 = number
         .parse()

@@ -68,7 +68,10 @@ fn running(state: &MonitorState, age_s: Option<f64>, out: &mut Out) {
     );
     let now = units::span(state.interval_now_s);
     let age = age_s.map_or_else(|| "?".to_owned(), units::span);
-    let why = state.pressure.as_deref().map_or_else(String::new, |sign| format!(" ({sign})"));
+    let why = state
+        .pressure
+        .as_deref()
+        .map_or_else(String::new, |sign| format!(" ({sign})"));
     pair(
         out,
         &msg!("samples", "采样"),
@@ -129,7 +132,10 @@ fn cost(state: &MonitorState, out: &mut Out) {
             "启动以来占一个核的 {all}，近 10 分钟 {recent}"
         ),
     );
-    let (rss, peak) = (units::size(own.rss_kb, lang), units::size(own.rss_peak_kb, lang));
+    let (rss, peak) = (
+        units::size(own.rss_kb, lang),
+        units::size(own.rss_peak_kb, lang),
+    );
     pair(
         out,
         &msg!("memory", "内存"),
@@ -145,9 +151,14 @@ fn cost(state: &MonitorState, out: &mut Out) {
     pair(
         out,
         &msg!("written", "写盘"),
-        &msg!("{written} in all, {rate} per hour", "共 {written}，每小时 {rate}"),
+        &msg!(
+            "{written} in all, {rate} per hour",
+            "共 {written}，每小时 {rate}"
+        ),
     );
-    let ms = |value: Option<f64>| value.map_or_else(|| lang.unknown().to_owned(), |ms| units::span(ms / 1e3));
+    let ms = |value: Option<f64>| {
+        value.map_or_else(|| lang.unknown().to_owned(), |ms| units::span(ms / 1e3))
+    };
     let (last, most) = (ms(own.tick_ms), ms(own.tick_ms_max));
     pair(
         out,

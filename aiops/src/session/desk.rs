@@ -52,7 +52,8 @@ pub(super) fn observe(options: &Options, show: Show<'_>) -> anyhow::Result<Outco
 async fn run(options: &Options, show: Show<'_>) -> anyhow::Result<Outcome> {
     let mut signals = Signals::listen()?;
     let (sink, mut items) = unbounded_channel();
-    let (sources, session) = Sources::start(options, SamplerOptions::new(options.root.clone()), &sink)?;
+    let (sources, session) =
+        Sources::start(options, SamplerOptions::new(options.root.clone()), &sink)?;
     // Only now: a tracer that cannot start leaves no empty recording and replaces no good one.
     let writer = options
         .record

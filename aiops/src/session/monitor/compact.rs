@@ -25,7 +25,12 @@ impl Compactor {
     ///
     /// # Errors
     /// The child cannot be started, or failed.
-    pub(super) fn poll(&mut self, store: &Path, keep: &str, most: Option<&str>) -> Result<(), String> {
+    pub(super) fn poll(
+        &mut self,
+        store: &Path,
+        keep: &str,
+        most: Option<&str>,
+    ) -> Result<(), String> {
         let mut outcome = Ok(());
         if let Some(child) = &mut self.running {
             match child.try_wait() {

@@ -47,7 +47,8 @@ impl Config {
                 return Ok(Self::default());
             }
             Err(error) => {
-                let error = anyhow::Error::new(error).context(format!("cannot read {}", path.display()));
+                let error =
+                    anyhow::Error::new(error).context(format!("cannot read {}", path.display()));
                 return Err(diag::hint(error, "name another file: --config FILE"));
             }
         };

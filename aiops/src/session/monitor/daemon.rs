@@ -163,7 +163,10 @@ impl Daemon {
                 "{} is a captured tree: nothing in it changes",
                 options.root.display()
             );
-            return Err(diag::hint(error, "--root wants a host's root as mounted in a container"));
+            return Err(diag::hint(
+                error,
+                "--root wants a host's root as mounted in a container",
+            ));
         }
         let session = plane.session("monitor memory", Filter::default());
         notes.extend_from_slice(&session.notes);
@@ -180,7 +183,10 @@ impl Daemon {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             boot_id: session.host.boot_id.clone(),
             start_ticks: own::start_ticks(std::process::id()),
-            config: options.config.as_ref().map(|path| path.display().to_string()),
+            config: options
+                .config
+                .as_ref()
+                .map(|path| path.display().to_string()),
             metrics: settings.metrics.clone(),
             hooks_attached: attached,
             hooks: all,
@@ -398,7 +404,11 @@ impl Daemon {
         if kills > 0 {
             self.urgent = true;
             if self.catcher.is_none() {
-                *self.state.oom_kills.entry("unknown".to_owned()).or_default() += kills;
+                *self
+                    .state
+                    .oom_kills
+                    .entry("unknown".to_owned())
+                    .or_default() += kills;
                 let event = events::counted(kills, &self.last.unwrap_or(*clock), clock);
                 self.say(&event.title);
                 self.events.push_back(event);
@@ -426,13 +436,17 @@ impl Daemon {
         } else {
             ("the daemon did not get to run", awake)
         };
-        let title = format!("no sample for {}: {why}", units::span(seconds.as_secs_f64()));
+        let title = format!(
+            "no sample for {}: {why}",
+            units::span(seconds.as_secs_f64())
+        );
         let body = serde_json::json!({
             "seconds": seconds.as_secs_f64(),
             "suspended_s": slept.as_secs_f64(),
         });
         self.say(&title);
-        self.events.push_back(events::own("gap", &title, clock, &body));
+        self.events
+            .push_back(events::own("gap", &title, clock, &body));
     }
 
     /// Stores a sample; a disk that is full is said once, and again when there is room.
@@ -467,7 +481,9 @@ impl Daemon {
             None => error.to_string(),
         };
         if self.own.cost.store_error.replace(text.clone()).is_none() {
-            self.warn(&format!("{text}; it goes on, and tries again with every sample"));
+            self.warn(&format!(
+                "{text}; it goes on, and tries again with every sample"
+            ));
         }
     }
 
@@ -554,9 +570,9 @@ impl Daemon {
         let settings = &self.options.settings;
         self.state.interval_now_s = self.pace.interval(settings.interval).as_secs_f64();
         self.state.pressure = self.pace.pressed().map(str::to_owned);
-        self.state.last_tick_at = self.last.and_then(|clock| {
-            time::rfc3339(clock.real_ns, time::local_offset_s(clock.real_ns))
-        });
+        self.state.last_tick_at = self
+            .last
+            .and_then(|clock| time::rfc3339(clock.real_ns, time::local_offset_s(clock.real_ns)));
         self.state.own = self.own.cost.clone();
         // A state that cannot be written is missed by nobody but who asks for it, and shows as an old one.
         let _ = files::write_state(&self.tails, &self.state);
@@ -617,7 +633,9 @@ impl Daemon {
                 ("swap free", system.swap_free_kb),
             ];
             let known = sizes.into_iter();
-            parts.extend(known.filter_map(|(name, kb)| Some(format!("{name} {}", units::size_kb(kb?)))));
+            parts.extend(
+                known.filter_map(|(name, kb)| Some(format!("{name} {}", units::size_kb(kb?)))),
+            );
             if let Some(psi) = system.psi_some_avg10 {
                 parts.push(format!("PSI {:.2}%", psi as f64 / 100.0));
             }
@@ -626,10 +644,18 @@ impl Daemon {
         if let Some(process) = largest
             && let Some(rss) = process.metrics.rss_kb
         {
-            parts.push(format!("{} ({}) {}", process.comm.lossy(), process.pid, units::size_kb(rss)));
+            parts.push(format!(
+                "{} ({}) {}",
+                process.comm.lossy(),
+                process.pid,
+                units::size_kb(rss)
+            ));
         }
         let kills: u64 = self.state.oom_kills.values().sum();
-        parts.push(format!("{} processes, {kills} OOM kills", sample.processes.len()));
+        parts.push(format!(
+            "{} processes, {kills} OOM kills",
+            sample.processes.len()
+        ));
         diag::progress(&parts.join("  "));
     }
 
@@ -672,7 +698,10 @@ fn catch(options: &Options) -> (Option<Catcher>, Option<String>) {
         return (None, Some("--no-bpf".to_owned()));
     }
     if options.root != Path::new("/") {
-        return (None, Some("--root is not the running kernel's own".to_owned()));
+        return (
+            None,
+            Some("--root is not the running kernel's own".to_owned()),
+        );
     }
     match Catcher::start(&options.root) {
         Ok(catcher) => (Some(catcher), None),

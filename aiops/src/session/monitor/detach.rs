@@ -52,7 +52,10 @@ pub fn start(args: &[OsString]) -> anyhow::Result<Option<u32>> {
         .spawn()?;
     let mut word = Vec::new();
     if let Some(mut stdout) = child.stdout.take() {
-        stdout.by_ref().take(READY.len() as u64).read_to_end(&mut word)?;
+        stdout
+            .by_ref()
+            .take(READY.len() as u64)
+            .read_to_end(&mut word)?;
     }
     let ready = word == READY;
     if let Some(stderr) = child.stderr.take() {

@@ -39,7 +39,10 @@ pub(super) fn oom(incident: &Incident, clock: &ClockPair) -> Event {
         severity: if killed { "critical" } else { "warning" }.to_owned(),
         title,
         pid: kill.map(|kill| kill.pid),
-        cgroup: incident.oom_memcg.clone().or_else(|| incident.task_memcg.clone()),
+        cgroup: incident
+            .oom_memcg
+            .clone()
+            .or_else(|| incident.task_memcg.clone()),
         body: body.trim_end().to_owned(),
     }
 }
@@ -52,16 +55,28 @@ pub(super) fn counted(kills: u64, since: &ClockPair, clock: &ClockPair) -> Event
         if kills == 1 { "kill" } else { "kills" },
         render::units::span(seconds)
     );
-    finding("oom-kills-counted", "critical", &title, clock, &serde_json::json!({
-        "id": "oom-kills-counted",
-        "severity": "critical",
-        "title": title,
-        "evidence": [format!("vmstat oom_kill rose by {kills}")],
-        "advice": ["the kernel log says who it was: journalctl -k | grep -i oom", "hooks tell more: run the daemon as root, without --no-bpf"],
-    }))
+    finding(
+        "oom-kills-counted",
+        "critical",
+        &title,
+        clock,
+        &serde_json::json!({
+            "id": "oom-kills-counted",
+            "severity": "critical",
+            "title": title,
+            "evidence": [format!("vmstat oom_kill rose by {kills}")],
+            "advice": ["the kernel log says who it was: journalctl -k | grep -i oom", "hooks tell more: run the daemon as root, without --no-bpf"],
+        }),
+    )
 }
 
-fn finding(id: &str, severity: &str, title: &str, clock: &ClockPair, body: &serde_json::Value) -> Event {
+fn finding(
+    id: &str,
+    severity: &str,
+    title: &str,
+    clock: &ClockPair,
+    body: &serde_json::Value,
+) -> Event {
     Event {
         ts_ms: ms(clock),
         kind: "finding".to_owned(),
@@ -77,7 +92,13 @@ fn finding(id: &str, severity: &str, title: &str, clock: &ClockPair, body: &serd
 pub(super) fn own(id: &str, title: &str, clock: &ClockPair, body: &serde_json::Value) -> Event {
     Event {
         kind: "monitor".to_owned(),
-        ..finding(id, if id == "gap" { "warning" } else { "info" }, title, clock, body)
+        ..finding(
+            id,
+            if id == "gap" { "warning" } else { "info" },
+            title,
+            clock,
+            body,
+        )
     }
 }
 
@@ -102,7 +123,10 @@ mod tests {
             ..Incident::default()
         };
         let event = oom(&incident, &ClockPair::default());
-        assert_eq!(event.title, "postgres (7) was killed: the limit of /db was met");
+        assert_eq!(
+            event.title,
+            "postgres (7) was killed: the limit of /db was met"
+        );
         assert_eq!((event.pid, event.cgroup.as_deref()), (Some(7), Some("/db")));
         assert_eq!(event.ts_ms, 1_795_399_200_123);
         let body: serde_json::Value = serde_json::from_str(&event.body).unwrap();

@@ -99,7 +99,9 @@ pub fn store_state(store: &Store) -> Result<StoreState, StoreError> {
         bytes += meta.len();
         // A log's name begins with its first moment.
         let name = entry.file_name();
-        let begin = name.to_str().and_then(|name| name.split('-').next()?.parse().ok());
+        let begin = name
+            .to_str()
+            .and_then(|name| name.split('-').next()?.parse().ok());
         from = from.into_iter().chain(begin).min();
     }
     Ok(StoreState {
