@@ -11,6 +11,7 @@ mod diff;
 mod health;
 mod inspect;
 mod oom_live;
+mod package;
 mod pages;
 mod peers;
 mod processes;

@@ -11,6 +11,7 @@ import json
 import os
 import resource
 import sqlite3
+import subprocess
 import sys
 import time
 
@@ -61,27 +62,26 @@ def duck(store, begin, end, rounds):
     return times(ask, rounds)
 
 
-def lite(store, begin, end, rounds, database):
-    if not os.path.exists(database):
-        import duckdb
+def load(store, begin, end, database):
+    import duckdb
 
-        making = database + ".tmp"
-        if os.path.exists(making):
-            os.remove(making)
-        base = sqlite3.connect(making)
-        base.execute("PRAGMA journal_mode = OFF")
-        base.execute("PRAGMA synchronous = OFF")
-        base.execute("CREATE TABLE process (pid INT, start INT, ts INT, n INT, rss_kb INT)")
-        rows = duckdb.connect().execute(
-            "SELECT pid, start, epoch_ms(ts), n, rss_kb FROM " + parquet(sources(store))
-        )
-        while batch := rows.fetchmany(100_000):
-            base.executemany("INSERT INTO process VALUES (?, ?, ?, ?, ?)", batch)
-        base.commit()
-        base.close()
-        os.rename(making, database)
-        # A process of its own, so that what loading took is not counted.
-        os.execv(sys.executable, [sys.executable] + sys.argv)
+    base = sqlite3.connect(database)
+    base.execute("PRAGMA journal_mode = OFF")
+    base.execute("PRAGMA synchronous = OFF")
+    base.execute("CREATE TABLE process (pid INT, start INT, ts INT, n INT, rss_kb INT)")
+    rows = duckdb.connect().execute(
+        "SELECT pid, start, epoch_ms(ts), n, rss_kb FROM " + parquet(sources(store))
+        + f" WHERE ts >= epoch_ms({begin}) AND ts < epoch_ms({end})"
+    )
+    while batch := rows.fetchmany(100_000):
+        base.executemany("INSERT INTO process VALUES (?, ?, ?, ?, ?)", batch)
+    base.commit()
+
+
+def lite(store, begin, end, rounds, database):
+    # In a process of its own, so that what loading takes is not counted.
+    loading = [sys.executable, sys.argv[0], "load", store, begin, end, database]
+    subprocess.run([str(part) for part in loading], check=True)
     base = sqlite3.connect(database)
 
     def ask(limit):
@@ -92,6 +92,9 @@ def lite(store, begin, end, rounds, database):
 
 
 def main():
+    if sys.argv[1] == "load":
+        load(*sys.argv[2:6])
+        return
     engine, store, begin, end, rounds, ours = sys.argv[1:7]
     if engine == "duckdb":
         taken, rss_kb, rows = duck(store, int(begin), int(end), int(rounds))
