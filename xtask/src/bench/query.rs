@@ -1,7 +1,7 @@
 //! `cargo xtask bench query [--quick] [--markdown]`: a month of history, asked by process, beside DuckDB and SQLite on
 //! the same rows in the same run.
 //!
-//! The history is made by `aiops/examples/month.rs` and kept below target/bench for the next run; a new layout of
+//! The history is made by `aiops/examples/month` and kept below target/bench for the next run; a new layout of
 //! the store makes it anew when the folder is removed. Ours is a whole process, from its start to its end; the
 //! peers are asked in a warm process, without its start. Every sum, most and count of every process must be
 //! the same as theirs: that is a promise. Times are budgets.

@@ -14,9 +14,11 @@
     reason = "a program of its own, for people and for benchmarks"
 )]
 
+mod options;
+mod random;
+
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use aiops::model::CgroupSample;
@@ -33,8 +35,8 @@ use aiops::store::Event;
 use aiops::store::Recorder;
 use aiops::store::Store;
 use aiops::store::Tick;
-use anyhow::Context as _;
-use anyhow::bail;
+use options::Options;
+use random::Random;
 
 const DAY_S: u64 = 86_400;
 /// The host's memory, KiB.
@@ -51,81 +53,6 @@ const TASKS: f64 = 7_100.0;
 const TASK_LIFE_S: f64 = 35.0;
 /// Days between two OOM kills.
 const KILL_EVERY_DAYS: f64 = 5.0;
-
-#[derive(Debug)]
-struct Options {
-    days: u64,
-    processes: usize,
-    interval_s: u64,
-    seed: u64,
-    out: PathBuf,
-    end_ms: i64,
-}
-
-impl Options {
-    fn parse() -> anyhow::Result<Self> {
-        let mut options = Self {
-            days: 30,
-            processes: 300,
-            interval_s: 10,
-            seed: 1,
-            out: PathBuf::new(),
-            end_ms: jiff::Timestamp::now().as_millisecond(),
-        };
-        let mut args = std::env::args().skip(1);
-        while let Some(name) = args.next() {
-            let value = args.next().with_context(|| format!("{name}: no value"))?;
-            let number = || value.parse().with_context(|| format!("{name} {value}"));
-            match name.as_str() {
-                "--days" => options.days = number()?,
-                "--processes" => options.processes = usize::try_from(number()?)?,
-                "--interval" => options.interval_s = number()?,
-                "--seed" => options.seed = number()?,
-                "--out" => options.out = PathBuf::from(value),
-                "--end" if value == "now" => {}
-                "--end" => {
-                    let end: jiff::Timestamp = value.parse().context("--end")?;
-                    options.end_ms = end.as_millisecond();
-                }
-                _ => bail!("unknown option {name}"),
-            }
-        }
-        anyhow::ensure!(!options.out.as_os_str().is_empty(), "--out DIR is missing");
-        anyhow::ensure!(options.interval_s > 0, "--interval must be at least 1");
-        Ok(options)
-    }
-}
-
-/// SplitMix64: small, and the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    /// From 0 to below 1.
-    fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end.max(1)
-    }
-
-    fn chance(&mut self, probability: f64) -> bool {
-        self.unit() < probability
-    }
-
-    /// Exponential with this mean.
-    fn wait(&mut self, mean: f64) -> f64 {
-        -mean * (1.0 - self.unit()).ln()
-    }
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
