@@ -14,6 +14,7 @@
     reason = "a program of its own, for people and for benchmarks"
 )]
 
+mod host;
 mod options;
 mod random;
 
@@ -24,7 +25,6 @@ use std::process::ExitCode;
 use aiops::model::CgroupSample;
 use aiops::model::ClockPair;
 use aiops::model::Container;
-use aiops::model::Host;
 use aiops::model::Identity;
 use aiops::model::ProcessSample;
 use aiops::model::RawText;
@@ -35,6 +35,7 @@ use aiops::store::Event;
 use aiops::store::Recorder;
 use aiops::store::Store;
 use aiops::store::Tick;
+use host::host;
 use options::Options;
 use random::Random;
 
@@ -606,23 +607,6 @@ fn finding(ts_ms: i64) -> Event {
         title: "pages go to swap and come back".to_owned(),
         body: "{\"id\":\"swap-thrashing\",\"severity\":\"warning\"}".to_owned(),
         ..Event::default()
-    }
-}
-
-/// This host, so that its commands take the store for their own.
-fn host() -> Host {
-    let name = rustix::system::uname();
-    Host {
-        hostname: RawText::new(name.nodename().to_bytes()),
-        kernel: RawText::new(name.release().to_bytes()),
-        arch: name.machine().to_string_lossy().into_owned(),
-        boot_id: Some("5eed0001-0000-4000-8000-000000000000".to_owned()),
-        mem_total_kb: Some(MEMORY_KB),
-        page_size: Some(4096),
-        ticks_per_s: Some(100),
-        cpus: Some(16),
-        memory_cgroup: Some(2),
-        utc_offset_s: Some(0),
     }
 }
 
