@@ -13,6 +13,7 @@ mod inspect;
 mod metrics;
 mod monitor;
 mod oom_live;
+mod package;
 mod pages;
 mod peers;
 mod processes;

@@ -1,6 +1,7 @@
 //! `cargo xtask bench oom [--quick] [--markdown]`: what `aiops trace oom` costs and keeps up with.
 //! `cargo xtask bench proc …`: what a look at all processes costs ([`proc`]).
 //! `cargo xtask bench daemon …`: what the daemon costs ([`daemon`]).
+//! `cargo xtask bench query …`: what a question to a month of history costs ([`query`]).
 //!
 //! The first runs on this machine: kills happen in memory cgroups made for it, of 16 MB each. Every figure is
 //! printed beside its budget. A budget that is a promise (all kills captured, none lost, recordings
@@ -16,6 +17,7 @@ mod faults;
 mod load;
 mod peers;
 mod proc;
+mod query;
 mod table;
 mod tracer;
 
@@ -69,11 +71,12 @@ pub(crate) fn run(args: &[String]) -> anyhow::Result<Tally> {
         match arg.as_str() {
             "oom" => other = None,
             "proc" => other = Some(proc::run),
+            "query" => other = Some(query::run),
             "daemon" => other = Some(daemon::run),
             "--quick" => quick = true,
             "--markdown" => markdown = true,
             unknown => {
-                bail!("unknown argument {unknown}: bench oom|proc|daemon [--quick] [--markdown]")
+                bail!("unknown argument {unknown}: bench oom|proc|daemon|query [--quick] [--markdown]")
             }
         }
     }

@@ -20,6 +20,7 @@ const PEERS: &[(&str, &str)] = &[
     ("atop", "atop"),
     ("promtool", "prometheus"),
     ("prometheus", "prometheus"),
+    ("systemd-analyze", "systemd"),
 ];
 
 /// How a [`Need`] is met.

@@ -89,7 +89,7 @@ pub(super) fn share(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Reads a size of the contract: `500M`, `2G`, `1.5GiB`, or bytes; K, M, G, T are powers of 1024.
+/// Reads a size of the contract: `64KiB`, `1.5GiB`, `200MB`, or bytes.
 ///
 /// # Errors
 /// Says what is wrong with the text.
@@ -98,18 +98,26 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
         .find(|c: char| !c.is_ascii_digit() && c != '.')
         .unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let shift = match unit.trim_end_matches("iB").trim_end_matches('B') {
-        "" => 0,
-        "K" | "k" => 10,
-        "M" => 20,
-        "G" => 30,
-        "T" => 40,
-        _ => return Err(format!("unknown unit '{unit}': use K, M, G, T")),
+    let scale = match unit.trim() {
+        "" | "B" => 1.0,
+        "KiB" => 1024.0,
+        "MiB" => 1_048_576.0,
+        "GiB" => 1_073_741_824.0,
+        "TiB" => 1_099_511_627_776.0,
+        "KB" | "kB" => 1e3,
+        "MB" => 1e6,
+        "GB" => 1e9,
+        "TB" => 1e12,
+        other => {
+            return Err(format!(
+                "unknown unit '{other}': use KiB, MiB, GiB, TiB, or KB, MB, GB, TB"
+            ));
+        }
     };
     let number: f64 = number
         .parse()
-        .map_err(|_| format!("'{text}' is no size: 500M, 2G"))?;
-    let bytes = number * (1u64 << shift) as f64;
+        .map_err(|_| format!("'{text}' is no size: 200MB, 1.5GiB"))?;
+    let bytes = number * scale;
     if bytes < 1e18 {
         #[expect(
             clippy::cast_possible_truncation,

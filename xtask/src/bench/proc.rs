@@ -229,7 +229,8 @@ fn marginal(bench: &Bench) -> anyhow::Result<f64> {
     Ok((all - one).max(0.0) / more)
 }
 
-fn median(times: &mut [f64]) -> Option<f64> {
+/// The middle one; sorts them.
+pub(super) fn median(times: &mut [f64]) -> Option<f64> {
     times.sort_by(f64::total_cmp);
     times.get(times.len() / 2).copied()
 }
@@ -250,7 +251,7 @@ fn cpu_ms(bench: &Bench, subject: &Subject, out: Stdio) -> anyhow::Result<f64> {
         .stderr(File::create(&said)?)
         .spawn()
         .context("cannot be started")?;
-    let (status, ms) = wait(child)?;
+    let Cost { status, cpu_ms, .. } = wait(child)?;
     if status != 0 {
         let said = fs::read_to_string(&said).unwrap_or_default();
         bail!(
@@ -258,16 +259,27 @@ fn cpu_ms(bench: &Bench, subject: &Subject, out: Stdio) -> anyhow::Result<f64> {
             said.lines().next().unwrap_or_default()
         );
     }
-    Ok(ms)
+    Ok(cpu_ms)
 }
 
 fn installed(program: &str) -> anyhow::Result<std::path::PathBuf> {
     util::tool(program).context("not installed")
 }
 
-/// Waits for a child, and says what it cost: wait status, ms of CPU.
+/// What a child process cost.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cost {
+    /// Its wait status: 0 is success.
+    pub(super) status: i32,
+    /// User and system time.
+    pub(super) cpu_ms: f64,
+    /// Most resident memory that it had.
+    pub(super) rss_kb: u64,
+}
+
+/// Waits for a child, and says what it cost.
 #[expect(clippy::needless_pass_by_value, reason = "it is gone afterwards")]
-fn wait(child: Child) -> anyhow::Result<(i32, f64)> {
+pub(super) fn wait(child: Child) -> anyhow::Result<Cost> {
     let pid = i32::try_from(child.id())?;
     let mut status = 0;
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
@@ -278,7 +290,11 @@ fn wait(child: Child) -> anyhow::Result<(i32, f64)> {
     let usage = unsafe { usage.assume_init() };
     // Small enough to be exact in f64.
     let ms = |time: libc::timeval| time.tv_sec as f64 * 1e3 + time.tv_usec as f64 / 1e3;
-    Ok((status, ms(usage.ru_utime) + ms(usage.ru_stime)))
+    Ok(Cost {
+        status,
+        cpu_ms: ms(usage.ru_utime) + ms(usage.ru_stime),
+        rss_kb: u64::try_from(usage.ru_maxrss)?,
+    })
 }
 
 /// CPU of a sample of `below`, which records in the background only.
@@ -304,8 +320,7 @@ fn below(bench: &Bench) -> anyhow::Result<f64> {
         bail!("ended with {status}");
     }
     child.kill()?;
-    let (_, ms) = wait(child)?;
-    Ok(ms / BELOW.as_secs_f64())
+    Ok(wait(child)?.cpu_ms / BELOW.as_secs_f64())
 }
 
 /// The idle processes. They read a pipe that only we can write: without us they end.
@@ -356,8 +371,9 @@ mod tests {
     #[test]
     fn a_child_costs_what_it_used() {
         let child = Command::new("true").spawn().expect("true");
-        let (status, ms) = wait(child).expect("waited");
-        assert_eq!(status, 0);
-        assert!((0.0..60_000.0).contains(&ms));
+        let cost = wait(child).expect("waited");
+        assert_eq!(cost.status, 0);
+        assert!((0.0..60_000.0).contains(&cost.cpu_ms));
+        assert!(cost.rss_kb > 0);
     }
 }
