@@ -289,9 +289,7 @@ fn check_only(path: &str, manifest: &str) -> Vec<String> {
                     .is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '_']))
             };
             if names().any(part) {
-                problems.push(format!(
-                    "{path}:{number}: {name} belongs in {home} alone"
-                ));
+                problems.push(format!("{path}:{number}: {name} belongs in {home} alone"));
             }
         }
     }
@@ -310,7 +308,9 @@ fn check_network(path: &str, lock: &str) -> Vec<String> {
     names
         .filter(|(_, name)| NETWORK.contains(name))
         .map(|(number, name): (usize, _)| {
-            format!("{path}:{number}: {name} speaks to the network: find the feature that brings it")
+            format!(
+                "{path}:{number}: {name} speaks to the network: find the feature that brings it"
+            )
         })
         .collect()
 }

@@ -202,11 +202,7 @@ fn clippy() -> Result<()> {
 }
 
 fn compile() -> Result<()> {
-    util::run(
-        util::static_cargo()?
-            .args(["test", "--no-run"])
-            .args(LEAN),
-    )
+    util::run(util::static_cargo()?.args(["test", "--no-run"]).args(LEAN))
 }
 
 /// Runs the unit and integration tests.
@@ -214,9 +210,14 @@ fn tests() -> Result<Tally> {
     cargo_test(LEAN, &[])
 }
 
-/// Runs the tests of frames, with the program that has them.
+/// Runs the tests of frames, the unit tests of the program that has them, and what drives it by them.
 fn frames() -> Result<Tally> {
-    cargo_test(FRAMES, &["frames"])
+    let mut tally = cargo_test(&[FRAMES, &["--lib"]].concat(), &[])?;
+    tally.add(cargo_test(
+        &[FRAMES, &["--test", "it"]].concat(),
+        &["frames"],
+    )?);
+    Ok(tally)
 }
 
 /// Runs tests, some of them by a word of their names, and counts them from what the test programs say.

@@ -238,6 +238,11 @@ impl Groups {
         at
     }
 
+    /// Adds ticks on which no process was there, somewhere between the others.
+    pub fn nobody(&mut self, ticks: u64) {
+        self.ticks += ticks;
+    }
+
     /// Ticks of all pieces.
     #[must_use]
     pub fn ticks(&self) -> u64 {
@@ -283,10 +288,16 @@ mod tests {
             GroupRow {
                 members: processes.len() as u64,
                 samples: members.len() as u64,
-                unknown: members.iter().filter(|sample| sample.value.is_none()).count() as u64,
+                unknown: members
+                    .iter()
+                    .filter(|sample| sample.value.is_none())
+                    .count() as u64,
                 avg: (!nothing).then(|| sum as f64 / known.len() as f64),
                 max: known.last().copied().filter(|_| !nothing),
-                p95: known.get(rank.saturating_sub(1)).copied().filter(|_| !nothing),
+                p95: known
+                    .get(rank.saturating_sub(1))
+                    .copied()
+                    .filter(|_| !nothing),
                 first: totals.first().copied().flatten().filter(|_| !nothing),
                 last: totals.last().copied().flatten().filter(|_| !nothing),
                 keys,

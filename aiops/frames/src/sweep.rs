@@ -79,10 +79,7 @@ fn clip(runs: &Runs, ticks: Range<u32>) -> Result<DataFrame, FrameError> {
     let mut most = 0_i128;
     for row in 0..runs.len() {
         let first = runs.first_tick[row];
-        let (start, end) = (
-            first.max(ticks.start),
-            (first + runs.n[row]).min(ticks.end),
-        );
+        let (start, end) = (first.max(ticks.start), (first + runs.n[row]).min(ticks.end));
         if start < end {
             rows.push(row);
             from.push(start);
@@ -126,11 +123,7 @@ fn changes(frame: &DataFrame, keys: &[String]) -> PolarsResult<DataFrame> {
     order.push(col("tick"));
     concat([with("from", 1), with("to", -1)], UnionArgs::default())?
         .group_by(&order)
-        .agg([
-            col("total").sum(),
-            col("known").sum(),
-            col("unknown").sum(),
-        ])
+        .agg([col("total").sum(), col("known").sum(), col("unknown").sum()])
         .sort_by_exprs(&order, SortMultipleOptions::default())
         .collect()
 }

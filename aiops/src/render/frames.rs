@@ -113,7 +113,10 @@ impl TextReport for CompareData {
         let rows = rows.collect();
         body(columns, rows, data.rows.len(), out);
         let both = |row| [&row.before, &row.after];
-        let both = data.rows.iter().flat_map(both as fn(&_) -> [&Option<Totals>; 2]);
+        let both = data
+            .rows
+            .iter()
+            .flat_map(both as fn(&_) -> [&Option<Totals>; 2]);
         unknown(both.flatten(), out);
         findings::write(&report.findings, out);
         out.rule();
@@ -169,7 +172,9 @@ fn names(by: &[String], lang: Lang) -> Vec<Column> {
         "user" => lang.pick("User", "用户"),
         _ => lang.pick("Group", "分组"),
     };
-    by.iter().map(|key| Column::text(title(key), 6, 0)).collect()
+    by.iter()
+        .map(|key| Column::text(title(key), 6, 0))
+        .collect()
 }
 
 fn name(group: &GroupName, lang: Lang) -> Vec<String> {
