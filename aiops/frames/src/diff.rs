@@ -25,10 +25,12 @@ pub struct DiffRow {
 pub fn diff(before: Vec<GroupRow>, after: Vec<GroupRow>) -> Vec<DiffRow> {
     let mut pairs: BTreeMap<Vec<Option<String>>, DiffRow> = BTreeMap::new();
     for row in before {
-        pairs.entry(row.keys.clone()).or_default().before = Some(row);
+        let pair = pairs.entry(row.keys.clone()).or_default();
+        pair.before = Some(row);
     }
     for row in after {
-        pairs.entry(row.keys.clone()).or_default().after = Some(row);
+        let pair = pairs.entry(row.keys.clone()).or_default();
+        pair.after = Some(row);
     }
     let mut rows: Vec<DiffRow> = pairs
         .into_iter()

@@ -159,6 +159,8 @@ pub struct Groups {
     groups: Vec<Group>,
     ticks: u64,
     range: Option<Range<u32>>,
+    nobody_first: bool,
+    nobody_last: bool,
 }
 
 /// A piece on its way into the groups.
@@ -238,9 +240,11 @@ impl Groups {
         at
     }
 
-    /// Adds ticks on which no process was there, somewhere between the others.
-    pub fn nobody(&mut self, ticks: u64) {
+    /// Adds ticks on which no process was there; `first`, `last`: the edges of the range are among them.
+    pub fn nobody(&mut self, ticks: u64, first: bool, last: bool) {
         self.ticks += ticks;
+        self.nobody_first |= first;
+        self.nobody_last |= last;
     }
 
     /// Ticks of all pieces.
@@ -252,7 +256,14 @@ impl Groups {
     /// The groups, by their keys.
     #[must_use]
     pub fn rows(self) -> Vec<GroupRow> {
-        let range = self.range.unwrap_or_default();
+        let mut range = self.range.unwrap_or_default();
+        // No run touches these edges.
+        if self.nobody_first {
+            range.start = u32::MAX;
+        }
+        if self.nobody_last {
+            range.end = 0;
+        }
         let mut names: Vec<_> = self.names.into_iter().collect();
         names.sort_by_key(|(_, at)| *at);
         let mut rows: Vec<GroupRow> = names
@@ -348,6 +359,18 @@ mod tests {
         assert_eq!((row.max, row.p95), (Some(15), Some(15)));
         assert_eq!(row.avg, Some(5.5));
         assert_eq!((row.members, row.samples), (2, 60));
+    }
+
+    #[test]
+    fn ticks_without_anybody_count() {
+        let mut groups = Groups::new();
+        groups.add(&one(&[(0, 10, Some(8))], 10)).unwrap();
+        groups.nobody(10, false, true);
+        let row = &groups.rows()[0];
+        assert_eq!(
+            (row.first, row.last, row.avg),
+            (Some(8), Some(0), Some(4.0))
+        );
     }
 
     #[test]

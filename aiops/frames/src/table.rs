@@ -61,6 +61,13 @@ impl Table {
         sweep::sweep(runs, most_rows, &mut piece)
     }
 
+    /// Adds ticks to a step on which no process was there.
+    pub fn nobody(&mut self, step: usize, ticks: u64) {
+        if let Some(of) = self.ticks.get_mut(step) {
+            *of += ticks;
+        }
+    }
+
     /// The averages of a group, one for each step. `None`: no tick of that step was seen, or the figure was
     /// not known on any of them.
     #[must_use]
@@ -170,5 +177,8 @@ mod tests {
         };
         table.add(&runs).unwrap();
         assert_eq!(table.row(&[]), Some(vec![Some(2.0), None, None]));
+        table.nobody(0, 10);
+        table.nobody(1, 10);
+        assert_eq!(table.row(&[]), Some(vec![Some(1.0), Some(0.0), None]));
     }
 }

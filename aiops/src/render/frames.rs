@@ -112,11 +112,7 @@ impl TextReport for CompareData {
         });
         let rows = rows.collect();
         body(columns, rows, data.rows.len(), out);
-        let both = |row| [&row.before, &row.after];
-        let both = data
-            .rows
-            .iter()
-            .flat_map(both as fn(&_) -> [&Option<Totals>; 2]);
+        let both = data.rows.iter().flat_map(|row| [&row.before, &row.after]);
         unknown(both.flatten(), out);
         findings::write(&report.findings, out);
         out.rule();

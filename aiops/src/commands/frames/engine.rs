@@ -263,7 +263,10 @@ fn range_groups(
         return Err(nothing(range, &reading.coverage));
     }
     // Ticks of which the store has no process at all.
-    groups.nobody(all.saturating_sub(reading.times.len()) as u64);
+    let (seen, times) = (&reading.times, &reading.coverage.times);
+    let first = seen.iter().min() > times.iter().min();
+    let last = seen.iter().max() < times.iter().max();
+    groups.nobody(all.saturating_sub(seen.len()) as u64, first, last);
     Ok((groups.rows(), reading))
 }
 
@@ -312,7 +315,8 @@ fn steps(
     reading: &Reading,
     data: &mut GroupsData,
 ) -> anyhow::Result<()> {
-    let (Some(first), Some(last)) = (reading.times.iter().min(), reading.times.iter().max()) else {
+    let all = &reading.coverage.times;
+    let (Some(first), Some(last)) = (all.iter().min(), all.iter().max()) else {
         return Ok(());
     };
     // Whole steps since 1970, so that the same question an hour later has the same ones.
@@ -341,6 +345,14 @@ fn steps(
     read(store, question, question.range, &mut |runs| {
         Ok(table.add(runs)?)
     })?;
+    for (at, begin) in begins.iter().enumerate() {
+        let step = *begin..begin.saturating_add(step_ms);
+        let inside = |times: &[i64]| times.iter().filter(|time| step.contains(time)).count();
+        table.nobody(
+            at,
+            inside(all).saturating_sub(inside(&reading.times)) as u64,
+        );
+    }
     data.steps = begins.iter().map(|ms| moment(*ms)).collect();
     for (row, shown) in rows.iter().zip(&mut data.rows).take(most) {
         shown.steps = table.row(&row.keys).unwrap_or_default();
