@@ -74,6 +74,8 @@ enum FormatArg {
     Text,
     Json,
     Jsonl,
+    /// Tables of `query`, for spreadsheets.
+    Csv,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -121,13 +123,14 @@ impl Context {
             FormatArg::Text => Format::Text,
             FormatArg::Json => Format::Json,
             FormatArg::Jsonl => Format::Jsonl,
+            FormatArg::Csv => Format::Csv,
         };
         let env = |name: &str| std::env::var(name).ok();
         // JSON does not depend on who asks: English, unless a language is asked for.
         let lang = match (flag, format) {
             (Some(lang), _) => lang,
             (None, Format::Text) => lang::choose(None, env),
-            (None, Format::Json | Format::Jsonl) => Lang::En,
+            (None, Format::Json | Format::Jsonl | Format::Csv) => Lang::En,
         };
         let stdout = std::io::stdout();
         let columns = rustix::termios::tcgetwinsize(&stdout)

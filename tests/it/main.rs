@@ -14,6 +14,7 @@ mod oom_live;
 mod pages;
 mod peers;
 mod processes;
+mod query;
 mod replay;
 mod support;
 mod swap;

@@ -5,12 +5,14 @@ pub mod collect;
 pub mod diff;
 pub mod grouping;
 pub mod health;
+pub mod history;
 pub mod inspect;
 pub mod memory;
 pub mod numa;
 pub mod oom;
 pub mod pressure;
 pub mod processes;
+
 pub mod readings;
 pub mod shell;
 pub mod swap;

@@ -293,7 +293,7 @@ impl Rounds<'_> {
     /// Shows a reading: over the last one on a terminal, else behind it.
     fn show(&self, reading: &Reading) -> io::Result<()> {
         match self.context.format {
-            Format::Json => Ok(()),
+            Format::Json | Format::Csv => Ok(()),
             Format::Jsonl => {
                 let line = render::inspect_reading_line(reading, self.context.style.lang);
                 super::out(&line.map_err(io::Error::other)?)

@@ -13,6 +13,7 @@ mod inspect_memory;
 mod inspect_processes;
 mod man;
 mod options;
+mod query_memory;
 mod replay;
 pub mod symbolize;
 mod trace_oom;
@@ -24,6 +25,7 @@ use serde::Serialize;
 use crate::cli::Context;
 use crate::diag::Exit;
 use crate::render;
+use crate::render::Format;
 use crate::report::Report;
 use crate::report::Severity;
 use crate::report::oom::Incident;
@@ -49,6 +51,9 @@ pub enum Command {
     /// Compare two moments.
     #[command(subcommand)]
     Diff(Diff),
+    /// Ask what history remembers.
+    #[command(subcommand)]
+    Query(Query),
     /// Make the same reports from a recording: no root, any host.
     Replay(replay::Args),
     /// Say what works on this host, with which privilege, and why not.
@@ -100,6 +105,13 @@ pub enum Diff {
     Memory(diff_memory::Args),
 }
 
+/// What to ask.
+#[derive(Debug, clap::Subcommand)]
+pub enum Query {
+    /// Memory: processes, groups, cgroups, the host, incidents.
+    Memory(query_memory::Args),
+}
+
 /// What to watch.
 #[derive(Debug, clap::Subcommand)]
 pub enum Trace {
@@ -113,7 +125,13 @@ impl Command {
     /// # Errors
     /// What could not be done, with its remedy.
     pub fn run(&self, context: &Context) -> anyhow::Result<Exit> {
+        if context.format == Format::Csv && !matches!(self, Self::Query(_)) {
+            return Ok(usage(
+                "-o csv is for queries of history: `aiops query memory`; here: text, json, jsonl",
+            ));
+        }
         match self {
+            Self::Query(Query::Memory(args)) => query_memory::run(args, context),
             Self::Trace(Trace::Oom(args)) => trace_oom::run(args, context),
             Self::Collect(Collect::Memory(args)) => collect_memory::run(args, context),
             Self::Inspect(Inspect::Memory(args)) => inspect_memory::run(args, context),
@@ -129,6 +147,13 @@ impl Command {
             Self::Man(args) => man::run(args),
         }
     }
+}
+
+/// Says what is wrong with the options.
+fn usage(text: &str) -> Exit {
+    // Nobody can be told when the output is gone.
+    let _ = clap::Error::raw(clap::error::ErrorKind::ValueValidation, format!("{text}\n")).print();
+    Exit::Usage
 }
 
 /// Prints a report and says how the program ends.

@@ -90,7 +90,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         ReportArg::Oom => {
             let mut show = |incident: &Incident| match context.format {
                 Format::Jsonl => super::out_incident(incident, context),
-                Format::Text | Format::Json => Ok(()),
+                Format::Text | Format::Json | Format::Csv => Ok(()),
             };
             let report = session::replay_oom(&args.file, &mut show)?;
             super::print(&report, context, args.exit_code)

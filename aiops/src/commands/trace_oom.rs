@@ -79,7 +79,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     };
     let mut show = |incident: &Incident| match context.format {
         Format::Jsonl => super::out_incident(incident, context),
-        Format::Text | Format::Json => {
+        Format::Text | Format::Json | Format::Csv => {
             let text = render::incident_live(incident, &context.style);
             text.lines().for_each(diag::note);
             Ok(())

@@ -64,6 +64,38 @@ pub struct Run<'a> {
     pub values: &'a [Option<i64>],
 }
 
+impl super::Filter {
+    /// Whether a row of history is wanted. It does not know the uid of a pod.
+    #[must_use]
+    pub fn wants_owner(&self, who: &Owner<'_>) -> bool {
+        let any = |list: &[String], is: &dyn Fn(&str) -> bool| {
+            list.is_empty() || list.iter().any(|one| is(one))
+        };
+        let text = |name: Option<Name<'_>>| name.map_or("", |name| name.text).to_owned();
+        let (comm, cgroup, user) = (text(who.comm), text(who.cgroup), text(who.user));
+        let container = text(who.container);
+        let id = container.split_once(':').map_or("", |(_, id)| id);
+        let below = |path: &str| {
+            let rest = cgroup.strip_prefix(path.trim_end_matches('/'));
+            who.cgroup.is_some()
+                && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let inside = |name: &str| {
+            !id.is_empty()
+                && (id == name || (name.len() >= super::SHORT_ID && id.starts_with(name)))
+        };
+        let owned = |name: &str| {
+            (who.user.is_some() && user == name)
+                || name.parse().is_ok_and(|uid: u32| who.uid == Some(uid))
+        };
+        (self.pids.is_empty() || self.pids.contains(&who.pid))
+            && any(&self.comms, &|name| comm == name)
+            && any(&self.cgroups, &below)
+            && any(&self.containers, &inside)
+            && any(&self.users, &owned)
+    }
+}
+
 impl<'a> Run<'a> {
     /// Times of its samples: at least one.
     #[must_use]
@@ -116,6 +148,15 @@ pub struct Hour<'a> {
     pub to_ms: i64,
     /// One for each wanted figure, in their order; `n == 0`: unknown.
     pub sums: &'a [Sums],
+}
+
+/// A piece of what processes did.
+#[derive(Clone, Copy, Debug)]
+pub enum Piece<'a> {
+    /// Samples that are alike.
+    Run(Run<'a>),
+    /// A whole hour, summed up.
+    Hour(Hour<'a>),
 }
 
 /// A figure over a range.

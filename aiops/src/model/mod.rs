@@ -44,6 +44,7 @@ pub use history::CgroupRun;
 pub use history::Hour;
 pub use history::Name;
 pub use history::Owner;
+pub use history::Piece;
 pub use history::Range;
 pub use history::Run;
 pub use history::Sums;
@@ -80,6 +81,7 @@ pub use session::Host;
 pub use session::KmsgLine;
 pub use session::LossCount;
 pub use session::Losses;
+pub(crate) use session::SHORT_ID;
 pub use session::Session;
 pub use text::RawText;
 

@@ -137,7 +137,7 @@ impl Filter {
 }
 
 /// Characters of a container's id that tools show.
-const SHORT_ID: usize = 12;
+pub(crate) const SHORT_ID: usize = 12;
 
 /// A kernel hook of this session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -307,7 +307,7 @@ pub fn write_json(
     // Quotes inside of texts are escaped, so that this stands only where the list is.
     let (empty, between) = match format {
         Format::Jsonl => ("\"mappings\":[]", ""),
-        Format::Text | Format::Json => ("\"mappings\": []", "\n      "),
+        Format::Text | Format::Json | Format::Csv => ("\"mappings\": []", "\n      "),
     };
     let Some((head, tail)) = text.split_once(empty).filter(|_| !rows.is_empty()) else {
         return write(&text);

@@ -19,6 +19,7 @@ mod json;
 pub mod lang;
 mod oom;
 mod processes;
+mod query;
 pub mod style;
 mod swap;
 pub mod text;
@@ -49,6 +50,8 @@ pub enum Format {
     Json,
     /// One object per line, as things happen; the last has `"type":"report"`.
     Jsonl,
+    /// One table, for spreadsheets: only what has one.
+    Csv,
 }
 
 /// A report could not be written as JSON: its data has a map with keys that are no strings.
@@ -63,6 +66,11 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub trait TextReport: Sized {
     /// Writes the whole report.
     fn text(report: &Report<Self>, out: &mut text::Out);
+
+    /// Its one table as CSV; `None`: it has none.
+    fn csv(_: &Report<Self>) -> Option<String> {
+        None
+    }
 }
 
 /// A whole report, with the newline at its end. Texts in JSON are in the style's language.
@@ -79,6 +87,7 @@ pub fn report<D: Serialize + TextReport>(
         }
         Format::Json => Ok(json::pretty(&json::value(report, style.lang)?)),
         Format::Jsonl => json::line("report", report, style.lang),
+        Format::Csv => Ok(D::csv(report).unwrap_or_default()),
     }
 }
 

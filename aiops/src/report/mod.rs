@@ -14,6 +14,7 @@ pub mod inspect;
 pub mod monitor;
 pub mod oom;
 pub mod processes;
+pub mod query;
 mod size;
 pub mod swap;
 

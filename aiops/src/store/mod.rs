@@ -13,6 +13,7 @@
 mod event;
 mod history;
 mod place;
+mod rollup;
 mod rows;
 mod scan;
 mod segments;
@@ -34,7 +35,6 @@ pub use scan::Scan;
 pub use segments::Segment;
 pub use series::Ask;
 pub use series::Coverage;
-pub use series::Piece;
 pub use tick::BadFrame;
 pub use tick::Decoder;
 pub use tick::Encoder;

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 
 use super::event::Event;
+use super::rollup;
 use super::table::Column;
 use super::table::Values;
 use super::tick::PROCESS_FIELDS;
@@ -23,27 +24,27 @@ use crate::model::SystemMetrics;
 /// Milliseconds of an hour.
 pub(super) const HOUR_MS: i64 = 3_600_000;
 
-type Key = (u32, u64);
+pub(super) type Key = (u32, u64);
 type Figures = Vec<Option<u64>>;
 
 /// What else a row of a process says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Head {
+pub(super) struct Head {
     ppid: u32,
-    comm: RawText,
+    pub(super) comm: RawText,
     uid: Option<u32>,
     oom_score_adj: Option<i32>,
 }
 
 /// Consecutive samples that are alike.
 #[derive(Clone, Debug)]
-struct Run<H> {
-    ts: i64,
-    n: i64,
+pub(super) struct Run<H> {
+    pub(super) ts: i64,
+    pub(super) n: i64,
     /// The tick of its last sample.
-    last: usize,
-    head: H,
-    figures: Figures,
+    pub(super) last: usize,
+    pub(super) head: H,
+    pub(super) figures: Figures,
 }
 
 impl<H: PartialEq> Run<H> {
@@ -181,29 +182,46 @@ impl Rows {
 
     /// The tables with their names.
     pub(super) fn tables(self) -> Vec<(&'static str, Vec<Column>)> {
+        let runs = self.processes.finish();
+        let rollup = rollup::columns(&runs, &self.times, &self.who);
         let mut system = vec![
-            Column {
-                name: "ts",
-                values: Values::Time(self.times),
-            },
-            Column {
-                name: "mono_ms",
-                values: Values::Int(self.mono),
-            },
+            Column::new("ts", Values::Time(self.times)),
+            Column::new("mono_ms", Values::Int(self.mono)),
         ];
         for (at, metric) in SystemMetrics::METRICS.iter().enumerate() {
             let values = self.system.iter().map(|row| row[at].map(int));
-            system.push(Column {
-                name: metric.name,
-                values: Values::Int(values.collect()),
-            });
+            system.push(Column::new(metric.name, Values::Int(values.collect())));
         }
         vec![
             ("system", system),
-            ("process", processes(&self.processes.finish(), &self.who)),
+            ("process", processes(&runs, &self.who)),
+            ("rollup", rollup),
             ("cgroup", cgroups(&self.cgroups.finish())),
             ("event", events(self.events)),
         ]
+    }
+}
+
+/// Texts of a process, as its rows have them.
+pub(super) mod text_of {
+    use super::Identity;
+    use super::RawText;
+
+    pub(in super::super) fn lossy(text: &Option<RawText>) -> Option<String> {
+        text.as_ref().map(|text| text.lossy().into_owned())
+    }
+
+    pub(in super::super) fn cgroup(one: &Identity) -> Option<String> {
+        lossy(&one.cgroup)
+    }
+
+    pub(in super::super) fn container(one: &Identity) -> Option<String> {
+        let container = one.container.as_ref()?;
+        Some(format!("{}:{}", container.runtime, container.id))
+    }
+
+    pub(in super::super) fn user(one: &Identity) -> Option<String> {
+        one.user.clone()
     }
 }
 
@@ -214,11 +232,10 @@ fn processes(runs: &[(Key, Run<Head>)], who: &HashMap<Key, Identity>) -> Vec<Col
     let texts = |get: &dyn Fn(&Identity) -> Option<String>| {
         Values::Text(runs.iter().map(|(key, _)| get(who.get(key)?)).collect())
     };
-    let lossy = |text: &Option<RawText>| text.as_ref().map(|text| text.lossy().into_owned());
     let comm = runs
         .iter()
         .map(|(_, run)| Some(run.head.comm.lossy().into_owned()));
-    let column = |name, values| Column { name, values };
+    let column = Column::new::<&'static str>;
     let mut columns = vec![
         column("pid", ints(&|key, _| Some(i64::from(key.0)))),
         column("start", ints(&|key, _| Some(int(key.1)))),
@@ -234,17 +251,11 @@ fn processes(runs: &[(Key, Run<Head>)], who: &HashMap<Key, Identity>) -> Vec<Col
             "oom_score_adj",
             ints(&|_, run| run.head.oom_score_adj.map(i64::from)),
         ),
-        column("cgroup", texts(&|one| lossy(&one.cgroup))),
-        column(
-            "container",
-            texts(&|one| {
-                let container = one.container.as_ref()?;
-                Some(format!("{}:{}", container.runtime, container.id))
-            }),
-        ),
-        column("user", texts(&|one| one.user.clone())),
+        column("cgroup", texts(&text_of::cgroup)),
+        column("container", texts(&text_of::container)),
+        column("user", texts(&text_of::user)),
         column("unit", texts(&|one| one.unit.clone())),
-        column("exe", texts(&|one| lossy(&one.exe))),
+        column("exe", texts(&|one| text_of::lossy(&one.exe))),
         column(
             "cmdline",
             texts(&|one| {
@@ -263,7 +274,7 @@ fn events(mut events: Vec<Event>) -> Vec<Column> {
     events.sort_by(|a, b| a.ts_ms.cmp(&b.ts_ms).then_with(|| a.id.cmp(&b.id)));
     let texts =
         |get: &dyn Fn(&Event) -> Option<String>| Values::Text(events.iter().map(get).collect());
-    let column = |name, values| Column { name, values };
+    let column = Column::new::<&'static str>;
     vec![
         column(
             "ts",
@@ -289,7 +300,7 @@ fn events(mut events: Vec<Event>) -> Vec<Column> {
 
 fn cgroups(runs: &[(RawText, Run<u64>)]) -> Vec<Column> {
     let path = runs.iter().map(|(path, _)| Some(path.lossy().into_owned()));
-    let column = |name, values| Column { name, values };
+    let column = Column::new::<&'static str>;
     let mut columns = vec![
         column("path", Values::Text(path.collect())),
         column(

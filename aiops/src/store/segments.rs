@@ -1,7 +1,7 @@
 //! Segments on disk: folders of Parquet files, published whole.
 //!
 //! ```text
-//! STORE/segments/<from ms>-<to ms>-<id>/{system,process,cgroup}.parquet
+//! STORE/segments/<from ms>-<to ms>-<id>/{system,process,rollup,cgroup,event}.parquet
 //! ```
 //!
 //! A segment is written into a folder of another name, synced, and renamed into its place, so that it is
@@ -55,7 +55,7 @@ impl Segment {
         })
     }
 
-    /// A table of it: `system`, `process`, `cgroup`.
+    /// A table of it: `system`, `process`, `rollup`, `cgroup`, `event`.
     pub(super) fn table(&self, name: &str) -> Result<Table, StoreError> {
         let path = self.path.join(format!("{name}.parquet"));
         Table::open(&path).map_err(|error| damaged(&path, error))

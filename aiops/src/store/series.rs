@@ -36,6 +36,7 @@ use crate::model::Identity;
 use crate::model::Metric;
 use crate::model::Name;
 use crate::model::Owner;
+use crate::model::Piece;
 use crate::model::ProcessMetrics;
 use crate::model::Range;
 use crate::model::Run;
@@ -79,15 +80,6 @@ impl Coverage {
             error: Some(error.to_string()),
         });
     }
-}
-
-/// A piece of what processes did.
-#[derive(Clone, Copy, Debug)]
-pub enum Piece<'a> {
-    /// Samples that are alike.
-    Run(Run<'a>),
-    /// A whole hour, summed up.
-    Hour(Hour<'a>),
 }
 
 /// Texts with their numbers.
@@ -544,11 +536,16 @@ impl<'a> Reading<'a> {
         };
         let mut raw: Option<HashSet<i64>> = None;
         if let Some(file) = opened.hours.filter(|_| hours) {
-            let edges = self.hours(&Table::of(file)?, &times, take)?;
-            if edges.is_empty() {
-                return Ok(());
+            let summed = Table::of(file)?;
+            let mut fields = self.ask.fields.iter();
+            // Not every figure is summed up.
+            if fields.all(|field| summed.has(&format!("{field}_n"))) {
+                let edges = self.hours(&summed, &times, take)?;
+                if edges.is_empty() {
+                    return Ok(());
+                }
+                raw = Some(edges);
             }
-            raw = Some(edges);
         }
         let table = Table::of(table)?;
         for group in 0..table.groups() {

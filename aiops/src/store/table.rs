@@ -4,6 +4,7 @@
 //! UTF-8 with dictionaries; everything is compressed with zstd. Rows are sorted by the caller, and groups
 //! of rows carry the least and most of each column, so that a reader can pass over them.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
@@ -59,8 +60,17 @@ impl Values {
 /// A column with its name.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Column {
-    pub(super) name: &'static str,
+    pub(super) name: Cow<'static, str>,
     pub(super) values: Values,
+}
+
+impl Column {
+    pub(super) fn new<N: Into<Cow<'static, str>>>(name: N, values: Values) -> Self {
+        Self {
+            name: name.into(),
+            values,
+        }
+    }
 }
 
 /// Writes a table; `notes` go into the file's key-value metadata. The file is synced.
@@ -77,7 +87,7 @@ pub(super) fn write(
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_created_by(concat!("aiops ", env!("CARGO_PKG_VERSION")).to_owned());
     for Column { name, values } in columns {
-        let path = ColumnPath::from(*name);
+        let path = ColumnPath::from(name.as_ref());
         let kind = match values {
             Values::Int(_) => "OPTIONAL INT64",
             Values::Time(_) => "REQUIRED INT64",
@@ -194,6 +204,11 @@ impl Table {
             .columns()
             .iter()
             .position(|column| column.name() == name)
+    }
+
+    /// Whether it has a column.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.index(name).is_some()
     }
 
     /// Least and most of a column of numbers in a group of rows.
@@ -370,18 +385,9 @@ mod tests {
             .map(|row| (row % 5 > 0).then(|| format!("名 {}", row % 4)))
             .collect();
         let columns = [
-            Column {
-                name: "ts",
-                values: Values::Time((0..count).collect()),
-            },
-            Column {
-                name: "rss_kb",
-                values: Values::Int(ints.clone()),
-            },
-            Column {
-                name: "comm",
-                values: Values::Text(texts.clone()),
-            },
+            Column::new("ts", Values::Time((0..count).collect())),
+            Column::new("rss_kb", Values::Int(ints.clone())),
+            Column::new("comm", Values::Text(texts.clone())),
         ];
         write(&path, &columns, &[("aiops.schema", "1".to_owned())]).unwrap();
         let table = Table::open(&path).unwrap();

@@ -1,0 +1,524 @@
+//! `aiops query memory`: what memory was like at any time that history remembers.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::options::FilterArgs;
+use crate::analysis::history;
+use crate::analysis::history::Agg;
+use crate::analysis::history::By;
+use crate::analysis::history::CGROUP_FIELDS;
+use crate::analysis::history::Cgroups;
+use crate::analysis::history::History;
+use crate::analysis::history::Host;
+use crate::analysis::history::Options;
+use crate::analysis::history::SYSTEM_FIELDS;
+use crate::analysis::history::stamp;
+use crate::cli;
+use crate::cli::Context;
+use crate::diag;
+use crate::diag::Exit;
+use crate::model::Filter;
+use crate::model::Range;
+use crate::msg;
+use crate::render::Format;
+use crate::report::Accounting;
+use crate::report::Finding;
+use crate::report::HostInfo;
+use crate::report::Report;
+use crate::report::Severity;
+use crate::report::query::Incident;
+use crate::report::query::QueryData;
+use crate::source;
+use crate::store::Ask;
+use crate::store::Coverage;
+use crate::store::Event;
+use crate::store::PROCESS_FIELDS;
+use crate::store::Store;
+use crate::store::StoreError;
+use crate::time;
+
+const SCHEMA: &str = "aiops.query-memory/1";
+/// Steps of the host, where none are asked for.
+const STEPS: i64 = 24;
+/// Rows of the text report.
+const TOP: usize = 20;
+/// Most steps of a series.
+const MOST_STEPS: i64 = 100_000;
+
+/// Options of `query memory`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Times: 2024-01-01, '2024-01-01 10:00', 2024-01-01T10:00:00+08:00, today, yesterday, now, -2h, -7d.
+A day as --end is meant whole; another end is not part of the range.
+
+Examples:
+  aiops query memory --start yesterday --end yesterday
+      the largest processes of yesterday
+  aiops query memory --start -7d --group-by container --agg growth
+      which container grew most in a week
+  aiops query memory --start -2h --system --incidents --step 5m
+      the host every five minutes, and what happened
+  aiops query memory --start 2024-01-01 --end 2024-01-31 --comm java -o csv
+      a month of one program, for a spreadsheet")]
+pub struct Args {
+    /// First moment [default: -1h].
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    start: Option<String>,
+    /// End [default: now].
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    end: Option<String>,
+    /// Processes, or groups of them: what is shown unless another is asked for.
+    #[arg(long)]
+    processes: bool,
+    /// The host by steps: memory, swap, pressure, CPU, disks, network.
+    #[arg(long)]
+    system: bool,
+    /// Memory cgroups with their limits.
+    #[arg(long)]
+    cgroups: bool,
+    /// OOM incidents and findings.
+    #[arg(long)]
+    incidents: bool,
+    /// Put processes together: figures are then of the total of all members at each sample.
+    #[arg(long, alias = "by", value_enum, default_value = "pid")]
+    group_by: ByArg,
+    /// The figure to look at.
+    #[arg(long, value_enum, default_value = "rss")]
+    field: FieldArg,
+    /// Which value of it matters: the default order, and that of steps.
+    #[arg(long, value_enum, default_value = "max")]
+    agg: AggArg,
+    /// Order of rows [default: --agg].
+    #[arg(long, value_name = "FIELD", value_enum)]
+    sort: Option<AggArg>,
+    /// Rows, 0 for all [default: 20 in text, else all].
+    #[arg(long, value_name = "N")]
+    top: Option<usize>,
+    /// Values by steps of this length.
+    #[arg(long, value_name = "TIME", value_parser = cli::duration)]
+    step: Option<Duration>,
+    #[command(flatten)]
+    filter: FilterArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum ByArg {
+    /// Each process alone.
+    #[value(alias = "process")]
+    Pid,
+    /// Name.
+    Comm,
+    /// Memory cgroup.
+    Cgroup,
+    /// Container.
+    Container,
+    /// User.
+    User,
+}
+
+impl From<ByArg> for By {
+    fn from(by: ByArg) -> Self {
+        match by {
+            ByArg::Pid => Self::Process,
+            ByArg::Comm => Self::Comm,
+            ByArg::Cgroup => Self::Cgroup,
+            ByArg::Container => Self::Container,
+            ByArg::User => Self::User,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum FieldArg {
+    /// Resident memory.
+    Rss,
+    /// Anonymous memory.
+    Anon,
+    /// File memory.
+    File,
+    /// Shared memory.
+    Shmem,
+    /// Swapped out.
+    Swap,
+    /// Proportional share.
+    Pss,
+    /// Memory of its own.
+    Uss,
+    /// Address space.
+    Vms,
+    /// Page tables.
+    Pgtables,
+    /// Huge pages of the pool.
+    Hugetlb,
+    /// Threads.
+    Threads,
+}
+
+impl FieldArg {
+    /// Its name in the store.
+    fn field(self) -> &'static str {
+        match self {
+            Self::Rss => "rss_kb",
+            Self::Anon => "anon_kb",
+            Self::File => "file_kb",
+            Self::Shmem => "shmem_kb",
+            Self::Swap => "swap_kb",
+            Self::Pss => "pss_kb",
+            Self::Uss => "uss_kb",
+            Self::Vms => "vm_size_kb",
+            Self::Pgtables => "pgtables_kb",
+            Self::Hugetlb => "hugetlb_kb",
+            Self::Threads => "threads",
+        }
+    }
+
+    fn unit(self) -> &'static str {
+        if self == Self::Threads { "" } else { "_kb" }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum AggArg {
+    /// The most.
+    Max,
+    /// The average.
+    Avg,
+    /// 95 % of samples have no more.
+    P95,
+    /// The last.
+    Last,
+    /// From the first to the last.
+    Growth,
+    /// The least.
+    Min,
+    /// The first.
+    First,
+    /// Samples.
+    Samples,
+    /// Name.
+    Name,
+    /// Process id.
+    Pid,
+}
+
+impl From<AggArg> for Agg {
+    fn from(agg: AggArg) -> Self {
+        match agg {
+            AggArg::Max => Self::Max,
+            AggArg::Avg => Self::Avg,
+            AggArg::P95 => Self::P95,
+            AggArg::Last => Self::Last,
+            AggArg::Growth => Self::Growth,
+            AggArg::Min => Self::Min,
+            AggArg::First => Self::First,
+            AggArg::Samples => Self::Samples,
+            AggArg::Name => Self::Name,
+            AggArg::Pid => Self::Pid,
+        }
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The store is not there or cannot be read.
+pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
+    let range = match range(args, time::now_ns()) {
+        Ok(range) => range,
+        Err(text) => return Ok(super::usage(&text)),
+    };
+    let others = args.system || args.cgroups || args.incidents;
+    let processes = args.processes || !others;
+    if context.format == Format::Csv
+        && [processes, args.system, args.cgroups, args.incidents]
+            .iter()
+            .filter(|asked| **asked)
+            .count()
+            > 1
+    {
+        let text =
+            "csv holds one table: ask for one of --processes, --system, --cgroups, --incidents";
+        return Ok(super::usage(text));
+    }
+    let step_ms = match args.step.map(|step| i64::try_from(step.as_millis())) {
+        None => None,
+        Some(Ok(step)) if step > 0 && (range.end_ms - range.start_ms) / step <= MOST_STEPS => {
+            Some(step)
+        }
+        Some(_) => {
+            return Ok(super::usage(
+                "--step must be more than 0, and the range have no more than 100,000 of them",
+            ));
+        }
+    };
+    let text = context.format == Format::Text;
+    let sort: Agg = args.sort.unwrap_or(args.agg).into();
+    let options = Options {
+        range,
+        by: args.group_by.into(),
+        filter: args.filter.filter(),
+        agg: args.agg.into(),
+        sort,
+        step_ms,
+        top: args.top.unwrap_or(if text { TOP } else { 0 }),
+        trend: text,
+    };
+    let store = Store::at(&context.store);
+    let query = Query {
+        store: &store,
+        options: &options,
+    };
+    let field = args.field;
+    let mut data = QueryData {
+        field: field.field().to_owned(),
+        group_by: options.by.id(),
+        agg: options.agg.id(),
+        sort: sort.id(),
+        step_s: step_ms.map(|step| step as f64 / 1000.0),
+        processes,
+        top: options.top,
+        ..QueryData::default()
+    };
+    let meta = store.meta().map_err(failed)?;
+    let mut coverage = None;
+    if processes {
+        let (history, found) = query.processes(field.field()).map_err(failed)?;
+        (data.rows, data.rows_total) = history.rows(field.unit());
+        coverage = Some(found);
+    }
+    if args.system {
+        let length = range.end_ms - range.start_ms;
+        let mut host = Host::new(range.start_ms, step_ms.unwrap_or(length / STEPS));
+        let ask = query.ask(&SYSTEM_FIELDS);
+        let found = store
+            .system(&ask, &mut |ts, values| host.take(ts, values))
+            .map_err(failed)?;
+        data.system = Some(host.steps());
+        coverage = Some(found);
+    }
+    if args.cgroups {
+        let mut cgroups = Cgroups::new(options.clone());
+        let ask = query.ask(&CGROUP_FIELDS);
+        let found = store
+            .cgroup_runs(&ask, &mut |run| cgroups.take(run))
+            .map_err(failed)?;
+        data.cgroups = Some(cgroups.rows());
+        coverage = Some(found);
+    }
+    if args.incidents {
+        let (events, found) = store.events(range).map_err(failed)?;
+        data.incidents = Some(incidents(events, &options.filter));
+        coverage = Some(found);
+    }
+    let coverage = coverage.unwrap_or_default();
+    if meta.is_none() && coverage.known.is_none() {
+        let error = anyhow::anyhow!("{}: no history there", context.store.display());
+        let remedy =
+            "`aiops monitor memory` writes it; --store DIR or AIOPS_STORE name another one";
+        return Err(diag::hint(error, remedy));
+    }
+    data.range = history::covered(range, &coverage.times, coverage.known);
+    let findings = findings(&data, &coverage);
+    let report = Report {
+        schema: SCHEMA.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        generated_at: stamp(time::now_ns() / 1_000_000),
+        host: host_info(context, meta.as_ref().map(|meta| meta.hostname.as_str())),
+        accounting: accounting(&data, &coverage),
+        data,
+        findings,
+    };
+    super::print(&report, context, false)
+}
+
+/// What the store could not do, with its remedy.
+fn failed(error: StoreError) -> anyhow::Error {
+    match error.remedy() {
+        Some(remedy) => diag::hint(error, remedy),
+        None => error.into(),
+    }
+}
+
+/// The range that is asked for.
+fn range(args: &Args, now_ns: i64) -> Result<Range, String> {
+    let start = args.start.as_deref().unwrap_or("-1h");
+    let end = args.end.as_deref().unwrap_or("now");
+    let ms = |text: &str, name: &str, end: bool| {
+        let ns = time::moment(text, now_ns, end).map_err(|why| format!("{name}: {why}"))?;
+        Ok::<i64, String>(ns.div_euclid(1_000_000))
+    };
+    let range = Range {
+        start_ms: ms(start, "--start", false)?,
+        end_ms: ms(end, "--end", true)?,
+    };
+    if range.start_ms >= range.end_ms {
+        return Err(format!(
+            "--start {start} ({}) is not before --end {end} ({})",
+            stamp(range.start_ms),
+            stamp(range.end_ms)
+        ));
+    }
+    Ok(range)
+}
+
+struct Query<'a> {
+    store: &'a Store,
+    options: &'a Options,
+}
+
+impl Query<'_> {
+    fn ask<'b>(&'b self, fields: &'b [&'b str]) -> Ask<'b> {
+        Ask {
+            range: self.options.range,
+            fields,
+            pids: &self.options.filter.pids,
+        }
+    }
+
+    fn processes(&self, field: &'static str) -> Result<(History, Coverage), StoreError> {
+        debug_assert!(PROCESS_FIELDS.contains(&field));
+        let mut history = History::new(self.options.clone());
+        let fields = [field];
+        let hours = self.options.hours_do();
+        // Roll-ups know no uid, which a filter by the number of a user needs.
+        let by_uid = |user: &String| user.parse::<u32>().is_ok();
+        let hours = hours && !self.options.filter.users.iter().any(by_uid);
+        let coverage = self
+            .store
+            .pieces(&self.ask(&fields), hours, &mut |piece| history.take(piece))?;
+        Ok((history, coverage))
+    }
+}
+
+/// OOM incidents and findings among what happened.
+fn incidents(events: Vec<Event>, filter: &Filter) -> Vec<Incident<Value>> {
+    let wanted = |event: &Event| {
+        let below = |path: &String| {
+            let cgroup = event.cgroup.as_deref().unwrap_or_default();
+            let rest = cgroup.strip_prefix(path.trim_end_matches('/'));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        matches!(event.kind.as_str(), "oom" | "finding")
+            && (filter.pids.is_empty() || event.pid.is_some_and(|pid| filter.pids.contains(&pid)))
+            && (filter.cgroups.is_empty() || filter.cgroups.iter().any(below))
+    };
+    let events = events.into_iter().filter(wanted);
+    let incident = |event: Event| Incident {
+        time: stamp(event.ts_ms),
+        kind: event.kind,
+        id: event.id,
+        severity: event.severity,
+        title: event.title,
+        pid: event.pid,
+        cgroup: event.cgroup,
+        body: serde_json::from_str(&event.body).unwrap_or(Value::String(event.body)),
+    };
+    events.map(incident).collect()
+}
+
+/// The host whose store it is: of another one, its name is all that is known.
+fn host_info(context: &Context, owner: Option<&str>) -> HostInfo {
+    let here = HostInfo::from(&source::host::read(&context.root));
+    match owner {
+        Some(name) if name != here.hostname => HostInfo {
+            hostname: name.to_owned(),
+            ..HostInfo::default()
+        },
+        _ => here,
+    }
+}
+
+fn accounting(data: &QueryData<Value>, coverage: &Coverage) -> Accounting {
+    let mut accounting = Accounting {
+        complete: coverage.damages.is_empty(),
+        ..Accounting::default()
+    };
+    accounting.seen.insert("ticks".to_owned(), data.range.ticks);
+    let lost = [
+        (
+            "ticks",
+            coverage
+                .damages
+                .iter()
+                .map(|one| one.lost_ticks)
+                .sum::<u64>(),
+        ),
+        (
+            "events",
+            coverage.damages.iter().map(|one| one.lost_events).sum(),
+        ),
+        (
+            "bytes",
+            coverage.damages.iter().map(|one| one.lost_bytes).sum(),
+        ),
+    ];
+    for (name, count) in lost {
+        if count > 0 {
+            accounting.lost.insert(name.to_owned(), count);
+        }
+    }
+    for damage in &coverage.damages {
+        let why = damage.error.as_deref().unwrap_or("damaged");
+        let text = format!("{} ({why})", damage.path.display());
+        accounting.unread.push(text);
+    }
+    accounting
+}
+
+fn findings(data: &QueryData<Value>, coverage: &Coverage) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if data.range.ticks == 0 {
+        let whole = match (&data.range.store_first, &data.range.store_last) {
+            (Some(first), Some(last)) => msg!(
+                "the store holds {first} to {last}",
+                "该存储的数据范围是 {first} 至 {last}"
+            ),
+            _ => msg!("the store holds nothing yet", "该存储中还没有数据"),
+        };
+        findings.push(Finding {
+            id: "history-empty-range",
+            severity: Severity::Info,
+            title: msg!("No sample was taken in this range", "该时段内没有采样"),
+            evidence: vec![whole],
+            advice: vec![msg!(
+                "ask for a range inside of it; `aiops monitor memory` writes new samples",
+                "请查询其中的时段；`aiops monitor memory` 写入新的采样"
+            )],
+        });
+    } else if data.processes && data.rows.is_empty() {
+        findings.push(Finding {
+            id: "history-nobody",
+            severity: Severity::Info,
+            title: msg!("No process matches", "没有匹配的进程"),
+            evidence: Vec::new(),
+            advice: vec![msg!(
+                "widen the filters or the range",
+                "请放宽过滤条件或时间范围"
+            )],
+        });
+    }
+    if !coverage.damages.is_empty() {
+        let n = coverage.damages.len();
+        let evidence = coverage.damages.iter().map(|damage| {
+            let path = damage.path.display();
+            let why = damage.error.as_deref().unwrap_or("lost frames");
+            msg!("{path}: {why}", "{path}：{why}")
+        });
+        findings.push(Finding {
+            id: "history-damaged",
+            severity: Severity::Warning,
+            title: msg!(
+                "{n} files of the store are damaged: figures miss what they held",
+                "存储中有 {n} 个文件损坏：数值缺少其中的内容"
+            ),
+            evidence: evidence.collect(),
+            advice: vec![msg!(
+                "`aiops store repair` puts them aside",
+                "`aiops store repair` 可将其隔离"
+            )],
+        });
+    }
+    findings
+}
