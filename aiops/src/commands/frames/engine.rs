@@ -10,6 +10,7 @@ use aiops_frames::Table;
 use super::By;
 use super::Question;
 use super::Sort;
+use crate::commands::query_memory::failed;
 use crate::diag;
 use crate::model::Name;
 use crate::model::Owner;
@@ -239,7 +240,9 @@ fn read(
         fields: &[question.field],
         pids: &[],
     };
-    let coverage = store.runs(&ask, &mut |run| pieces.take(run))?;
+    let coverage = store
+        .runs(&ask, &mut |run| pieces.take(run))
+        .map_err(failed)?;
     pieces.flush();
     match pieces.failed {
         Some(error) => Err(error),
