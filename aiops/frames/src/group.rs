@@ -128,7 +128,7 @@ impl Group {
         }
         let known = self.known_ticks + absent;
         // Unknown on every tick it was there: nothing is known of it, also where it was not there.
-        let nothing = self.known_ticks == 0;
+        let nothing = self.samples == self.unknown;
         let at = |stretch: Option<Stretch>, edge: bool| match stretch {
             Some(stretch) if edge => stretch.total,
             _ => Some(0),
@@ -380,6 +380,10 @@ mod tests {
         let row = &groups.rows()[0];
         assert_eq!((row.samples, row.unknown), (10, 10));
         assert_eq!((row.avg, row.max, row.first), (None, None, None));
+        // Nor between two stays of which nothing is known.
+        let mut groups = Groups::new();
+        groups.add(&one(&[(0, 1, None), (3, 1, None)], 6)).unwrap();
+        assert_eq!(groups.rows()[0].avg, None);
     }
 
     #[test]

@@ -4,6 +4,8 @@ use super::Lang;
 use super::TextReport;
 use super::account;
 use super::findings;
+use super::query::cell;
+use super::query::line;
 use super::text::Column;
 use super::text::Out;
 use super::text::Paint;
@@ -69,6 +71,32 @@ impl TextReport for GroupsData {
         out.rule();
         account::write(&report.accounting, out);
     }
+
+    /// A wide table: a row for each group, a column for each step.
+    fn csv(report: &Report<Self>) -> Option<String> {
+        let data = &report.data;
+        let mut text = String::new();
+        let mut names = data.by.clone();
+        names.extend(totals_names(""));
+        names.extend(
+            data.steps
+                .iter()
+                .map(|step| step.clone().unwrap_or_default()),
+        );
+        line(names, &mut text);
+        for row in &data.rows {
+            let mut cells = values(&row.group);
+            cells.extend(totals_cells(Some(&row.totals)));
+            cells.extend(row.steps.iter().map(|step| cell(*step)));
+            // Rows beyond --top have no steps.
+            cells.resize(
+                cells.len() + data.steps.len() - row.steps.len(),
+                String::new(),
+            );
+            line(cells, &mut text);
+        }
+        Some(text)
+    }
 }
 
 impl TextReport for CompareData {
@@ -118,6 +146,62 @@ impl TextReport for CompareData {
         out.rule();
         account::write(&report.accounting, out);
     }
+
+    fn csv(report: &Report<Self>) -> Option<String> {
+        let data = &report.data;
+        let mut text = String::new();
+        let mut names = data.by.clone();
+        names.extend(totals_names("before_"));
+        names.extend(totals_names("after_"));
+        names.extend(["growth", "share_pct"].map(str::to_owned));
+        line(names, &mut text);
+        for row in &data.rows {
+            let mut cells = values(&row.group);
+            cells.extend(totals_cells(row.before.as_ref()));
+            cells.extend(totals_cells(row.after.as_ref()));
+            cells.extend([cell(row.growth), cell(row.share_pct)]);
+            line(cells, &mut text);
+        }
+        Some(text)
+    }
+}
+
+/// Columns of a total.
+fn totals_names(prefix: &str) -> Vec<String> {
+    let names = [
+        "processes",
+        "samples",
+        "unknown_samples",
+        "avg",
+        "max",
+        "p95",
+        "first",
+        "last",
+        "growth",
+    ];
+    names.map(|name| format!("{prefix}{name}")).to_vec()
+}
+
+fn totals_cells(totals: Option<&Totals>) -> Vec<String> {
+    let Some(totals) = totals else {
+        return vec![String::new(); totals_names("").len()];
+    };
+    vec![
+        totals.processes.to_string(),
+        totals.samples.to_string(),
+        totals.unknown_samples.to_string(),
+        cell(totals.avg),
+        cell(totals.max),
+        cell(totals.p95),
+        cell(totals.first),
+        cell(totals.last),
+        cell(totals.growth),
+    ]
+}
+
+fn values(group: &GroupName) -> Vec<String> {
+    let values = group.0.iter().map(|(_, value)| value.clone());
+    values.map(Option::unwrap_or_default).collect()
 }
 
 /// How many rows are shown.
