@@ -38,10 +38,6 @@ pub(super) struct Question<'a> {
 
 /// A key of groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(
-    not(feature = "frames"),
-    expect(dead_code, reason = "a build without frames answers nothing")
-)]
 pub(super) enum By {
     /// Process id.
     Pid,
@@ -57,10 +53,6 @@ pub(super) enum By {
 
 /// An order of groups, largest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(
-    not(feature = "frames"),
-    expect(dead_code, reason = "a build without frames answers nothing")
-)]
 pub(super) enum Sort {
     /// Average total.
     Avg,
