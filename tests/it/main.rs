@@ -8,6 +8,7 @@ mod cache;
 mod cli;
 mod collect;
 mod diff;
+mod frames;
 mod health;
 mod inspect;
 mod metrics;

@@ -27,7 +27,7 @@ use crate::support::json;
 const BEGIN: u64 = 1_709_287_200;
 
 /// A store of its own, removed at the end.
-struct History(PathBuf);
+pub(crate) struct History(PathBuf);
 
 impl Drop for History {
     fn drop(&mut self) {
@@ -37,7 +37,7 @@ impl Drop for History {
 
 /// Memory of `web` (pid 10), `db` (pid 20) and of the second `web` (pid 11), which lives from 60 s to 120 s of
 /// each hour.
-fn rss(pid: u32, second: u64) -> Option<u64> {
+pub(crate) fn rss(pid: u32, second: u64) -> Option<u64> {
     match pid {
         10 => Some(1000 + second / 60),
         11 => (60..=120).contains(&(second % 3600)).then_some(500),
@@ -127,7 +127,7 @@ fn tick(second: u64) -> Tick {
 
 impl History {
     /// Hours of ticks every 10 s; all but the last one are compacted. `gap` seconds are left out.
-    fn new(name: &str, hours: u64, gap: std::ops::Range<u64>) -> Self {
+    pub(crate) fn new(name: &str, hours: u64, gap: std::ops::Range<u64>) -> Self {
         let path = std::env::temp_dir().join(format!("aiops-query-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).expect("a folder");
@@ -164,7 +164,7 @@ impl History {
         history
     }
 
-    fn command(&self, args: &[&str]) -> std::process::Command {
+    pub(crate) fn command(&self, args: &[&str]) -> std::process::Command {
         let store = self.0.join("store");
         let store = store.to_str().expect("a plain path");
         let mut command = aiops(&[&["query", "memory", "--store", store], args].concat());
@@ -172,14 +172,14 @@ impl History {
         command
     }
 
-    fn text(&self, args: &[&str]) -> String {
+    pub(crate) fn text(&self, args: &[&str]) -> String {
         let output = self.command(args).output().expect("the program starts");
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{args:?}: {error}");
         String::from_utf8(output.stdout).expect("stdout is UTF-8")
     }
 
-    fn report(&self, args: &[&str]) -> Value {
+    pub(crate) fn report(&self, args: &[&str]) -> Value {
         json(&self.text(&[&["-o", "json"], args].concat()))
     }
 }
@@ -192,7 +192,7 @@ fn row<'a>(report: &'a Value, key: &str, wanted: impl Into<Value>) -> &'a Value 
         .unwrap_or_else(|| panic!("{key} {wanted} of {rows:?}"))
 }
 
-fn time(second: u64) -> String {
+pub(crate) fn time(second: u64) -> String {
     let (minutes, seconds) = (second / 60, second % 60);
     format!(
         "2024-03-01T{:02}:{:02}:{seconds:02}Z",

@@ -1,7 +1,8 @@
 //! `cargo xtask layers`: the rules of the tree that no compiler checks.
 //!
 //! - who may use whom: the table `| module | may use |` of `aiops/src/lib.rs`;
-//! - each external crate has one home ([`HOMES`]);
+//! - each external crate has one home ([`HOMES`]), and polars one manifest ([`MANIFESTS`]);
+//! - nothing that speaks TLS or HTTP is linked ([`NETWORK`]);
 //! - `unsafe` stands in listed places only ([`UNSAFE_HOMES`]);
 //! - files are short ([`MAX_LINES`], exceptions in [`LONG_FILES`]);
 //! - no committed text names a path of somebody's machine.
@@ -18,6 +19,7 @@ use crate::util;
 /// of paths below `aiops/src`. A single `""` is everywhere.
 const HOMES: &[(&str, &[&str])] = &[
     ("aiops_common", &[""]),
+    ("aiops_frames", &["commands"]),
     ("anyhow", &["cli", "commands", "diag", "session"]),
     ("aya", &["source/bpf"]),
     ("aya_log", &["source/bpf"]),
@@ -51,6 +53,29 @@ const HOMES: &[(&str, &[&str])] = &[
     ("toml", &["session/monitor"]),
     ("unicode_width", &["render"]),
     ("zstd", &["record"]),
+];
+
+/// External crates that one manifest alone may name.
+const MANIFESTS: &[(&str, &str)] = &[("polars", "aiops/frames/Cargo.toml")];
+
+/// Clients of TLS, HTTP and object stores: a program that runs as root has none, also not through a feature of
+/// something else.
+const NETWORK: &[&str] = &[
+    "aws-lc-sys",
+    "curl",
+    "curl-sys",
+    "h2",
+    "hyper",
+    "isahc",
+    "native-tls",
+    "object_store",
+    "openssl",
+    "openssl-sys",
+    "quinn",
+    "reqwest",
+    "ring",
+    "rustls",
+    "ureq",
 ];
 
 /// Where `unsafe` may stand, and why: prefixes of paths.
@@ -153,6 +178,8 @@ fn check(root: &Path) -> Result<Vec<String>> {
             continue;
         };
         problems.extend(check_paths(&path, &text));
+        problems.extend(check_only(&path, &text));
+        problems.extend(check_network(&path, &text));
         if !path.ends_with(".rs") {
             continue;
         }
@@ -255,6 +282,48 @@ fn check_manifest(manifest: &str) -> Vec<String> {
     names
         .filter(|name| HOMES.iter().all(|(known, _)| known != name))
         .map(|name| format!("aiops/Cargo.toml: {name} has no home in xtask/src/layers.rs"))
+        .collect()
+}
+
+/// Crates of [`MANIFESTS`] in other manifests. The root's names versions only.
+fn check_only(path: &str, manifest: &str) -> Vec<String> {
+    if path == "Cargo.toml" || !path.ends_with("Cargo.toml") {
+        return Vec::new();
+    }
+    let mut problems = Vec::new();
+    for (number, line) in (1..).zip(manifest.lines()) {
+        let code = line.split('#').next().unwrap_or_default();
+        let names = || code.split(|c: char| !c.is_alphanumeric() && !"-_".contains(c));
+        for (name, home) in MANIFESTS.iter().filter(|(_, home)| *home != path) {
+            // `polars-io` would bring the same.
+            let part = |word: &str| {
+                word.strip_prefix(name)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '_']))
+            };
+            if names().any(part) {
+                problems.push(format!("{path}:{number}: {name} belongs in {home} alone"));
+            }
+        }
+    }
+    problems
+}
+
+/// Crates of [`NETWORK`] among what is locked.
+fn check_network(path: &str, lock: &str) -> Vec<String> {
+    if path != "Cargo.lock" {
+        return Vec::new();
+    }
+    let names = (1..).zip(lock.lines()).filter_map(|(number, line)| {
+        let name = line.strip_prefix("name = \"")?.strip_suffix('"')?;
+        Some((number, name))
+    });
+    names
+        .filter(|(_, name)| NETWORK.contains(name))
+        .map(|(number, name): (usize, _)| {
+            format!(
+                "{path}:{number}: {name} speaks to the network: find the feature that brings it"
+            )
+        })
         .collect()
 }
 

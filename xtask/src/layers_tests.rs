@@ -137,3 +137,29 @@ fn a_path_of_a_machine_is_found() {
     assert!(found[0].starts_with("README.md:2:") || found[1].starts_with("README.md:2:"));
     assert!(check_paths("README.md", "target/home/x https://host/home/ /homework\n").is_empty());
 }
+
+#[test]
+fn polars_stands_in_one_manifest() {
+    let found = check_only(
+        "aiops/Cargo.toml",
+        "[dependencies]\n# polars is elsewhere\npolars-io.workspace = true\nbipolars = \"1\"\n",
+    );
+    assert_eq!(
+        found,
+        ["aiops/Cargo.toml:3: polars belongs in aiops/frames/Cargo.toml alone"]
+    );
+    let manifest = "[dependencies]\npolars.workspace = true\n";
+    assert!(check_only("aiops/frames/Cargo.toml", manifest).is_empty());
+    assert_eq!(check_only("tests/vm/init/Cargo.toml", manifest).len(), 1);
+    assert!(check_only("Cargo.toml", manifest).is_empty());
+    assert!(check_only("docs/x.md", manifest).is_empty());
+}
+
+#[test]
+fn clients_of_the_network_are_found_among_what_is_locked() {
+    let lock = "[[package]]\nname = \"rustls\"\nversion = \"1\"\n\n[[package]]\nname = \"tokio\"\n";
+    let found = check_network("Cargo.lock", lock);
+    assert_eq!(found.len(), 1);
+    assert!(found[0].starts_with("Cargo.lock:2: rustls"), "{found:?}");
+    assert!(check_network("docs/x.md", lock).is_empty());
+}

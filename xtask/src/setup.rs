@@ -48,7 +48,11 @@ const fn need(name: &'static str, kind: Kind, steps: &'static [&'static str]) ->
 }
 
 const NEEDS: &[Need] = &[
-    need("gcc", Kind::Program("cc"), &["clippy", "compile", "tests"]),
+    need(
+        "gcc",
+        Kind::Program("cc"),
+        &["clippy", "compile", "tests", "frames"],
+    ),
     need("rustfmt", Kind::Component("cargo-fmt"), &["fmt"]),
     need("clippy", Kind::Component("cargo-clippy"), &["clippy"]),
     need("rustc-web", Kind::Package, &["bpf"]),

@@ -42,6 +42,7 @@ const STEPS: &[Step] = &[
     step("package", || {
         deb::run(&words(&["--profile", "ci", "--check"]))
     }),
+    step("frames", frames),
     step("kernels", || vm::run(&words(&["6.1", "6.12"]))),
     step("looks", || bench::run(&words(&["proc", "--quick"]))),
     step("storm", || bench::run(&words(&["oom", "--quick"]))),
@@ -166,45 +167,71 @@ fn rust_files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// Everything but frames: what most steps test, and all that they have to compile.
+const LEAN: &[&str] = &[
+    "--workspace",
+    "--exclude",
+    "aiops-frames",
+    "--no-default-features",
+    "--locked",
+    "--profile",
+    "ci",
+];
+
+/// Frames, and the program that has them. Both are named at once, so that cargo gives what they share the
+/// same features and compiles it once. The program has been tested optimised before.
+const FRAMES: &[&str] = &[
+    "--package",
+    "aiops-frames",
+    "--package",
+    "aiops",
+    "--locked",
+    "--profile",
+    "ci",
+    "--config",
+    "profile.ci.package.aiops.opt-level=0",
+];
+
 fn clippy() -> Result<()> {
-    util::run(
-        util::static_cargo()?
-            .args([
-                "clippy",
-                "--workspace",
-                "--all-targets",
-                "--locked",
-                "--profile",
-                "ci",
-            ])
-            .args(["--", "-D", "warnings"]),
-    )
+    for packages in [LEAN, FRAMES] {
+        util::run(
+            util::static_cargo()?
+                .args(["clippy", "--all-targets"])
+                .args(packages)
+                .args(["--", "-D", "warnings"]),
+        )?;
+    }
+    Ok(())
 }
 
 fn compile() -> Result<()> {
-    util::run(util::static_cargo()?.args([
-        "test",
-        "--workspace",
-        "--locked",
-        "--profile",
-        "ci",
-        "--no-run",
-    ]))
+    util::run(util::static_cargo()?.args(["test", "--no-run"]).args(LEAN))
 }
 
-/// Runs the unit and integration tests and counts them from what the test programs say.
+/// Runs the unit and integration tests.
 fn tests() -> Result<Tally> {
+    cargo_test(LEAN, &[])
+}
+
+/// Runs the tests of frames, the unit tests of the program that has them, and what drives it by them.
+fn frames() -> Result<Tally> {
+    let mut tally = cargo_test(&[FRAMES, &["--lib"]].concat(), &[])?;
+    tally.add(cargo_test(
+        &[FRAMES, &["--test", "it"]].concat(),
+        &["frames"],
+    )?);
+    Ok(tally)
+}
+
+/// Runs tests, some of them by a word of their names, and counts them from what the test programs say.
+fn cargo_test(packages: &[&str], words: &[&str]) -> Result<Tally> {
     let mut command = util::static_cargo()?;
     command
-        .args([
-            "test",
-            "--workspace",
-            "--locked",
-            "--profile",
-            "ci",
-            "--no-fail-fast",
-        ])
-        .args(["--", "--test-threads=2", "--show-output"])
+        .args(["test", "--no-fail-fast"])
+        .args(packages)
+        .arg("--")
+        .args(words)
+        .args(["--test-threads=2", "--show-output"])
         .stdout(Stdio::piped());
     if util::is_root() {
         command.env("AIOPS_REQUIRE_BPF", "1");

@@ -113,10 +113,13 @@ pub(crate) fn static_cargo() -> Result<Command> {
     Ok(command)
 }
 
-/// Builds a static program with `profile` and says where it is.
+/// Builds a static program and says where it is. Only what is installed has all features.
 pub(crate) fn build(package: &str, profile: &str) -> Result<PathBuf> {
     let mut build = static_cargo()?;
     build.args(["build", "--locked", "--quiet", "--profile", profile]);
+    if profile != "dist" {
+        build.arg("--no-default-features");
+    }
     build.args(["--package", package, "--bin", package]);
     run(&mut build)?;
     Ok(target_dir()?.join(TARGET).join(profile).join(package))

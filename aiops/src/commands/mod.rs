@@ -6,6 +6,7 @@ mod collect_memory;
 mod completions;
 mod diff_memory;
 mod doctor;
+mod frames;
 mod health_memory;
 mod inspect_cache;
 mod inspect_memory;

@@ -158,10 +158,10 @@ mod tests {
 
     #[test]
     fn sizes_of_the_contract() {
-        assert_eq!(bytes("2G"), Ok(2 << 30));
+        assert_eq!(bytes("2GiB"), Ok(2 << 30));
         assert_eq!(bytes("1.5KiB"), Ok(1536));
-        assert_eq!(bytes("700"), Ok(700));
-        for bad in ["", "x", "-1G", "1X", "1e9", "9999999999T"] {
+        assert_eq!(bytes("200MB"), Ok(200_000_000));
+        for bad in ["", "x", "-1G", "1X", "1e9", "9999999999TiB", "2G"] {
             assert!(bytes(bad).is_err(), "{bad}");
         }
     }

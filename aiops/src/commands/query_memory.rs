@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::frames;
 use super::options::FilterArgs;
 use crate::analysis::history;
 use crate::analysis::history::Agg;
@@ -61,7 +62,9 @@ Examples:
   aiops query memory --start -2h --system --incidents --step 5m
       the host every five minutes, and what happened
   aiops query memory --start 2024-01-01 --end 2024-01-31 --comm java -o csv
-      a month of one program, for a spreadsheet")]
+      a month of one program, for a spreadsheet
+  aiops query memory --start -1h --group-by comm,user --compare 24h
+      what is larger than in the same hour yesterday")]
 pub struct Args {
     /// First moment [default: -1h].
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
@@ -81,9 +84,19 @@ pub struct Args {
     /// OOM incidents and findings.
     #[arg(long)]
     incidents: bool,
-    /// Put processes together: figures are then of the total of all members at each sample.
-    #[arg(long, alias = "by", value_enum, default_value = "pid")]
-    group_by: ByArg,
+    /// Put processes together, by one key or by several: figures are then of the total of all members at each sample.
+    #[arg(
+        long,
+        alias = "by",
+        value_name = "KEY,KEY",
+        value_enum,
+        value_delimiter = ',',
+        default_value = "pid"
+    )]
+    group_by: Vec<ByArg>,
+    /// Compare with the same range so long before: what grew by how much.
+    #[arg(long, value_name = "TIME", value_parser = cli::duration)]
+    compare: Option<Duration>,
     /// The figure to look at.
     #[arg(long, value_enum, default_value = "rss")]
     field: FieldArg,
@@ -253,11 +266,14 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
             ));
         }
     };
+    if args.group_by.len() > 1 || args.compare.is_some() {
+        return by_frames(args, range, step_ms, context);
+    }
     let text = context.format == Format::Text;
     let sort: Agg = args.sort.unwrap_or(args.agg).into();
     let options = Options {
         range,
-        by: args.group_by.into(),
+        by: args.group_by.first().copied().unwrap_or(ByArg::Pid).into(),
         filter: args.filter.filter(),
         agg: args.agg.into(),
         sort,
@@ -333,8 +349,59 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     super::print(&report, context, false)
 }
 
+/// Several keys, or two ranges: frames answer.
+fn by_frames(
+    args: &Args,
+    range: Range,
+    step_ms: Option<i64>,
+    context: &Context,
+) -> anyhow::Result<Exit> {
+    if args.system || args.cgroups || args.incidents {
+        let text = "several keys and --compare are about processes alone: leave out --system, --cgroups, --incidents";
+        return Ok(super::usage(text));
+    }
+    let sort = match args.sort.unwrap_or(args.agg) {
+        AggArg::Max => frames::Sort::Max,
+        AggArg::Avg => frames::Sort::Avg,
+        AggArg::P95 => frames::Sort::P95,
+        AggArg::Last => frames::Sort::Last,
+        AggArg::Growth => frames::Sort::Growth,
+        AggArg::Min | AggArg::First | AggArg::Samples | AggArg::Name | AggArg::Pid => {
+            let text = "several keys and --compare are sorted by max, avg, p95, last or growth";
+            return Ok(super::usage(text));
+        }
+    };
+    let mut by: Vec<frames::By> = Vec::new();
+    for key in &args.group_by {
+        let key = match key {
+            ByArg::Pid => frames::By::Pid,
+            ByArg::Comm => frames::By::Comm,
+            ByArg::Cgroup => frames::By::Cgroup,
+            ByArg::Container => frames::By::Container,
+            ByArg::User => frames::By::User,
+        };
+        if !by.contains(&key) {
+            by.push(key);
+        }
+    }
+    let filter = args.filter.filter();
+    let question = frames::Question {
+        range,
+        keep: &|who| filter.is_empty() || filter.wants_owner(who),
+        by: &by,
+        field: args.field.field(),
+        sort,
+        step_ms,
+        compare_ms: args
+            .compare
+            .map(|ago| i64::try_from(ago.as_millis()).unwrap_or(i64::MAX)),
+        top: args.top.unwrap_or(TOP),
+    };
+    frames::run(&Store::at(&context.store), &question, context)
+}
+
 /// What the store could not do, with its remedy.
-fn failed(error: StoreError) -> anyhow::Error {
+pub(super) fn failed(error: StoreError) -> anyhow::Error {
     match error.remedy() {
         Some(remedy) => diag::hint(error, remedy),
         None => error.into(),

@@ -12,6 +12,7 @@ mod diff;
 mod doctor;
 pub mod escape;
 mod findings;
+mod frames;
 mod health;
 mod inspect;
 mod json;

@@ -406,12 +406,12 @@ fn cgroups(list: &[CgroupRow], top: usize, out: &mut Out) {
     more(total, top, out);
 }
 
-fn cell<T: ToString>(value: Option<T>) -> String {
+pub(super) fn cell<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(String::new, |value| value.to_string())
 }
 
 /// A line of CSV (RFC 4180, but that lines end as the host's do).
-fn line<T: AsRef<str>>(cells: impl IntoIterator<Item = T>, text: &mut String) {
+pub(super) fn line<T: AsRef<str>>(cells: impl IntoIterator<Item = T>, text: &mut String) {
     for (at, cell) in cells.into_iter().enumerate() {
         if at > 0 {
             text.push(',');
