@@ -82,7 +82,7 @@ impl Store {
     }
 
     /// Where frames stand that are not durable yet; `None`: nowhere that is known.
-    fn tails(&self) -> Option<PathBuf> {
+    pub(super) fn tails(&self) -> Option<PathBuf> {
         let said = || Some(Meta::read(&self.folder).ok()??.tails);
         self.tails.clone().or_else(said)
     }
@@ -97,7 +97,7 @@ impl Store {
         self.folder.join("wal")
     }
 
-    fn segments_folder(&self) -> PathBuf {
+    pub(super) fn segments_folder(&self) -> PathBuf {
         self.folder.join("segments")
     }
 
@@ -113,7 +113,7 @@ impl Store {
     }
 
     /// Logs, oldest first.
-    fn logs(&self) -> Result<Vec<PathBuf>, StoreError> {
+    pub(super) fn logs(&self) -> Result<Vec<PathBuf>, StoreError> {
         let folder = self.wals();
         let entries = match fs::read_dir(&folder) {
             Ok(entries) => entries,
@@ -234,7 +234,7 @@ pub struct Damage {
     pub error: Option<String>,
 }
 
-fn id_of(log: &Path) -> String {
+pub(super) fn id_of(log: &Path) -> String {
     let stem = log.file_stem().unwrap_or_default();
     stem.to_string_lossy().into_owned()
 }
@@ -244,7 +244,11 @@ fn tail(tails: &Path, id: &str) -> PathBuf {
 }
 
 /// Hands over what a log holds.
-fn entries(log: &Path, tails: Option<&Path>, take: &mut dyn FnMut(Entry)) -> Option<Damage> {
+pub(super) fn entries(
+    log: &Path,
+    tails: Option<&Path>,
+    take: &mut dyn FnMut(Entry),
+) -> Option<Damage> {
     let mut damage = Damage {
         path: log.to_path_buf(),
         lost_bytes: 0,

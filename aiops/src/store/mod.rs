@@ -11,7 +11,9 @@
 //! damage costs what it touches, up to the next key frame, and is reported.
 
 mod event;
+mod export;
 mod history;
+mod lake;
 mod place;
 mod rollup;
 mod rows;
@@ -22,10 +24,15 @@ mod tick;
 mod wal;
 
 pub use event::Event;
+pub use export::Batch;
+pub use export::Cell;
+pub use export::TABLES;
 pub use history::Damage;
 pub use history::Entry;
 pub use history::Recorder;
 pub use history::Store;
+pub use lake::Lake;
+pub use lake::Part;
 pub use place::Meta;
 pub use scan::ProcessSums;
 pub use scan::Range;

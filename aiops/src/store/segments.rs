@@ -80,7 +80,7 @@ impl Segment {
     }
 }
 
-fn damaged(path: &Path, error: parquet::errors::ParquetError) -> StoreError {
+pub(super) fn damaged(path: &Path, error: parquet::errors::ParquetError) -> StoreError {
     StoreError::Segment {
         path: path.to_path_buf(),
         source: Box::new(error),

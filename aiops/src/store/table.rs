@@ -6,11 +6,13 @@
 
 use std::borrow::Cow;
 use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use parquet::basic::Compression;
 use parquet::basic::Encoding;
+use parquet::basic::Type as Physical;
 use parquet::basic::ZstdLevel;
 use parquet::column::reader::ColumnReader;
 use parquet::data_type::ByteArray;
@@ -42,7 +44,7 @@ pub(super) enum Values {
 }
 
 impl Values {
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         match self {
             Self::Int(values) => values.len(),
             Self::Time(values) => values.len(),
@@ -67,83 +69,133 @@ impl Column {
     }
 }
 
+/// What a column holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// [`Values::Int`].
+    Int,
+    /// [`Values::Time`].
+    Time,
+    /// [`Values::Text`].
+    Text,
+}
+
+impl Column {
+    pub(super) fn kind(&self) -> Kind {
+        match &self.values {
+            Values::Int(_) => Kind::Int,
+            Values::Time(_) => Kind::Time,
+            Values::Text(_) => Kind::Text,
+        }
+    }
+}
+
 /// Writes a table; `notes` go into the file's key-value metadata. The file is synced.
 pub(super) fn write(
     path: &Path,
     columns: &[Column],
     notes: &[(&str, String)],
 ) -> Result<(), ParquetError> {
-    let rows = columns.first().map_or(0, |column| column.values.len());
-    let mut message = String::from("message aiops {\n");
-    let mut properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
-        .set_dictionary_enabled(false)
-        .set_statistics_enabled(EnabledStatistics::Chunk)
-        .set_created_by(concat!("aiops ", env!("CARGO_PKG_VERSION")).to_owned());
-    for Column { name, values } in columns {
-        let path = ColumnPath::from(name.as_ref());
-        let kind = match values {
-            Values::Int(_) => "OPTIONAL INT64",
-            Values::Time(_) => "REQUIRED INT64",
-            Values::Text(_) => "OPTIONAL BYTE_ARRAY",
-        };
-        let meaning = match values {
-            Values::Int(_) => "",
-            Values::Time(_) => " (TIMESTAMP(MILLIS,true))",
-            Values::Text(_) => " (STRING)",
-        };
-        message.push_str(&format!("  {kind} {name}{meaning};\n"));
-        properties = match values {
-            Values::Text(_) => properties.set_column_dictionary_enabled(path, true),
-            _ => properties.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
-        };
-    }
-    message.push('}');
-    let notes = notes
-        .iter()
-        .map(|(key, value)| KeyValue::new((*key).to_owned(), value.clone()));
-    let properties = properties
-        .set_key_value_metadata(Some(notes.collect()))
-        .build();
-    let schema = Arc::new(parse_message_type(&message)?);
-    let file = File::create_new(path).map_err(|error| ParquetError::External(Box::new(error)))?;
-    let mut writer = SerializedFileWriter::new(file, schema, Arc::new(properties))?;
-    let mut begin = 0;
-    while begin < rows {
-        let end = (begin + GROUP).min(rows);
-        let mut group = writer.next_row_group()?;
-        for Column { values, .. } in columns {
-            let Some(mut column) = group.next_column()? else {
-                return Err(ParquetError::General("a column too many".to_owned()));
+    let mut writer = Writer::create(path, columns, notes)?;
+    writer.rows(columns)?;
+    writer.finish()
+}
+
+/// A table that is being written, one batch of rows after the other.
+pub(super) struct Writer {
+    file: SerializedFileWriter<File>,
+}
+
+impl Writer {
+    /// Begins a file with the names and kinds of these columns; it must not be there yet.
+    pub(super) fn create(
+        path: &Path,
+        columns: &[Column],
+        notes: &[(&str, String)],
+    ) -> Result<Self, ParquetError> {
+        let mut message = String::from("message aiops {\n");
+        let mut properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
+            .set_dictionary_enabled(false)
+            .set_statistics_enabled(EnabledStatistics::Chunk)
+            .set_created_by(concat!("aiops ", env!("CARGO_PKG_VERSION")).to_owned());
+        for column in columns {
+            let (name, path) = (&column.name, ColumnPath::from(column.name.as_ref()));
+            let (kind, meaning) = match column.kind() {
+                Kind::Int => ("OPTIONAL INT64", ""),
+                Kind::Time => ("REQUIRED INT64", " (TIMESTAMP(MILLIS,true))"),
+                Kind::Text => ("OPTIONAL BYTE_ARRAY", " (STRING)"),
             };
-            match values {
-                Values::Int(values) => {
-                    let (levels, known) = split(&values[begin..end], |value| *value);
-                    column
-                        .typed::<Int64Type>()
-                        .write_batch(&known, Some(&levels), None)?;
-                }
-                Values::Time(values) => {
-                    column
-                        .typed::<Int64Type>()
-                        .write_batch(&values[begin..end], None, None)?;
-                }
-                Values::Text(values) => {
-                    let (levels, known) =
-                        split(&values[begin..end], |text| ByteArray::from(text.as_str()));
-                    column
-                        .typed::<ByteArrayType>()
-                        .write_batch(&known, Some(&levels), None)?;
-                }
-            }
-            column.close()?;
+            message.push_str(&format!("  {kind} {name}{meaning};\n"));
+            properties = match column.kind() {
+                Kind::Text => properties.set_column_dictionary_enabled(path, true),
+                _ => properties.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
+            };
         }
-        group.close()?;
-        begin = end;
+        message.push('}');
+        let notes = notes
+            .iter()
+            .map(|(key, value)| KeyValue::new((*key).to_owned(), value.clone()));
+        let properties = properties
+            .set_key_value_metadata(Some(notes.collect()))
+            .build();
+        let schema = Arc::new(parse_message_type(&message)?);
+        let file = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(|error| ParquetError::External(Box::new(error)))?;
+        Ok(Self {
+            file: SerializedFileWriter::new(file, schema, Arc::new(properties))?,
+        })
     }
-    let file = writer.into_inner()?;
-    file.sync_all()
-        .map_err(|error| ParquetError::External(Box::new(error)))
+
+    /// Appends rows: columns of the same names and kinds, in the same order.
+    pub(super) fn rows(&mut self, columns: &[Column]) -> Result<(), ParquetError> {
+        let rows = columns.first().map_or(0, |column| column.values.len());
+        let mut begin = 0;
+        while begin < rows {
+            let end = (begin + GROUP).min(rows);
+            let mut group = self.file.next_row_group()?;
+            for Column { values, .. } in columns {
+                let Some(mut column) = group.next_column()? else {
+                    return Err(ParquetError::General("a column too many".to_owned()));
+                };
+                match values {
+                    Values::Int(values) => {
+                        let (levels, known) = split(&values[begin..end], |value| *value);
+                        column
+                            .typed::<Int64Type>()
+                            .write_batch(&known, Some(&levels), None)?;
+                    }
+                    Values::Time(values) => {
+                        column
+                            .typed::<Int64Type>()
+                            .write_batch(&values[begin..end], None, None)?;
+                    }
+                    Values::Text(values) => {
+                        let (levels, known) =
+                            split(&values[begin..end], |text| ByteArray::from(text.as_str()));
+                        column
+                            .typed::<ByteArrayType>()
+                            .write_batch(&known, Some(&levels), None)?;
+                    }
+                }
+                column.close()?;
+            }
+            group.close()?;
+            begin = end;
+        }
+        Ok(())
+    }
+
+    /// Ends the file and syncs it.
+    pub(super) fn finish(self) -> Result<(), ParquetError> {
+        let file = self.file.into_inner()?;
+        file.sync_all()
+            .map_err(|error| ParquetError::External(Box::new(error)))
+    }
 }
 
 /// Which rows have a value, and the values.
@@ -193,6 +245,26 @@ impl Table {
             .columns()
             .iter()
             .position(|column| column.name() == name)
+    }
+
+    /// A group of rows, all columns of it.
+    pub(super) fn group(&self, group: usize) -> Result<Vec<Column>, ParquetError> {
+        let schema = self.reader.metadata().file_metadata().schema_descr();
+        let mut columns = Vec::with_capacity(schema.num_columns());
+        for column in schema.columns() {
+            let name = column.name();
+            let values = match (column.physical_type(), column.max_def_level()) {
+                (Physical::INT64, 0) => {
+                    Values::Time(self.ints(group, name)?.into_iter().flatten().collect())
+                }
+                (Physical::INT64, _) => Values::Int(self.ints(group, name)?),
+                (Physical::BYTE_ARRAY, _) => Values::Text(self.texts(group, name)?),
+                // A later version's: the columns that we know are still right.
+                _ => continue,
+            };
+            columns.push(Column::new(name.to_owned(), values));
+        }
+        Ok(columns)
     }
 
     /// Least and most of a column of numbers in a group of rows.
