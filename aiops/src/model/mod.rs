@@ -9,6 +9,7 @@
 
 mod detail;
 mod event;
+mod history;
 mod identity;
 mod mapping;
 mod sample;
@@ -39,6 +40,13 @@ pub use event::ReclaimKind;
 pub use event::Step;
 pub use event::StepKind;
 pub use event::TaskRef;
+pub use history::CgroupRun;
+pub use history::Hour;
+pub use history::Name;
+pub use history::Owner;
+pub use history::Range;
+pub use history::Run;
+pub use history::Sums;
 pub use identity::Container;
 pub use identity::Frame;
 pub use identity::Identity;

@@ -8,71 +8,8 @@ use super::segments::Segment;
 use super::tick::PROCESS_FIELDS;
 use super::tick::Tick;
 use crate::model::ProcessMetrics;
-
-/// A range of time, ms since 1970 UTC: the end is not part of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Range {
-    /// First moment.
-    pub start_ms: i64,
-    /// First moment behind it.
-    pub end_ms: i64,
-}
-
-impl Range {
-    fn holds(self, ts: i64) -> bool {
-        (self.start_ms..self.end_ms).contains(&ts)
-    }
-}
-
-/// A figure of a process over a range.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sums {
-    /// Samples that knew it.
-    pub n: u64,
-    /// Their sum: an average is `sum / n`.
-    pub sum: i128,
-    /// The least.
-    pub min: i64,
-    /// The most.
-    pub max: i64,
-    /// The first, with its time.
-    pub first: (i64, i64),
-    /// The last, with its time.
-    pub last: (i64, i64),
-}
-
-impl Sums {
-    /// Adds `n` equal samples from `from` to `to`.
-    fn add(&mut self, value: i64, n: u64, from: i64, to: i64) {
-        if self.n == 0 {
-            *self = Self {
-                n,
-                sum: i128::from(value) * i128::from(n),
-                min: value,
-                max: value,
-                first: (from, value),
-                last: (to, value),
-            };
-            return;
-        }
-        self.n += n;
-        self.sum += i128::from(value) * i128::from(n);
-        self.min = self.min.min(value);
-        self.max = self.max.max(value);
-        if from < self.first.0 {
-            self.first = (from, value);
-        }
-        if to >= self.last.0 {
-            self.last = (to, value);
-        }
-    }
-
-    /// The average.
-    #[must_use]
-    pub fn avg(&self) -> Option<f64> {
-        (self.n > 0).then(|| self.sum as f64 / self.n as f64)
-    }
-}
+use crate::model::Range;
+use crate::model::Sums;
 
 /// A process over a range.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

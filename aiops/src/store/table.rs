@@ -5,6 +5,7 @@
 //! of rows carry the least and most of each column, so that a reader can pass over them.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -31,6 +32,11 @@ use parquet::schema::types::ColumnPath;
 
 /// Rows of a group.
 const GROUP: usize = 64 << 10;
+
+/// A number that is not known, where a column has no options: no figure is this small.
+pub(super) const UNKNOWN: i64 = i64::MIN;
+/// A text that is not there, where texts are numbers.
+pub(super) const NO_NAME: u32 = u32::MAX;
 
 /// Values of a column.
 #[derive(Clone, Debug, PartialEq)]
@@ -215,6 +221,11 @@ pub(super) struct Table {
 impl Table {
     pub(super) fn open(path: &Path) -> Result<Self, ParquetError> {
         let file = File::open(path).map_err(|error| ParquetError::External(Box::new(error)))?;
+        Self::of(file)
+    }
+
+    /// A table whose file is open already: it stays readable when somebody removes it.
+    pub(super) fn of(file: File) -> Result<Self, ParquetError> {
         Ok(Self {
             reader: SerializedFileReader::new(file)?,
         })
@@ -321,6 +332,61 @@ impl Table {
         Ok(join(&levels, texts.collect(), rows))
     }
 
+    /// A column of numbers of a group, [`UNKNOWN`] where there is none: half the memory of options.
+    pub(super) fn numbers(&self, group: usize, name: &str) -> Result<Vec<i64>, ParquetError> {
+        let rows = self.group_rows(group);
+        let Some(index) = self.index(name) else {
+            return Ok(vec![UNKNOWN; rows]);
+        };
+        let reader = self.reader.get_row_group(group)?.get_column_reader(index)?;
+        let ColumnReader::Int64ColumnReader(mut reader) = reader else {
+            return Err(ParquetError::General(format!("{name} holds no numbers")));
+        };
+        let (mut levels, mut values) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
+        read_all(rows, |left| {
+            reader.read_records(left, Some(&mut levels), None, &mut values)
+        })?;
+        Ok(spread(&levels, values, UNKNOWN))
+    }
+
+    /// A column of texts of a group as numbers that `learn` gives; it is asked once for each text of a
+    /// dictionary. [`NO_NAME`] where there is none.
+    pub(super) fn names(
+        &self,
+        group: usize,
+        name: &str,
+        learn: &mut dyn FnMut(&str) -> u32,
+    ) -> Result<Vec<u32>, ParquetError> {
+        let rows = self.group_rows(group);
+        let Some(index) = self.index(name) else {
+            return Ok(vec![NO_NAME; rows]);
+        };
+        let reader = self.reader.get_row_group(group)?.get_column_reader(index)?;
+        let ColumnReader::ByteArrayColumnReader(mut reader) = reader else {
+            return Err(ParquetError::General(format!("{name} holds no texts")));
+        };
+        let (mut levels, mut values) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
+        read_all(rows, |left| {
+            reader.read_records(left, Some(&mut levels), None, &mut values)
+        })?;
+        // Values from a dictionary share its bytes, and all of them are alive here: an address is a text.
+        let mut known: HashMap<(usize, usize), u32> = HashMap::new();
+        let mut before = ((0, 0), NO_NAME);
+        let mut ids = Vec::with_capacity(values.len());
+        for value in &values {
+            let bytes = value.data();
+            let place = (bytes.as_ptr().addr(), bytes.len());
+            if place != before.0 || before.1 == NO_NAME {
+                let id = *known
+                    .entry(place)
+                    .or_insert_with(|| learn(&String::from_utf8_lossy(bytes)));
+                before = (place, id);
+            }
+            ids.push(before.1);
+        }
+        Ok(spread(&levels, ids, NO_NAME))
+    }
+
     fn group_rows(&self, group: usize) -> usize {
         let rows = self.reader.metadata().row_group(group).num_rows();
         usize::try_from(rows).unwrap_or(0)
@@ -343,6 +409,20 @@ fn read_all(
         done += records;
     }
     Ok(())
+}
+
+/// Values at the rows that have one, `none` at the others.
+fn spread<T: Copy>(levels: &[i16], values: Vec<T>, none: T) -> Vec<T> {
+    // A required column has no levels; most others have a value in every row.
+    if levels.is_empty() || levels.len() == values.len() {
+        return values;
+    }
+    let mut values = values.into_iter();
+    let row = |level: &i16| {
+        let value = if *level > 0 { values.next() } else { None };
+        value.unwrap_or(none)
+    };
+    levels.iter().map(row).collect()
 }
 
 /// Values at the rows that have one; a required column has no levels.
