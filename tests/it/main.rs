@@ -8,6 +8,7 @@ mod cache;
 mod cli;
 mod collect;
 mod diff;
+mod export;
 mod health;
 mod inspect;
 mod oom_live;

@@ -6,6 +6,8 @@ mod collect_memory;
 mod completions;
 mod diff_memory;
 mod doctor;
+mod export;
+mod export_text;
 mod health_memory;
 mod inspect_cache;
 mod inspect_memory;
@@ -50,6 +52,8 @@ pub enum Command {
     Diff(Diff),
     /// Make the same reports from a recording: no root, any host.
     Replay(replay::Args),
+    /// Write a range of the history in another format: Parquet for engines, CSV, JSON lines.
+    Export(export::Args),
     /// Say what works on this host, with which privilege, and why not.
     Doctor(doctor::Args),
     /// Print a completion script for a shell.
@@ -123,6 +127,7 @@ impl Command {
             Self::Health(Health::Memory(args)) => health_memory::run(args, context),
             Self::Diff(Diff::Memory(args)) => diff_memory::run(args, context),
             Self::Replay(args) => replay::run(args, context),
+            Self::Export(args) => export::run(args, context),
             Self::Doctor(args) => doctor::run(args, context),
             Self::Completions(args) => completions::run(args),
             Self::Man(args) => man::run(args),

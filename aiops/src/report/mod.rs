@@ -8,6 +8,7 @@ pub mod cache;
 pub mod collect;
 pub mod diff;
 pub mod doctor;
+pub mod export;
 pub mod health;
 pub mod inspect;
 pub mod monitor;

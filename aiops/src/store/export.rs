@@ -68,13 +68,11 @@ impl Batch {
 
     /// Values of a row, in the order of [`Self::names`].
     pub fn row(&self, row: usize) -> impl Iterator<Item = Cell<'_>> {
-        self.columns
-            .iter()
-            .map(move |column| match &column.values {
-                Values::Int(values) => values[row].map_or(Cell::Unknown, Cell::Int),
-                Values::Time(values) => Cell::Time(values[row]),
-                Values::Text(values) => values[row].as_deref().map_or(Cell::Unknown, Cell::Text),
-            })
+        self.columns.iter().map(move |column| match &column.values {
+            Values::Int(values) => values[row].map_or(Cell::Unknown, Cell::Int),
+            Values::Time(values) => Cell::Time(values[row]),
+            Values::Text(values) => values[row].as_deref().map_or(Cell::Unknown, Cell::Text),
+        })
     }
 }
 
@@ -165,7 +163,11 @@ impl Store {
                 day,
                 columns: labelled(columns, host),
             };
-            if batch.rows() > 0 { take(Some(&batch)) } else { Ok(()) }
+            if batch.rows() > 0 {
+                take(Some(&batch))
+            } else {
+                Ok(())
+            }
         };
         for Opened {
             segment,
@@ -260,8 +262,7 @@ impl Store {
         let tails = self.tails();
         let mut fresh = Vec::new();
         for log in logs {
-            let elsewhere =
-                |(from, to): (i64, i64)| to < day.start_ms || from >= day.end_ms;
+            let elsewhere = |(from, to): (i64, i64)| to < day.start_ms || from >= day.end_ms;
             if made.contains(&id_of(&log)) || span(&log).is_some_and(elsewhere) {
                 continue;
             }
@@ -271,7 +272,9 @@ impl Store {
                 Entry::Event(event) => rows.event(event),
             });
             if damage.is_some() && !log.exists() {
-                return Err(super::wal::io_error(&log, "open")(io::ErrorKind::NotFound.into()));
+                return Err(super::wal::io_error(&log, "open")(
+                    io::ErrorKind::NotFound.into(),
+                ));
             }
             damages.extend(damage);
             let tables = rows.tables();
@@ -399,7 +402,8 @@ pub(super) fn of_boot(batch: &Batch, boot: Option<&str>) -> Vec<Column> {
     };
     let rows = || {
         let all = boots.iter().enumerate();
-        all.filter(|(_, one)| one.as_deref() == boot).map(|(row, _)| row)
+        all.filter(|(_, one)| one.as_deref() == boot)
+            .map(|(row, _)| row)
     };
     let pick = |column: &Column| {
         let values = match &column.values {

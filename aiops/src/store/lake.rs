@@ -63,7 +63,9 @@ pub struct Lake {
 
 impl std::fmt::Debug for Lake {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Lake").field("folder", &self.folder).finish_non_exhaustive()
+        f.debug_struct("Lake")
+            .field("folder", &self.folder)
+            .finish_non_exhaustive()
     }
 }
 
@@ -97,10 +99,14 @@ impl Lake {
         for table in tables {
             let folder = self.place(table, day);
             for (path, piece) in parts(&folder)? {
-                let wider = piece.start_ms < in_day(day).start_ms || piece.end_ms > in_day(day).end_ms;
+                let wider =
+                    piece.start_ms < in_day(day).start_ms || piece.end_ms > in_day(day).end_ms;
                 if wider && overlaps(piece, in_day(day)) && !self.force {
                     let exists = io::ErrorKind::AlreadyExists.into();
-                    return Err(io_error(&path, "write beside a part that holds some of the same range")(exists));
+                    return Err(io_error(
+                        &path,
+                        "write beside a part that holds some of the same range",
+                    )(exists));
                 }
             }
         }
@@ -126,13 +132,21 @@ impl Lake {
         Ok(())
     }
 
-    fn rows(&mut self, batch: &Batch, boot: Option<&str>, columns: &[Column]) -> Result<(), StoreError> {
+    fn rows(
+        &mut self,
+        batch: &Batch,
+        boot: Option<&str>,
+        columns: &[Column],
+    ) -> Result<(), StoreError> {
         let shape: Vec<(String, Kind)> = columns
             .iter()
             .map(|column| (column.name.to_string(), column.kind()))
             .collect();
         let same = |open: &Open| open.table == batch.table && open.boot.as_deref() == boot;
-        let found = self.open.iter().position(|open| same(open) && open.shape == shape);
+        let found = self
+            .open
+            .iter()
+            .position(|open| same(open) && open.shape == shape);
         let at = match found {
             Some(at) => at,
             None => {
@@ -182,8 +196,7 @@ impl Lake {
             ("aiops.schema", "1".to_owned()),
             ("aiops.table", batch.table.to_owned()),
         ];
-        let writer =
-            Writer::create(&tmp, columns, &notes).map_err(|error| damaged(&tmp, error))?;
+        let writer = Writer::create(&tmp, columns, &notes).map_err(|error| damaged(&tmp, error))?;
         self.open.push(Open {
             table: batch.table,
             boot: boot.map(str::to_owned),
@@ -207,9 +220,7 @@ impl Lake {
         // All files are whole before the first one appears.
         for open in self.open.drain(..) {
             let (tmp, path) = (open.tmp, open.path);
-            open.writer
-                .finish()
-                .map_err(|error| damaged(&tmp, error))?;
+            open.writer.finish().map_err(|error| damaged(&tmp, error))?;
             let bytes = fs::metadata(&tmp).map_err(io_error(&tmp, "look at"))?.len();
             if let Some(folder) = path.parent() {
                 places.push((folder.to_path_buf(), in_day(open.day)));
@@ -309,7 +320,11 @@ fn date(ms: i64) -> String {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     format!("{year:04}-{month:02}-{day:02}")
 }
