@@ -13,7 +13,7 @@ use super::Range;
 use super::Segment;
 use super::Store;
 use super::StoreError;
-use super::history::entries;
+use super::history::entries_of_hosts;
 use super::history::id_of;
 use super::rows::HOUR_MS;
 use super::rows::Rows;
@@ -267,9 +267,12 @@ impl Store {
                 continue;
             }
             let mut rows = Rows::default();
-            let damage = entries(&log, tails.as_deref(), &mut |entry| match entry {
-                Entry::Tick(tick) => rows.push(&tick),
-                Entry::Event(event) => rows.event(event),
+            let damage = entries_of_hosts(&log, tails.as_deref(), &mut |host, entry| {
+                rows.of(host);
+                match entry {
+                    Entry::Tick(tick) => rows.push(&tick),
+                    Entry::Event(event) => rows.event(event),
+                }
             });
             if damage.is_some() && !log.exists() {
                 return Err(super::wal::io_error(&log, "open")(
@@ -277,7 +280,11 @@ impl Store {
                 ));
             }
             damages.extend(damage);
-            let tables = rows.tables();
+            let mut tables = Vec::new();
+            rows.tables(|name, columns| -> Result<(), StoreError> {
+                tables.push((name, columns));
+                Ok(())
+            })?;
             fresh.push((times(&tables), tables));
         }
         Ok(Day {

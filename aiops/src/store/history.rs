@@ -7,6 +7,8 @@
 //! STORE/segments/…                 made of finished logs by `compact`
 //! ```
 
+use std::collections::HashMap;
+use std::collections::HashSet;
 use std::fs;
 use std::fs::File;
 use std::io;
@@ -27,12 +29,12 @@ use super::place;
 use super::place::Meta;
 use super::read_wal;
 use super::rows::HOUR_MS;
-use super::rows::Rows;
 use super::segments;
 use super::segments::Segment;
 use super::wal::io_error;
 use crate::model::ClockPair;
 use crate::model::Host;
+use crate::model::Identity;
 
 /// Frames of this kind are ticks.
 const TICK: u8 = 1;
@@ -93,7 +95,7 @@ impl Store {
         &self.folder
     }
 
-    fn wals(&self) -> PathBuf {
+    pub(super) fn wals(&self) -> PathBuf {
         self.folder.join("wal")
     }
 
@@ -141,72 +143,34 @@ impl Store {
     /// # Errors
     /// A folder cannot be read. A damaged log is reported, not an error.
     pub fn fresh(&self, mut take: impl FnMut(Entry)) -> Result<Vec<Damage>, StoreError> {
+        let tails = self.tails();
+        let logs = self.fresh_logs()?.into_iter();
+        Ok(logs
+            .filter_map(|log| entries(&log, tails.as_deref(), &mut take))
+            .collect())
+    }
+
+    /// As [`Self::fresh`], with the host and boot that each entry is of.
+    ///
+    /// # Errors
+    /// As [`Self::fresh`].
+    pub fn fresh_of_hosts(
+        &self,
+        mut take: impl FnMut(&Host, Entry),
+    ) -> Result<Vec<Damage>, StoreError> {
+        let tails = self.tails();
+        let logs = self.fresh_logs()?.into_iter();
+        Ok(logs
+            .filter_map(|log| entries_of_hosts(&log, tails.as_deref(), &mut take))
+            .collect())
+    }
+
+    /// Logs that are in no segment yet, oldest first.
+    fn fresh_logs(&self) -> Result<Vec<PathBuf>, StoreError> {
         let (_, made) = segments::list(&self.segments_folder())?;
-        let tails = self.tails();
-        let mut damages = Vec::new();
-        for log in self.logs()? {
-            if !made.contains(&id_of(&log)) {
-                damages.extend(entries(&log, tails.as_deref(), &mut take));
-            }
-        }
-        Ok(damages)
-    }
-
-    /// Makes segments of finished logs, and removes those logs. A log that is being written is left alone.
-    ///
-    /// # Errors
-    /// The system refuses; what was published stays, and the next run goes on.
-    pub fn compact(&self) -> Result<Vec<Damage>, StoreError> {
-        let folder = self.segments_folder();
-        let tails = self.tails();
-        let (_, made) = segments::list(&folder)?;
-        let mut damages = Vec::new();
-        for log in self.logs()? {
-            let id = id_of(&log);
-            let file = File::open(&log).map_err(io_error(&log, "open"))?;
-            // The writer holds a lock on what it writes.
-            if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-                continue;
-            }
-            if !made.contains(&id) {
-                let mut rows = Rows::default();
-                damages.extend(entries(&log, tails.as_deref(), &mut |entry| match entry {
-                    Entry::Tick(tick) => rows.push(&tick),
-                    Entry::Event(event) => rows.event(event),
-                }));
-                segments::publish(
-                    &folder,
-                    &format!("of-{id}"),
-                    std::slice::from_ref(&id),
-                    rows,
-                )?;
-            }
-            fs::remove_file(&log).map_err(io_error(&log, "remove"))?;
-            if let Some(tails) = &tails {
-                let _ = fs::remove_file(tail(tails, &id));
-            }
-        }
-        Ok(damages)
-    }
-
-    /// Removes segments that end before a moment, and then the oldest ones until the rest is no larger than
-    /// `most_bytes`; returns how many.
-    ///
-    /// # Errors
-    /// A segment cannot be removed.
-    pub fn retain(&self, since_ms: i64, most_bytes: u64) -> Result<usize, StoreError> {
-        let segments = self.segments()?;
-        let mut left: u64 = segments.iter().map(Segment::bytes).sum();
-        let mut removed = 0;
-        for segment in segments {
-            if segment.to_ms >= since_ms && left <= most_bytes {
-                continue;
-            }
-            left = left.saturating_sub(segment.bytes());
-            fs::remove_dir_all(&segment.path).map_err(io_error(&segment.path, "remove"))?;
-            removed += 1;
-        }
-        Ok(removed)
+        let mut logs = self.logs()?;
+        logs.retain(|log| !made.contains(&id_of(log)));
+        Ok(logs)
     }
 }
 
@@ -239,7 +203,7 @@ pub(super) fn id_of(log: &Path) -> String {
     stem.to_string_lossy().into_owned()
 }
 
-fn tail(tails: &Path, id: &str) -> PathBuf {
+pub(super) fn tail(tails: &Path, id: &str) -> PathBuf {
     tails.join(format!("{id}.tail"))
 }
 
@@ -248,6 +212,15 @@ pub(super) fn entries(
     log: &Path,
     tails: Option<&Path>,
     take: &mut dyn FnMut(Entry),
+) -> Option<Damage> {
+    entries_of_hosts(log, tails, &mut |_, entry| take(entry))
+}
+
+/// As [`entries`], with the host that wrote it.
+pub(super) fn entries_of_hosts(
+    log: &Path,
+    tails: Option<&Path>,
+    take: &mut dyn FnMut(&Host, Entry),
 ) -> Option<Damage> {
     let mut damage = Damage {
         path: log.to_path_buf(),
@@ -272,7 +245,7 @@ pub(super) fn entries(
         }
         if *kind == EVENT {
             match serde_json::from_slice(payload) {
-                Ok(event) => take(Entry::Event(event)),
+                Ok(event) => take(&found.host, Entry::Event(event)),
                 Err(_) => damage.lost_events += 1,
             }
             continue;
@@ -281,7 +254,7 @@ pub(super) fn entries(
             continue;
         }
         match decoder.decode(payload) {
-            Ok(Some(tick)) => take(Entry::Tick(Box::new(tick))),
+            Ok(Some(tick)) => take(&found.host, Entry::Tick(Box::new(tick))),
             Ok(None) => damage.lost_ticks += 1,
             Err(_) => {
                 damage.lost_ticks += 1;
@@ -301,6 +274,8 @@ pub struct Recorder {
     _lock: File,
     log: Option<Log>,
     sequence: u64,
+    /// Who the processes of the last tick are: a key frame, and so each log, tells them all again.
+    who: HashMap<(u32, u64), Identity>,
 }
 
 #[derive(Debug)]
@@ -367,6 +342,7 @@ impl Recorder {
             _lock: lock,
             log: None,
             sequence: 0,
+            who: HashMap::new(),
         })
     }
 
@@ -400,16 +376,23 @@ impl Recorder {
             }
             self.log = Some(self.begin(&tick.clock)?);
         }
+        self.learn(tick);
         let Some(log) = self.log.as_mut() else {
             return Ok(turned);
         };
         let now = mono_ms(&tick.clock);
-        let key = now.saturating_sub(log.key_ms) >= KEY_EVERY_MS;
+        let key = log.writer.is_empty() || now.saturating_sub(log.key_ms) >= KEY_EVERY_MS;
+        let mut frame = BytesMut::new();
         if key {
             log.key_ms = now;
+            let whole = Tick {
+                identities: self.who.values().cloned().collect(),
+                ..tick.clone()
+            };
+            log.encoder.encode(&whole, true, &mut frame);
+        } else {
+            log.encoder.encode(tick, false, &mut frame);
         }
-        let mut frame = BytesMut::new();
-        log.encoder.encode(tick, key, &mut frame);
         log.last = tick.clock;
         log.writer.push(TICK, &frame)?;
         if urgent || now.saturating_sub(log.sync_ms) >= SYNC_EVERY_MS {
@@ -417,6 +400,22 @@ impl Recorder {
             log.writer.sync()?;
         }
         Ok(turned)
+    }
+
+    /// Remembers who the processes of a tick are, and forgets the others.
+    fn learn(&mut self, tick: &Tick) {
+        for identity in &tick.identities {
+            let key = (identity.pid, identity.start_ticks.unwrap_or(0));
+            // Frames have no mappings.
+            let identity = Identity {
+                mappings: Vec::new(),
+                ..identity.clone()
+            };
+            self.who.insert(key, identity);
+        }
+        let processes = tick.sample.processes.iter();
+        let live: HashSet<_> = processes.map(|one| (one.pid, one.start_ticks)).collect();
+        self.who.retain(|key, _| live.contains(key));
     }
 
     /// Appends an event, durable at once. It stands in the log of the last tick.

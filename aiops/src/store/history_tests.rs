@@ -2,10 +2,19 @@
 
 use super::super::Range;
 use super::super::Scan;
+use super::super::Segment;
+use super::super::merge;
+use super::super::table;
+use super::super::table::Column;
+use super::super::table::Values;
+use super::super::tick::PROCESS_FIELDS;
 use super::*;
+use crate::model::CgroupMetrics;
+use crate::model::CgroupSample;
 use crate::model::ProcessMetrics;
 use crate::model::ProcessSample;
 use crate::model::Sample;
+use crate::model::SystemMetrics;
 
 /// A folder of its own, removed at the end.
 struct Folder(PathBuf);
@@ -27,10 +36,11 @@ impl Folder {
     }
 
     fn everything(&self) -> (u64, i128) {
-        let range = Range {
-            start_ms: 0,
-            end_ms: i64::MAX,
-        };
+        self.sums(0, i64::MAX)
+    }
+
+    fn sums(&self, start_ms: i64, end_ms: i64) -> (u64, i128) {
+        let range = Range { start_ms, end_ms };
         let mut scan = Scan::new(range, &["rss_kb"]);
         for segment in self.store().segments().unwrap() {
             scan.segment(&segment).unwrap();
@@ -83,6 +93,342 @@ fn tick(second: u64) -> Tick {
     }
 }
 
+const DAY_S: u64 = 24 * HOUR_S;
+const DAY_MS: i64 = 24 * 3_600_000;
+
+/// Ticks from one second to another, every five minutes.
+fn fill(recorder: &mut Recorder, seconds: std::ops::Range<u64>) {
+    for second in seconds.step_by(300) {
+        recorder.push(&tick(second), false).unwrap();
+    }
+}
+
+fn column_sum(segment: &Segment, table: &str, name: &str) -> (usize, i64) {
+    let table = segment.table(table).unwrap();
+    let mut found = (0, 0);
+    for group in 0..table.groups() {
+        for value in table.ints(group, name).unwrap() {
+            found.0 += 1;
+            found.1 += value.unwrap_or(0);
+        }
+    }
+    found
+}
+
+/// Copies a folder with its files.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+#[test]
+fn a_finished_day_becomes_one_segment_that_says_the_same() {
+    let folder = Folder::new("day");
+    let mut recorder = folder.recorder();
+    fill(&mut recorder, 300..DAY_S + 7300);
+    let store = folder.store();
+    store.compact_at(0).unwrap();
+    let hours = store.segments().unwrap();
+    assert_eq!(hours.len(), 26, "no day is finished: hours stay");
+    let noon = DAY_MS / 2;
+    let ranges = [
+        (0, i64::MAX),
+        (noon, noon + 1),
+        (noon + 1000, noon + 5_000_000),
+        (DAY_MS - 4_000_000, DAY_MS + 900_000),
+    ];
+    let before = ranges.map(|(from, to)| folder.sums(from, to));
+    let of = |table, name: &str| -> i64 {
+        let segments = store.segments().unwrap();
+        segments
+            .iter()
+            .map(|one| column_sum(one, table, name).1)
+            .sum()
+    };
+    let totals = || {
+        [
+            of("process", "n"),
+            of("rollup", "n"),
+            of("rollup", "rss_kb_sum"),
+            of("system", "mono_ms"),
+        ]
+    };
+    let known = totals();
+    assert_eq!(known[0], known[1]);
+    store.compact_at(DAY_MS + 1).unwrap();
+    let merged = store.segments().unwrap();
+    assert_eq!(merged.len(), 3, "a day and two hours");
+    assert_eq!(
+        (merged[0].from_ms, merged[0].to_ms),
+        (300_000, DAY_MS - 300_000)
+    );
+    assert_eq!(ranges.map(|(from, to)| folder.sums(from, to)), before);
+    assert_eq!(totals(), known);
+    let entries = fs::read_dir(store.segments_folder()).unwrap().count();
+    assert_eq!(entries, 3, "nothing else is left");
+    // In the order of the rows: by process, then by time.
+    let table = merged[0].table("process").unwrap();
+    let (pid, ts) = (table.ints(0, "pid").unwrap(), table.ints(0, "ts").unwrap());
+    assert!(pid.iter().zip(&ts).is_sorted());
+    store.compact_at(DAY_MS + 1).unwrap();
+    assert_eq!(
+        store.segments().unwrap(),
+        merged,
+        "a second run has nothing to do"
+    );
+    recorder.close().unwrap();
+}
+
+#[test]
+fn a_merge_that_is_killed_counts_everything_once() {
+    let folder = Folder::new("merge-killed");
+    let mut recorder = folder.recorder();
+    fill(&mut recorder, 300..DAY_S);
+    recorder.close().unwrap();
+    let store = folder.store();
+    store.compact_at(0).unwrap();
+    let hours = store.segments().unwrap();
+    let before = folder.everything();
+    let kept = folder.0.join("kept");
+    for hour in &hours {
+        copy(&hour.path, &kept.join(hour.path.file_name().unwrap()));
+    }
+    // Killed while it wrote: a folder with some of the tables.
+    let half = store.segments_folder().join("tmp-300000-1-day-2-0");
+    fs::create_dir(&half).unwrap();
+    fs::copy(
+        hours[0].path.join("process.parquet"),
+        half.join("process.parquet"),
+    )
+    .unwrap();
+    assert_eq!(folder.everything(), before);
+    // Killed when it had published, and then when it had removed some of the hours.
+    merge::publish(&store.segments_folder(), &hours).unwrap();
+    assert_eq!(folder.everything(), before);
+    fs::remove_dir_all(&hours[3].path).unwrap();
+    fs::remove_file(hours[4].path.join("system.parquet")).unwrap();
+    assert_eq!(folder.everything(), before);
+    store.compact_at(DAY_MS).unwrap();
+    assert_eq!(folder.everything(), before);
+    assert_eq!(fs::read_dir(store.segments_folder()).unwrap().count(), 1);
+    // A power cut that undid the removals.
+    for hour in &hours {
+        copy(&kept.join(hour.path.file_name().unwrap()), &hour.path);
+    }
+    assert_eq!(folder.everything(), before);
+    store.retain(0, u64::MAX).unwrap();
+    assert_eq!(fs::read_dir(store.segments_folder()).unwrap().count(), 1);
+    assert_eq!(folder.everything(), before);
+}
+
+#[test]
+fn hours_that_overlap_are_left_as_they_are() {
+    let folder = Folder::new("overlap");
+    let mut recorder = folder.recorder();
+    fill(&mut recorder, 300..5 * HOUR_S);
+    // Back to the second hour, and on from there.
+    for second in (5 * HOUR_S..7 * HOUR_S).step_by(100) {
+        let mut back = tick(second);
+        back.clock.real_ns -= 4 * 3_600_000_000_000 - 7_000_000_000;
+        recorder.push(&back, false).unwrap();
+    }
+    recorder.close().unwrap();
+    let store = folder.store();
+    store.compact_at(0).unwrap();
+    let hour = 3_600_000;
+    let ranges = [
+        (0, i64::MAX),
+        (hour, 2 * hour),
+        (hour + 20_000, hour + 900_000),
+    ];
+    let before = ranges.map(|(from, to)| folder.sums(from, to));
+    assert_eq!(store.segments().unwrap().len(), 7);
+    store.compact_at(DAY_MS).unwrap();
+    let merged = store.segments().unwrap();
+    assert_eq!(merged.len(), 3, "{merged:?}");
+    assert_eq!(ranges.map(|(from, to)| folder.sums(from, to)), before);
+    store.compact_at(DAY_MS).unwrap();
+    assert_eq!(store.segments().unwrap(), merged);
+}
+
+#[test]
+fn a_column_that_an_older_segment_lacks_is_unknown_there() {
+    let folder = Folder::new("layouts");
+    let mut recorder = folder.recorder();
+    fill(&mut recorder, 300..2 * HOUR_S);
+    recorder.close().unwrap();
+    let store = folder.store();
+    store.compact_at(0).unwrap();
+    let hours = store.segments().unwrap();
+    let path = hours[0].path.join("process.parquet");
+    fs::remove_file(&path).unwrap();
+    let ints = |value| Values::Int(vec![Some(value); 2]);
+    let columns = [
+        Column::new("pid", Values::Int(vec![Some(1), Some(2)])),
+        Column::new("start", ints(5)),
+        Column::new("ts", Values::Time(vec![300_000; 2])),
+        Column::new("n", ints(1)),
+        Column::new("of_old", ints(77)),
+    ];
+    table::write(&path, &columns, &[]).unwrap();
+    store.compact_at(DAY_MS).unwrap();
+    let day = store.segments().unwrap();
+    assert_eq!(day.len(), 1);
+    let table = day[0].table("process").unwrap();
+    let (ts, rss) = (
+        table.ints(0, "ts").unwrap(),
+        table.ints(0, "rss_kb").unwrap(),
+    );
+    let old = table.ints(0, "of_old").unwrap();
+    assert!(table.texts(0, "comm").unwrap().iter().any(Option::is_none));
+    let mut olds = 0;
+    for ((ts, rss), old) in ts.iter().zip(rss).zip(old) {
+        let is_old = *ts == Some(300_000);
+        assert_eq!(rss.is_none(), is_old);
+        assert_eq!(old, is_old.then_some(77));
+        olds += usize::from(is_old);
+    }
+    assert_eq!(olds, 2);
+}
+
+#[test]
+fn a_damaged_segment_keeps_its_day_from_being_merged_and_is_told() {
+    let folder = Folder::new("damaged");
+    let mut recorder = folder.recorder();
+    fill(&mut recorder, 300..2 * HOUR_S);
+    recorder.close().unwrap();
+    let store = folder.store();
+    store.compact_at(0).unwrap();
+    let hours = store.segments().unwrap();
+    fs::write(hours[1].path.join("process.parquet"), b"PAR1").unwrap();
+    let damages = store.compact_at(DAY_MS).unwrap();
+    assert_eq!(damages.len(), 1);
+    assert!(damages[0].path.starts_with(&hours[1].path) && damages[0].error.is_some());
+    assert_eq!(store.segments().unwrap(), hours);
+    assert_eq!(fs::read_dir(store.segments_folder()).unwrap().count(), 2);
+}
+
+#[test]
+fn whole_segments_go_the_oldest_first_and_never_the_newest_day() {
+    let folder = Folder::new("retain");
+    let mut recorder = folder.recorder();
+    fill(&mut recorder, 300..3 * DAY_S + 7300);
+    let store = folder.store();
+    store.compact_at(3 * DAY_MS + 1).unwrap();
+    let all = store.segments().unwrap();
+    assert_eq!(all.len(), 5, "three days and two hours");
+    let bytes = store.bytes().unwrap();
+    let of_segments: u64 = all.iter().map(Segment::bytes).sum();
+    assert!(bytes > of_segments, "the log that is written counts, too");
+    assert_eq!(store.retain(0, u64::MAX).unwrap(), Default::default());
+    let removed = store.retain(DAY_MS, u64::MAX).unwrap();
+    assert_eq!(removed.segments, all[..1]);
+    assert_eq!(removed.bytes, bytes - store.bytes().unwrap());
+    let removed = store.retain(0, store.bytes().unwrap() - 1).unwrap();
+    assert_eq!(removed.segments, all[1..2]);
+    let removed = store.retain(i64::MAX, 0).unwrap();
+    assert_eq!(removed.segments, all[2..3], "the newest day stays");
+    assert_eq!(store.segments().unwrap(), all[3..]);
+    recorder.close().unwrap();
+}
+
+#[test]
+fn two_never_compact_at_once() {
+    let folder = Folder::new("busy");
+    let mut recorder = folder.recorder();
+    fill(&mut recorder, 300..2 * HOUR_S);
+    let store = folder.store();
+    let lock = File::create(store.folder().join("compact.lock")).unwrap();
+    flock(&lock, FlockOperation::NonBlockingLockExclusive).unwrap();
+    assert!(matches!(store.compact(), Err(StoreError::Busy { .. })));
+    assert!(matches!(store.retain(0, 0), Err(StoreError::Busy { .. })));
+    drop(lock);
+    store.compact().unwrap();
+    recorder.close().unwrap();
+}
+
+#[test]
+fn what_stands_for_nothing_goes_and_what_cannot_be_read_stays() {
+    let folder = Folder::new("orphans");
+    let mut recorder = folder.recorder();
+    fill(&mut recorder, 300..1200);
+    let tails = folder.0.join("tails");
+    let own = fs::read_dir(&tails).unwrap().count();
+    assert_eq!(own, 1);
+    fs::write(tails.join("000000000000001-0-1.tail"), b"left").unwrap();
+    fs::write(tails.join("notes.txt"), b"of somebody").unwrap();
+    let store = folder.store();
+    let strange = store.wals().join("000000000000001-0-2.wal");
+    fs::write(&strange, b"not a log").unwrap();
+    let damages = store.compact().unwrap();
+    assert_eq!(damages.len(), 1);
+    assert!(damages[0].path == strange && damages[0].error.is_some());
+    assert!(strange.exists());
+    let left = fs::read_dir(&tails).unwrap();
+    let mut left: Vec<_> = left.map(|entry| entry.unwrap().path()).collect();
+    left.retain(|path| path.extension().is_some_and(|end| end == "tail"));
+    assert_eq!(left.len(), 1, "the writer's own stays");
+    assert!(tails.join("notes.txt").exists());
+    recorder.close().unwrap();
+}
+
+#[test]
+fn who_a_process_is_and_of_which_boot_stands_in_each_segment() {
+    let folder = Folder::new("who");
+    let host = Host {
+        hostname: "web-1".into(),
+        boot_id: Some("0123456789abcdef".to_owned()),
+        ..Host::default()
+    };
+    let mut recorder = Recorder::open(folder.store(), host).unwrap();
+    for second in (300..3 * HOUR_S).step_by(300) {
+        let mut tick = tick(second);
+        if second == 300 {
+            tick.identities.push(Identity {
+                pid: 1,
+                start_ticks: Some(5),
+                user: Some("root".to_owned()),
+                cgroup: Some("/init".into()),
+                ..Identity::default()
+            });
+        }
+        recorder.push(&tick, false).unwrap();
+    }
+    recorder.close().unwrap();
+    let store = folder.store();
+    let mut fresh = 0;
+    let damages = store.fresh_of_hosts(|host, _| {
+        assert_eq!(host.boot_id.as_deref(), Some("0123456789abcdef"));
+        fresh += 1;
+    });
+    assert_eq!((damages.unwrap(), fresh), (Vec::new(), 35));
+    store.compact_at(0).unwrap();
+    let segments = store.segments().unwrap();
+    assert_eq!(segments.len(), 3);
+    for segment in segments {
+        for name in ["process", "rollup"] {
+            let table = segment.table(name).unwrap();
+            let texts = |name| table.texts(0, name).unwrap();
+            let (user, cgroup) = (texts("user"), texts("cgroup"));
+            for (row, pid) in table.ints(0, "pid").unwrap().into_iter().enumerate() {
+                let of_init = |text: &str| (pid == Some(1)).then(|| text.to_owned());
+                assert_eq!(user[row], of_init("root"));
+                assert_eq!(cgroup[row], of_init("/init"));
+            }
+        }
+        for name in ["process", "rollup", "system"] {
+            let table = segment.table(name).unwrap();
+            for (column, text) in [("host", "web-1"), ("boot_id", "01234567")] {
+                let texts = table.texts(0, column).unwrap();
+                assert!(texts.iter().all(|one| one.as_deref() == Some(text)));
+            }
+        }
+    }
+}
+
 #[test]
 fn two_hours_are_the_same_before_and_after_compaction() {
     let folder = Folder::new("hours");
@@ -107,17 +453,12 @@ fn two_hours_are_the_same_before_and_after_compaction() {
     );
     assert_eq!(folder.everything(), expected);
     recorder.close().unwrap();
-    folder.store().compact().unwrap();
+    folder.store().compact_at(DAY_MS - 1).unwrap();
     assert_eq!(folder.store().segments().unwrap().len(), 3);
     assert_eq!(folder.everything(), expected);
-    assert_eq!(
-        folder
-            .store()
-            .retain(HOUR_S.cast_signed() * 1000, u64::MAX)
-            .unwrap(),
-        1
-    );
-    assert_eq!(folder.store().retain(0, 0).unwrap(), 2);
+    folder.store().compact().unwrap();
+    assert_eq!(folder.store().segments().unwrap().len(), 1);
+    assert_eq!(folder.everything(), expected);
 }
 
 #[test]
@@ -167,4 +508,216 @@ fn what_a_killed_writer_left_is_read_and_compacted() {
     folder.store().compact().unwrap();
     assert_eq!(folder.everything(), before);
     assert_eq!(before.0, 40);
+}
+
+/// A day of a made-up host: numbers that wander, without a clock or a seed from outside.
+struct Host300 {
+    state: u64,
+    processes: Vec<ProcessSample>,
+    next: u32,
+    system: SystemMetrics,
+    cgroups: Vec<CgroupSample>,
+}
+
+impl Host300 {
+    fn new() -> Self {
+        let mut host = Self {
+            state: 7,
+            processes: Vec::new(),
+            next: 1,
+            system: SystemMetrics::default(),
+            cgroups: Vec::new(),
+        };
+        for _ in 0..300 {
+            host.born();
+        }
+        for metric in SystemMetrics::METRICS {
+            (metric.set)(&mut host.system, Some(host.state % 10_000_000));
+            host.random(2);
+        }
+        for number in 0..40 {
+            host.cgroups.push(CgroupSample {
+                path: format!("/system.slice/service-{number}.service").into(),
+                id: number,
+                metrics: CgroupMetrics {
+                    usage_kb: Some(number * 1000),
+                    ..CgroupMetrics::default()
+                },
+            });
+        }
+        host
+    }
+
+    fn random(&mut self, below: u64) -> u64 {
+        let factor = 6_364_136_223_846_793_005;
+        self.state = self
+            .state
+            .wrapping_mul(factor)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.state >> 33) % below
+    }
+
+    fn born(&mut self) {
+        let pid = self.next;
+        self.next += 1;
+        let rss = 1000 + self.random(200_000);
+        self.processes.push(ProcessSample {
+            pid,
+            ppid: 1,
+            start_ticks: u64::from(pid) * 100,
+            comm: format!("worker-{}", pid % 40).as_str().into(),
+            uid: Some(1000),
+            oom_score_adj: Some(0),
+            metrics: ProcessMetrics {
+                rss_kb: Some(rss),
+                anon_kb: Some(rss / 2),
+                file_kb: Some(rss - rss / 2),
+                shmem_kb: Some(0),
+                swap_kb: Some(0),
+                vm_size_kb: Some(rss * 4),
+                pss_kb: Some(rss * 3 / 4),
+                uss_kb: Some(rss / 2),
+                threads: Some(4),
+                minflt: Some(rss),
+                majflt: Some(0),
+                cpu_ticks: Some(1),
+                pgtables_kb: Some(rss / 100),
+                hugetlb_kb: Some(0),
+                ..ProcessMetrics::default()
+            },
+            ..ProcessSample::default()
+        });
+    }
+
+    /// Moves on: of a hundred samples, 18 differ from the one before; one tick in two makes a new process.
+    fn tick(&mut self, second: u64) -> Tick {
+        let before = self.processes.len();
+        if self.random(100) < 86 {
+            let at = usize::try_from(250 + self.random(50)).unwrap();
+            self.processes.remove(at);
+            self.born();
+        }
+        assert_eq!(before, self.processes.len());
+        for at in 0..self.processes.len() {
+            if self.random(1000) >= 177 {
+                continue;
+            }
+            let step = self.random(64) * 4;
+            let ticks = self.random(20);
+            let up = self.random(2) == 0;
+            let metrics = &mut self.processes[at].metrics;
+            let wander = |value: &mut Option<u64>, step: u64| {
+                *value = value.map(|value| match up {
+                    true => value + step,
+                    false => value.saturating_sub(step),
+                });
+            };
+            wander(&mut metrics.rss_kb, step);
+            wander(&mut metrics.anon_kb, step);
+            if second.is_multiple_of(60) {
+                wander(&mut metrics.pss_kb, step);
+                wander(&mut metrics.uss_kb, step);
+            }
+            metrics.minflt = metrics.minflt.map(|value| value + step / 4);
+            metrics.cpu_ticks = metrics.cpu_ticks.map(|value| value + ticks);
+        }
+        for metric in SystemMetrics::METRICS.iter().step_by(2) {
+            let step = self.random(1000);
+            let value = (metric.get)(&self.system).map(|value| value + step);
+            (metric.set)(&mut self.system, value);
+        }
+        for at in 0..self.cgroups.len() {
+            let step = self.random(300);
+            let usage = &mut self.cgroups[at].metrics.usage_kb;
+            *usage = usage.map(|value| (value + step).saturating_sub(150));
+        }
+        let born = self
+            .processes
+            .iter()
+            .filter(|_| second == 10 || before == 0);
+        let identities = born.map(|one| Identity {
+            pid: one.pid,
+            start_ticks: Some(one.start_ticks),
+            user: Some("app".to_owned()),
+            cgroup: Some(format!("/system.slice/service-{}.service", one.pid % 40).into()),
+            cmdline: vec!["/usr/bin/worker".into(), format!("--id={}", one.pid).into()],
+            ..Identity::default()
+        });
+        let identities = identities.collect();
+        Tick {
+            clock: tick(second).clock,
+            sample: Sample {
+                system: Some(self.system.clone()),
+                processes: self.processes.clone(),
+                cgroups: self.cgroups.clone(),
+                ..Sample::default()
+            },
+            identities,
+        }
+    }
+}
+
+/// A line of /proc/self/status in KiB.
+fn own_kb(name: &str) -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// What a day of 300 processes costs. Run it to see the figures: `cargo test --lib figures -- --ignored --nocapture`.
+#[test]
+#[ignore = "half a minute of work, for its figures"]
+fn figures_of_a_day() {
+    let folder = Folder::new("figures");
+    let store = folder.store();
+    let mut recorder = folder.recorder();
+    let mut host = Host300::new();
+    let (mut samples, mut wal) = (0, 0);
+    for second in (10..DAY_S).step_by(10) {
+        let tick = host.tick(second);
+        samples += tick.sample.processes.len() as u64;
+        if recorder.push(&tick, false).unwrap() {
+            let bytes = fs::read_dir(store.wals())
+                .unwrap()
+                .map(|one| one.unwrap().metadata().unwrap().len());
+            // The one that was begun has its first step of zeros.
+            wal += bytes.sum::<u64>() - (256 << 10);
+            store.compact_at(0).unwrap();
+        }
+    }
+    recorder.close().unwrap();
+    store.compact_at(0).unwrap();
+    let hours: u64 = store.segments().unwrap().iter().map(Segment::bytes).sum();
+    let before = folder.everything();
+    fs::write("/proc/self/clear_refs", "5").unwrap();
+    let rss = own_kb("VmRSS");
+    let began = std::time::Instant::now();
+    store.compact_at(DAY_MS).unwrap();
+    let (took, peak) = (began.elapsed(), own_kb("VmHWM"));
+    let day = store.segments().unwrap();
+    assert_eq!(day.len(), 1);
+    assert_eq!(folder.everything(), before);
+    let size = |name: &str| {
+        let path = day[0].path.join(format!("{name}.parquet"));
+        (
+            fs::metadata(path).unwrap().len(),
+            day[0].table(name).unwrap().rows(),
+        )
+    };
+    println!(
+        "{samples} samples of {} fields; logs {wal} B",
+        PROCESS_FIELDS.len()
+    );
+    println!("24 hours {hours} B; a day {} B", day[0].bytes());
+    println!(
+        "a sample: log {:.2} B, hours {:.2} B, day {:.2} B",
+        wal as f64 / samples as f64,
+        hours as f64 / samples as f64,
+        day[0].bytes() as f64 / samples as f64
+    );
+    for name in ["process", "rollup", "cgroup", "event", "system"] {
+        let (bytes, rows) = size(name);
+        println!("{name}: {bytes} B, {rows} rows");
+    }
+    println!("merge: {took:?}, {rss} KiB before, {peak} KiB at most");
 }

@@ -20,6 +20,7 @@ use super::export::boots;
 use super::export::of_boot;
 use super::rows::HOUR_MS;
 use super::segments::damaged;
+use super::table;
 use super::table::Column;
 use super::table::Kind;
 use super::table::Writer;
@@ -138,10 +139,7 @@ impl Lake {
         boot: Option<&str>,
         columns: &[Column],
     ) -> Result<(), StoreError> {
-        let shape: Vec<(String, Kind)> = columns
-            .iter()
-            .map(|column| (column.name.to_string(), column.kind()))
-            .collect();
+        let shape = table::shape(columns);
         let same = |open: &Open| open.table == batch.table && open.boot.as_deref() == boot;
         let found = self
             .open
@@ -152,7 +150,7 @@ impl Lake {
             None => {
                 // Rows of another version have other columns: a part of their own.
                 let others = self.open.iter().filter(|open| same(open)).count();
-                self.begin(batch, boot, columns, shape, others)?;
+                self.begin(batch, boot, shape, others)?;
                 self.open.len() - 1
             }
         };
@@ -168,7 +166,6 @@ impl Lake {
         &mut self,
         batch: &Batch,
         boot: Option<&str>,
-        columns: &[Column],
         shape: Vec<(String, Kind)>,
         others: usize,
     ) -> Result<(), StoreError> {
@@ -196,7 +193,7 @@ impl Lake {
             ("aiops.schema", "1".to_owned()),
             ("aiops.table", batch.table.to_owned()),
         ];
-        let writer = Writer::create(&tmp, columns, &notes).map_err(|error| damaged(&tmp, error))?;
+        let writer = Writer::create(&tmp, &shape, &notes).map_err(|error| damaged(&tmp, error))?;
         self.open.push(Open {
             table: batch.table,
             boot: boot.map(str::to_owned),

@@ -294,14 +294,14 @@ mod tests {
                     }
                 }
             }
-            let tables = rows.tables();
+            let tables = rows.all_tables();
             let (_, columns) = tables.iter().find(|(name, _)| *name == "rollup").unwrap();
             prop_assert_eq!(found(columns), expected);
             // In the order of the runs: by process, then by time.
             let order: Vec<_> = ints(columns, "pid").into_iter().zip(ints(columns, "ts")).collect();
             prop_assert!(order.is_sorted());
-            // Each figure that is kept has its six columns.
-            prop_assert_eq!(columns.len(), 10 + 6 * FIELDS.len());
+            // Each figure that is kept has its six columns; host and boot come last.
+            prop_assert_eq!(columns.len(), 12 + 6 * FIELDS.len());
         }
     }
 }

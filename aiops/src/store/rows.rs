@@ -14,6 +14,7 @@ use super::table::Values;
 use super::tick::PROCESS_FIELDS;
 use super::tick::Tick;
 use crate::model::CgroupMetrics;
+use crate::model::Host;
 use crate::model::Identity;
 use crate::model::Metric;
 use crate::model::ProcessMetrics;
@@ -105,6 +106,8 @@ impl<K: Clone + Eq + Ord + std::hash::Hash, H: PartialEq> Runs<K, H> {
 /// Rows in the making.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
+    host: Option<String>,
+    boot: Option<String>,
     times: Vec<i64>,
     mono: Vec<Option<i64>>,
     system: Vec<Figures>,
@@ -112,11 +115,15 @@ pub(super) struct Rows {
     cgroups: Runs<RawText, u64>,
     who: HashMap<Key, Identity>,
     events: Vec<Event>,
-    samples: u64,
 }
 
 fn figures<T: 'static>(metrics: &'static [Metric<T>], set: &T) -> Figures {
     metrics.iter().map(|metric| (metric.get)(set)).collect()
+}
+
+/// The part of a boot's id that rows have.
+pub(super) fn short_boot(id: &str) -> String {
+    id.chars().take(8).collect()
 }
 
 /// A figure as Parquet has it.
@@ -125,6 +132,13 @@ pub(super) fn int(value: u64) -> i64 {
 }
 
 impl Rows {
+    /// Whose rows they are, and of which of its boots: pid and start say who a process is within one.
+    pub(super) fn of(&mut self, host: &Host) {
+        let name = host.hostname.lossy();
+        self.host = (!name.is_empty()).then(|| name.into_owned());
+        self.boot = host.boot_id.as_deref().map(short_boot);
+    }
+
     /// Takes the next tick; its time must be behind the one before.
     pub(super) fn push(&mut self, tick: &Tick) {
         let ts = tick.clock.real_ns.div_euclid(1_000_000);
@@ -154,7 +168,6 @@ impl Rows {
     }
 
     fn process(&mut self, process: &ProcessSample, index: usize, ts: i64) {
-        self.samples += 1;
         let head = Head {
             ppid: process.ppid,
             comm: process.comm.clone(),
@@ -170,20 +183,34 @@ impl Rows {
         self.processes.push(key, index, ts, head, kept.collect());
     }
 
-    /// Times of the first and the last tick.
+    /// Times of the first and the last tick; without any, those of the events.
     pub(super) fn range(&self) -> Option<(i64, i64)> {
-        Some((*self.times.first()?, *self.times.last()?))
+        let events = || self.events.iter().map(|event| event.ts_ms);
+        match (self.times.first(), self.times.last()) {
+            (Some(first), Some(last)) => Some((*first, *last)),
+            _ => Some((events().min()?, events().max()?)),
+        }
     }
 
-    /// Ticks, and samples of processes.
-    pub(super) fn counts(&self) -> (u64, u64) {
-        (self.times.len() as u64, self.samples)
-    }
-
-    /// The tables with their names.
-    pub(super) fn tables(self) -> Vec<(&'static str, Vec<Column>)> {
+    /// Hands over the tables with their names, one at a time.
+    pub(super) fn tables<E>(
+        self,
+        mut take: impl FnMut(&'static str, Vec<Column>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (host, boot) = (self.host, self.boot);
+        let mut put = |name, mut columns: Vec<Column>| {
+            let rows = columns.first().map_or(0, |column| column.values.len());
+            for (name, text) in [("host", &host), ("boot_id", &boot)] {
+                columns.push(Column::new(name, Values::Text(vec![text.clone(); rows])));
+            }
+            take(name, columns)
+        };
         let runs = self.processes.finish();
-        let rollup = rollup::columns(&runs, &self.times, &self.who);
+        put("process", processes(&runs, &self.who))?;
+        put("rollup", rollup::columns(&runs, &self.times, &self.who))?;
+        drop((runs, self.who));
+        put("cgroup", cgroups(&self.cgroups.finish()))?;
+        put("event", events(self.events))?;
         let mut system = vec![
             Column::new("ts", Values::Time(self.times)),
             Column::new("mono_ms", Values::Int(self.mono)),
@@ -192,13 +219,20 @@ impl Rows {
             let values = self.system.iter().map(|row| row[at].map(int));
             system.push(Column::new(metric.name, Values::Int(values.collect())));
         }
-        vec![
-            ("system", system),
-            ("process", processes(&runs, &self.who)),
-            ("rollup", rollup),
-            ("cgroup", cgroups(&self.cgroups.finish())),
-            ("event", events(self.events)),
-        ]
+        put("system", system)
+    }
+
+    /// All tables at once.
+    #[cfg(test)]
+    pub(super) fn all_tables(self) -> Vec<(&'static str, Vec<Column>)> {
+        let mut tables = Vec::new();
+        let done: Result<(), std::convert::Infallible> = self.tables(|name, columns| {
+            tables.push((name, columns));
+            Ok(())
+        });
+        match done {
+            Ok(()) => tables,
+        }
     }
 }
 
@@ -355,8 +389,8 @@ mod tests {
     fn runs(ticks: &[Tick]) -> Vec<(i64, i64, i64, i64)> {
         let mut rows = Rows::default();
         ticks.iter().for_each(|tick| rows.push(tick));
-        let tables = rows.tables();
-        let (_, columns) = &tables[1];
+        let tables = rows.all_tables();
+        let (_, columns) = &tables[0];
         let ints = |name: &str| -> Vec<i64> {
             let column = columns.iter().find(|column| column.name == name).unwrap();
             match &column.values {

@@ -70,7 +70,7 @@ impl Segment {
     }
 
     /// Ids of what it was made from.
-    fn sources(&self) -> Vec<String> {
+    pub(super) fn sources(&self) -> Vec<String> {
         let note = self
             .table("system")
             .ok()
@@ -100,23 +100,73 @@ pub(super) fn publish(
     let Some((from_ms, to_ms)) = rows.range() else {
         return Ok(None);
     };
-    let name = format!("{from_ms}-{to_ms}-{id}");
-    let path = folder.join(&name);
+    let notes = notes(sources);
+    publish_with(folder, &format!("{from_ms}-{to_ms}-{id}"), |tmp| {
+        rows.tables(|table, columns| {
+            let file = tmp.join(format!("{table}.parquet"));
+            table::write(&file, &columns, &notes).map_err(|error| damaged(&file, error))
+        })
+    })
+}
+
+/// What a table says of itself.
+pub(super) fn notes(sources: &[String]) -> [(&'static str, String); 2] {
+    [(SCHEMA, "1".to_owned()), (SOURCES, sources.join(" "))]
+}
+
+/// Publishes a folder that `write` fills, whole or not at all.
+///
+/// # Errors
+/// The system refuses, or `write` fails; nothing is published then.
+pub(super) fn publish_with(
+    folder: &Path,
+    name: &str,
+    write: impl FnOnce(&Path) -> Result<(), StoreError>,
+) -> Result<Option<Segment>, StoreError> {
+    let path = folder.join(name);
     if !path.exists() {
         let tmp = folder.join(format!("{TMP}{name}"));
         // Left by a writer that was killed.
         let _ = fs::remove_dir_all(&tmp);
         private(&tmp).map_err(io_error(&tmp, "create a segment"))?;
-        for (table, columns) in rows.tables() {
-            let file = tmp.join(format!("{table}.parquet"));
-            let notes = [(SCHEMA, "1".to_owned()), (SOURCES, sources.join(" "))];
-            table::write(&file, &columns, &notes).map_err(|error| damaged(&file, error))?;
+        let written = write(&tmp).and_then(|()| sync(&tmp));
+        if let Err(error) = written {
+            let _ = fs::remove_dir_all(&tmp);
+            return Err(error);
         }
-        sync(&tmp)?;
         fs::rename(&tmp, &path).map_err(io_error(&path, "publish a segment"))?;
         sync(folder)?;
     }
     Ok(Segment::parse(path))
+}
+
+/// Removes a segment: readers see it whole or not at all.
+///
+/// # Errors
+/// The system refuses.
+pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let gone = path.with_file_name(format!("{TMP}gone-{name}"));
+    fs::rename(path, &gone).map_err(io_error(path, "remove"))?;
+    fs::remove_dir_all(&gone).map_err(io_error(&gone, "remove"))
+}
+
+/// Removes what a killed writer left, and segments that others were made of. Only for who holds the lock.
+///
+/// # Errors
+/// The system refuses.
+pub(super) fn sweep(folder: &Path) -> Result<(), StoreError> {
+    let (segments, made) = all(folder)?;
+    for segment in segments.iter().filter(|one| made.contains(&one.id)) {
+        remove(&segment.path)?;
+    }
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(TMP) {
+            let path = entry.path();
+            fs::remove_dir_all(&path).map_err(io_error(&path, "remove"))?;
+        }
+    }
+    Ok(())
 }
 
 /// A folder that only its owner may enter.
@@ -139,6 +189,13 @@ fn sync(folder: &Path) -> Result<(), StoreError> {
 /// # Errors
 /// The folder cannot be read; one that is not there holds nothing.
 pub(super) fn list(folder: &Path) -> Result<(Vec<Segment>, HashSet<String>), StoreError> {
+    let (mut segments, made) = all(folder)?;
+    segments.retain(|segment| !made.contains(&segment.id));
+    Ok((segments, made))
+}
+
+/// As [`list`], with the segments that do not count.
+fn all(folder: &Path) -> Result<(Vec<Segment>, HashSet<String>), StoreError> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Default::default()),
@@ -148,6 +205,5 @@ pub(super) fn list(folder: &Path) -> Result<(Vec<Segment>, HashSet<String>), Sto
     let mut segments: Vec<Segment> = paths.filter_map(Segment::parse).collect();
     segments.sort_by(|a, b| a.from_ms.cmp(&b.from_ms).then(a.id.cmp(&b.id)));
     let made: HashSet<String> = segments.iter().flat_map(Segment::sources).collect();
-    segments.retain(|segment| !made.contains(&segment.id));
     Ok((segments, made))
 }

@@ -7,17 +7,20 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use parquet::basic::Compression;
 use parquet::basic::Encoding;
-use parquet::basic::Type as Physical;
+use parquet::basic::Type as PhysicalType;
 use parquet::basic::ZstdLevel;
 use parquet::column::reader::ColumnReader;
+use parquet::column::reader::ColumnReaderImpl;
 use parquet::data_type::ByteArray;
 use parquet::data_type::ByteArrayType;
+use parquet::data_type::DataType;
 use parquet::data_type::Int64Type;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
@@ -26,8 +29,10 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::reader::FileReader as _;
 use parquet::file::serialized_reader::SerializedFileReader;
 use parquet::file::statistics::Statistics;
+use parquet::file::writer::SerializedColumnWriter;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
+use parquet::schema::types::ColumnDescPtr;
 use parquet::schema::types::ColumnPath;
 
 /// Rows of a group.
@@ -78,20 +83,20 @@ impl Column {
 /// What a column holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// [`Values::Int`].
+    /// Numbers, some unknown.
     Int,
-    /// [`Values::Time`].
+    /// Milliseconds since 1970 UTC.
     Time,
-    /// [`Values::Text`].
+    /// Texts, some not there.
     Text,
 }
 
-impl Column {
-    pub(super) fn kind(&self) -> Kind {
-        match &self.values {
-            Values::Int(_) => Kind::Int,
-            Values::Time(_) => Kind::Time,
-            Values::Text(_) => Kind::Text,
+impl Kind {
+    fn of(values: &Values) -> Self {
+        match values {
+            Values::Int(_) => Self::Int,
+            Values::Time(_) => Self::Time,
+            Values::Text(_) => Self::Text,
         }
     }
 }
@@ -102,21 +107,70 @@ pub(super) fn write(
     columns: &[Column],
     notes: &[(&str, String)],
 ) -> Result<(), ParquetError> {
-    let mut writer = Writer::create(path, columns, notes)?;
+    let mut writer = Writer::create(path, &shape(columns), notes)?;
     writer.rows(columns)?;
+    writer.finish()
+}
+
+/// Names and kinds of columns.
+pub(super) fn shape(columns: &[Column]) -> Vec<(String, Kind)> {
+    columns
+        .iter()
+        .map(|column| (column.name.to_string(), Kind::of(&column.values)))
+        .collect()
+}
+
+/// Takes the values of a column, a part of its rows at a time.
+pub(super) struct Sink<'a, 'b>(&'a mut SerializedColumnWriter<'b>);
+
+impl Sink<'_, '_> {
+    pub(super) fn ints(&mut self, values: &[Option<i64>]) -> Result<(), ParquetError> {
+        let (levels, known) = split(values, |value| *value);
+        let column = self.0.typed::<Int64Type>();
+        column.write_batch(&known, Some(&levels), None).map(drop)
+    }
+
+    pub(super) fn times(&mut self, values: &[i64]) -> Result<(), ParquetError> {
+        let column = self.0.typed::<Int64Type>();
+        column.write_batch(values, None, None).map(drop)
+    }
+
+    /// Texts: a level of 1 for each row that has one.
+    pub(super) fn bytes(
+        &mut self,
+        levels: &[i16],
+        known: &[ByteArray],
+    ) -> Result<(), ParquetError> {
+        let column = self.0.typed::<ByteArrayType>();
+        column.write_batch(known, Some(levels), None).map(drop)
+    }
+}
+
+/// Writes a table of columns that `fill` hands over when it is asked: by number, a group of rows at a time, so
+/// that no more than that is in memory. The file is synced.
+pub(super) fn write_parts(
+    path: &Path,
+    columns: &[(String, Kind)],
+    rows: usize,
+    notes: &[(&str, String)],
+    fill: impl FnMut(usize, Range<usize>, Sink<'_, '_>) -> Result<(), ParquetError>,
+) -> Result<(), ParquetError> {
+    let mut writer = Writer::create(path, columns, notes)?;
+    writer.parts(rows, fill)?;
     writer.finish()
 }
 
 /// A table that is being written, one batch of rows after the other.
 pub(super) struct Writer {
     file: SerializedFileWriter<File>,
+    columns: usize,
 }
 
 impl Writer {
-    /// Begins a file with the names and kinds of these columns; it must not be there yet.
+    /// Begins a file, which must not be there yet; only its owner can read it.
     pub(super) fn create(
         path: &Path,
-        columns: &[Column],
+        columns: &[(String, Kind)],
         notes: &[(&str, String)],
     ) -> Result<Self, ParquetError> {
         let mut message = String::from("message aiops {\n");
@@ -125,15 +179,15 @@ impl Writer {
             .set_dictionary_enabled(false)
             .set_statistics_enabled(EnabledStatistics::Chunk)
             .set_created_by(concat!("aiops ", env!("CARGO_PKG_VERSION")).to_owned());
-        for column in columns {
-            let (name, path) = (&column.name, ColumnPath::from(column.name.as_ref()));
-            let (kind, meaning) = match column.kind() {
+        for (name, kind) in columns {
+            let path = ColumnPath::from(name.as_str());
+            let (physical, meaning) = match kind {
                 Kind::Int => ("OPTIONAL INT64", ""),
                 Kind::Time => ("REQUIRED INT64", " (TIMESTAMP(MILLIS,true))"),
                 Kind::Text => ("OPTIONAL BYTE_ARRAY", " (STRING)"),
             };
-            message.push_str(&format!("  {kind} {name}{meaning};\n"));
-            properties = match column.kind() {
+            message.push_str(&format!("  {physical} {name}{meaning};\n"));
+            properties = match kind {
                 Kind::Text => properties.set_column_dictionary_enabled(path, true),
                 _ => properties.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
             };
@@ -154,44 +208,39 @@ impl Writer {
             .map_err(|error| ParquetError::External(Box::new(error)))?;
         Ok(Self {
             file: SerializedFileWriter::new(file, schema, Arc::new(properties))?,
+            columns: columns.len(),
         })
     }
 
-    /// Appends rows: columns of the same names and kinds, in the same order.
+    /// Appends rows: columns of the names and kinds of the file, in its order.
     pub(super) fn rows(&mut self, columns: &[Column]) -> Result<(), ParquetError> {
         let rows = columns.first().map_or(0, |column| column.values.len());
-        let mut begin = 0;
-        while begin < rows {
-            let end = (begin + GROUP).min(rows);
+        self.parts(rows, |at, part, mut sink| match &columns[at].values {
+            Values::Int(values) => sink.ints(&values[part]),
+            Values::Time(values) => sink.times(&values[part]),
+            Values::Text(values) => {
+                let (levels, known) = split(&values[part], |text| ByteArray::from(text.as_str()));
+                sink.bytes(&levels, &known)
+            }
+        })
+    }
+
+    fn parts(
+        &mut self,
+        rows: usize,
+        mut fill: impl FnMut(usize, Range<usize>, Sink<'_, '_>) -> Result<(), ParquetError>,
+    ) -> Result<(), ParquetError> {
+        for begin in (0..rows).step_by(GROUP) {
+            let part = begin..(begin + GROUP).min(rows);
             let mut group = self.file.next_row_group()?;
-            for Column { values, .. } in columns {
+            for at in 0..self.columns {
                 let Some(mut column) = group.next_column()? else {
                     return Err(ParquetError::General("a column too many".to_owned()));
                 };
-                match values {
-                    Values::Int(values) => {
-                        let (levels, known) = split(&values[begin..end], |value| *value);
-                        column
-                            .typed::<Int64Type>()
-                            .write_batch(&known, Some(&levels), None)?;
-                    }
-                    Values::Time(values) => {
-                        column
-                            .typed::<Int64Type>()
-                            .write_batch(&values[begin..end], None, None)?;
-                    }
-                    Values::Text(values) => {
-                        let (levels, known) =
-                            split(&values[begin..end], |text| ByteArray::from(text.as_str()));
-                        column
-                            .typed::<ByteArrayType>()
-                            .write_batch(&known, Some(&levels), None)?;
-                    }
-                }
+                fill(at, part.clone(), Sink(&mut column))?;
                 column.close()?;
             }
             group.close()?;
-            begin = end;
         }
         Ok(())
     }
@@ -258,26 +307,6 @@ impl Table {
             .position(|column| column.name() == name)
     }
 
-    /// A group of rows, all columns of it.
-    pub(super) fn group(&self, group: usize) -> Result<Vec<Column>, ParquetError> {
-        let schema = self.reader.metadata().file_metadata().schema_descr();
-        let mut columns = Vec::with_capacity(schema.num_columns());
-        for column in schema.columns() {
-            let name = column.name();
-            let values = match (column.physical_type(), column.max_def_level()) {
-                (Physical::INT64, 0) => {
-                    Values::Time(self.ints(group, name)?.into_iter().flatten().collect())
-                }
-                (Physical::INT64, _) => Values::Int(self.ints(group, name)?),
-                (Physical::BYTE_ARRAY, _) => Values::Text(self.texts(group, name)?),
-                // A later version's: the columns that we know are still right.
-                _ => continue,
-            };
-            columns.push(Column::new(name.to_owned(), values));
-        }
-        Ok(columns)
-    }
-
     /// Least and most of a column of numbers in a group of rows.
     pub(super) fn range(&self, group: usize, name: &str) -> Option<(i64, i64)> {
         let column = self
@@ -330,6 +359,91 @@ impl Table {
             .iter()
             .map(|bytes| String::from_utf8_lossy(bytes.data()).into_owned());
         Ok(join(&levels, texts.collect(), rows))
+    }
+
+    /// Its columns with what they hold; ones of another kind are not ours.
+    pub(super) fn columns(&self) -> Vec<(String, Kind)> {
+        let schema = self.reader.metadata().file_metadata().schema_descr();
+        let kind = |column: &ColumnDescPtr| {
+            let kind = match (column.physical_type(), column.max_def_level()) {
+                (PhysicalType::INT64, 0) => Kind::Time,
+                (PhysicalType::INT64, _) => Kind::Int,
+                (PhysicalType::BYTE_ARRAY, _) => Kind::Text,
+                _ => return None,
+            };
+            Some((column.name().to_owned(), kind))
+        };
+        schema.columns().iter().filter_map(kind).collect()
+    }
+
+    /// A group of rows, all columns of it.
+    pub(super) fn group(&self, group: usize) -> Result<Vec<Column>, ParquetError> {
+        let column = |(name, kind): (String, Kind)| {
+            let values = match kind {
+                Kind::Int => Values::Int(self.ints(group, &name)?),
+                Kind::Time => {
+                    Values::Time(self.ints(group, &name)?.into_iter().flatten().collect())
+                }
+                Kind::Text => Values::Text(self.texts(group, &name)?),
+            };
+            Ok(Column::new(name, values))
+        };
+        self.columns().into_iter().map(column).collect()
+    }
+
+    /// Some rows of a column of numbers, wherever they stand.
+    pub(super) fn ints_at(
+        &self,
+        name: &str,
+        rows: Range<usize>,
+    ) -> Result<Vec<Option<i64>>, ParquetError> {
+        self.at(name, rows, |reader, skip, take| {
+            let ColumnReader::Int64ColumnReader(reader) = reader else {
+                return Err(ParquetError::General(format!("{name} holds no numbers")));
+            };
+            records(reader, skip, take)
+        })
+    }
+
+    /// Some rows of a column of texts; equal ones share their bytes.
+    pub(super) fn bytes_at(
+        &self,
+        name: &str,
+        rows: Range<usize>,
+    ) -> Result<Vec<Option<ByteArray>>, ParquetError> {
+        self.at(name, rows, |reader, skip, take| {
+            let ColumnReader::ByteArrayColumnReader(reader) = reader else {
+                return Err(ParquetError::General(format!("{name} holds no texts")));
+            };
+            records(reader, skip, take)
+        })
+    }
+
+    fn at<T: Clone>(
+        &self,
+        name: &str,
+        rows: Range<usize>,
+        read: impl Fn(ColumnReader, usize, usize) -> Result<Vec<Option<T>>, ParquetError>,
+    ) -> Result<Vec<Option<T>>, ParquetError> {
+        let Some(index) = self.index(name) else {
+            return Ok(vec![None; rows.len()]);
+        };
+        let mut found = Vec::with_capacity(rows.len());
+        let mut begin = 0;
+        for group in 0..self.groups() {
+            let end = begin + self.group_rows(group);
+            let part = rows.start.max(begin)..rows.end.min(end);
+            if !part.is_empty() {
+                let reader = self.reader.get_row_group(group)?.get_column_reader(index)?;
+                found.extend(read(reader, part.start - begin, part.len())?);
+            }
+            begin = end;
+        }
+        if found.len() == rows.len() {
+            Ok(found)
+        } else {
+            Err(ParquetError::EOF("fewer rows than wanted".to_owned()))
+        }
     }
 
     /// A column of numbers of a group, [`UNKNOWN`] where there is none: half the memory of options.
@@ -391,6 +505,22 @@ impl Table {
         let rows = self.reader.metadata().row_group(group).num_rows();
         usize::try_from(rows).unwrap_or(0)
     }
+}
+
+/// Rows of a column behind some others.
+fn records<T: DataType>(
+    mut reader: ColumnReaderImpl<T>,
+    skip: usize,
+    take: usize,
+) -> Result<Vec<Option<T::T>>, ParquetError> {
+    if reader.skip_records(skip)? < skip {
+        return Err(ParquetError::EOF("fewer rows than wanted".to_owned()));
+    }
+    let (mut levels, mut values) = (Vec::new(), Vec::with_capacity(take));
+    read_all(take, |left| {
+        reader.read_records(left, Some(&mut levels), None, &mut values)
+    })?;
+    Ok(join(&levels, values, take))
 }
 
 /// Reads until every row is there, or no more comes.
