@@ -49,22 +49,21 @@ struct Open {
 
 impl Texts {
     pub(super) fn csv(folder: &Path, force: bool) -> Self {
-        Self {
-            folder: folder.to_path_buf(),
-            force,
-            end: "csv",
-            header: true,
-            line: csv,
-            open: Vec::new(),
-        }
+        Self::new(folder, force, "csv", csv)
     }
 
     pub(super) fn jsonl(folder: &Path, force: bool) -> Self {
+        Self::new(folder, force, "jsonl", json)
+    }
+
+    fn new(folder: &Path, force: bool, end: &'static str, line: Line) -> Self {
         Self {
-            end: "jsonl",
-            header: false,
-            line: json,
-            ..Self::csv(folder, force)
+            folder: folder.to_path_buf(),
+            force,
+            end,
+            header: end == "csv",
+            line,
+            open: Vec::new(),
         }
     }
 
