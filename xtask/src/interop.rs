@@ -20,7 +20,7 @@ use crate::util::Tally;
 /// Engines that every run asks, and their versions.
 const LIGHT: &[&str] = &["duckdb==2.0.0", "pyarrow==26.0.1"];
 /// Engines that are large: about 1 GB.
-const HEAVY: &[&str] = &["chdb==4.4.0", "pyspark==4.3.0", "pandas==3.1.1"];
+const HEAVY: &[&str] = &["chdb==4.4.0", "pyspark==4.3.0"];
 /// The document whose queries are run.
 const FLEET: &str = "docs/fleet.md";
 /// The folder that its queries name.

@@ -5,7 +5,7 @@ ask.py ENGINE FOLDER; FOLDER holds lake/, the stores web-1 and web-2, truth.json
 
 import glob
 import json
-import os
+import math
 import sys
 
 engine, work = sys.argv[1], sys.argv[2]
@@ -14,7 +14,7 @@ with open(f"{work}/truth.json") as file:
 with open(f"{work}/queries.json") as file:
     QUERIES = json.load(file)
 LAKE = f"{work}/lake/"
-SUMS = "sum(n), sum(rss_kb * n), max(rss_kb)"
+SUMS = "CAST(sum(n) AS BIGINT) AS samples, CAST(sum(rss_kb * n) AS BIGINT) AS total, max(rss_kb) AS most"
 
 
 def segment():
@@ -28,7 +28,8 @@ def duckdb():
     import duckdb as engine
 
     def ask(sql):
-        return engine.sql(sql).fetchall()
+        # Not fetchall: that wants another package for times with a zone.
+        return [tuple(row.values()) for row in engine.sql(sql).to_arrow_table().to_pylist()]
 
     files = f"read_parquet('{LAKE}mem/**/*.parquet', hive_partitioning = true)"
     return ask, files, lambda path: f"read_parquet('{path}')"
@@ -95,16 +96,24 @@ def check_sql(ask, files, one):
             f"WHERE host = '{host}' AND rss_kb IS NOT NULL GROUP BY comm"
         )
         same(f"lake, {host}", {row[0]: row[1:] for row in rows}, wanted)
-    dates = ask(f"SELECT count(DISTINCT date), count(DISTINCT host) FROM {files}")
+    averages = ask(
+        f"SELECT host, comm, sum(rss_kb * n) / sum(n) AS average FROM {files} "
+        "WHERE rss_kb IS NOT NULL GROUP BY host, comm"
+    )
+    assert len(averages) == sum(len(names) for names in TRUTH.values())
+    for host, comm, average in averages:
+        count, total, _ = TRUTH[host][comm]
+        assert math.isclose(float(average), total / count, rel_tol=1e-9), (host, comm, average)
+    print(f"{engine}: {len(averages)} averages, equal to 1e-9")
+    dates = ask(f"SELECT count(DISTINCT date) AS dates, count(DISTINCT host) AS hosts FROM {files}")
     days = len(glob.glob(f"{LAKE}mem/date=*"))
     assert dates[0] == (days, 2), f"{dates}, {days} days"
     rows = ask(f"SELECT comm, {SUMS} FROM {one(segment())} WHERE rss_kb IS NOT NULL GROUP BY comm")
     import pyarrow.parquet as pq
 
     same("a segment of the store", {row[0]: row[1:] for row in rows}, pyarrow_rows(pq.read_table(segment())))
-    os.chdir(work)
     for number, query in enumerate(QUERIES[engine], 1):
-        rows = ask(query.strip().rstrip(";"))
+        rows = ask(query.strip().rstrip(";").replace("lake/", LAKE))
         assert rows, f"query {number} of docs/fleet.md: no rows"
         print(f"{engine}: query {number} of docs/fleet.md: {len(rows)} rows, first {rows[0]}")
 
