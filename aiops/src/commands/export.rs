@@ -130,9 +130,8 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         .into_iter()
         .filter(|name| args.table.is_empty() || args.table.iter().any(|one| one.name() == *name))
         .collect();
-    let extent = match store.extent(range).map_err(refused)? {
-        Some(extent) => extent,
-        None => return Err(nothing(&store, range)),
+    let Some(extent) = store.extent(range).map_err(refused)? else {
+        return Err(nothing(&store, range));
     };
     folder(&args.out)?;
     let stop = session::stop_flag()?;
