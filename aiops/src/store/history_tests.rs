@@ -543,6 +543,7 @@ impl Host300 {
                     usage_kb: Some(number * 1000),
                     ..CgroupMetrics::default()
                 },
+                ..CgroupSample::default()
             });
         }
         host
