@@ -9,6 +9,7 @@ mod cli;
 mod collect;
 mod diff;
 mod frames;
+mod export;
 mod health;
 mod inspect;
 mod metrics;

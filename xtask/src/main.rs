@@ -11,6 +11,7 @@ mod capture;
 mod deb;
 mod demo;
 mod dist;
+mod interop;
 mod kernels;
 mod layers;
 mod oomlab;
@@ -37,7 +38,8 @@ const CHORES: &[Chore] = &[
     ("layers", "check who uses whom, homes, lengths, paths", layers::run),
     ("vm", "test on other kernels [6.1] [6.12] [SCENARIO]", |args| finish(vm::run(args)?)),
     ("kernels", "fetch Debian's kernels for vm [5.10] [6.1] [6.12]", |args| finish(kernels::run(args)?)),
-    ("bench", "measure [oom] [proc] [query] [--quick]", |args| finish(bench::run(args)?)),
+    ("bench", "measure [oom] [proc] [query] [daemon] [--quick]", |args| finish(bench::run(args)?)),
+    ("interop", "other engines read our files [--all: ClickHouse and Spark too]", |args| finish(interop::run(args)?)),
     ("capture", "a tree for --root: DIR [--pid P,P] [--vm 6.1] [--as-3.10 TREE]", capture::run),
     ("deb", "the Debian package [--profile dist|ci] [--check]", |args| finish(deb::run(args)?)),
     ("dist", "the static program to install: target/dist/aiops", dist::run),

@@ -62,6 +62,7 @@ const NEEDS: &[Need] = &[
     need("libpolly-22-dev", Kind::Package, &["bpf"]),
     need("libzstd-dev", Kind::Package, &["bpf"]),
     need("bpf-linker", Kind::Linker, &["bpf"]),
+    need("python3-venv", Kind::Program("python3"), &["interop"]),
     need(
         "qemu-system-x86",
         Kind::Program("qemu-system-x86_64"),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::util::{self, Tally};
-use crate::{bench, bpf, deb, layers, setup, vm};
+use crate::{bench, bpf, deb, interop, layers, setup, vm};
 
 /// One step; its name is what `setup` says that a missing tool skips.
 struct Step {
@@ -43,6 +43,7 @@ const STEPS: &[Step] = &[
         deb::run(&words(&["--profile", "ci", "--check"]))
     }),
     step("frames", frames),
+    step("interop", || interop::run(&[])),
     step("kernels", || vm::run(&words(&["6.1", "6.12"]))),
     step("looks", || bench::run(&words(&["proc", "--quick"]))),
     step("storm", || bench::run(&words(&["oom", "--quick"]))),

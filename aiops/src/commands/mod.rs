@@ -7,6 +7,8 @@ mod completions;
 mod diff_memory;
 mod doctor;
 mod frames;
+mod export;
+mod export_text;
 mod health_memory;
 mod inspect_cache;
 mod inspect_memory;
@@ -65,6 +67,8 @@ pub enum Command {
     Store(store::Store),
     /// Make the same reports from a recording: no root, any host.
     Replay(replay::Args),
+    /// Write a range of the history in another format: Parquet for engines, CSV, JSON lines.
+    Export(export::Args),
     /// Say what works on this host, with which privilege, and why not.
     Doctor(doctor::Args),
     /// Print a completion script for a shell.
@@ -163,6 +167,7 @@ impl Command {
             Self::Monitor(Monitor::Status(args)) => monitor_status::run(args, context),
             Self::Store(store) => store::run(store, context),
             Self::Replay(args) => replay::run(args, context),
+            Self::Export(args) => export::run(args, context),
             Self::Doctor(args) => doctor::run(args, context),
             Self::Completions(args) => completions::run(args),
             Self::Man(args) => man::run(args),

@@ -11,6 +11,7 @@ mod collect;
 mod diff;
 mod doctor;
 pub mod escape;
+mod export;
 mod findings;
 mod frames;
 mod health;

@@ -9,6 +9,7 @@ pub mod collect;
 pub mod diff;
 pub mod doctor;
 pub mod frames;
+pub mod export;
 pub mod health;
 pub mod inspect;
 pub mod monitor;

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::File;
 use std::ops::Range;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -106,25 +107,17 @@ pub(super) fn write(
     columns: &[Column],
     notes: &[(&str, String)],
 ) -> Result<(), ParquetError> {
-    let rows = columns.first().map_or(0, |column| column.values.len());
-    let kinds: Vec<(String, Kind)> = columns
+    let mut writer = Writer::create(path, &shape(columns), notes)?;
+    writer.rows(columns)?;
+    writer.finish()
+}
+
+/// Names and kinds of columns.
+pub(super) fn shape(columns: &[Column]) -> Vec<(String, Kind)> {
+    columns
         .iter()
         .map(|column| (column.name.to_string(), Kind::of(&column.values)))
-        .collect();
-    write_parts(
-        path,
-        &kinds,
-        rows,
-        notes,
-        |at, part, mut sink| match &columns[at].values {
-            Values::Int(values) => sink.ints(&values[part]),
-            Values::Time(values) => sink.times(&values[part]),
-            Values::Text(values) => {
-                let (levels, known) = split(&values[part], |text| ByteArray::from(text.as_str()));
-                sink.bytes(&levels, &known)
-            }
-        },
-    )
+        .collect()
 }
 
 /// Takes the values of a column, a part of its rows at a time.
@@ -160,52 +153,104 @@ pub(super) fn write_parts(
     columns: &[(String, Kind)],
     rows: usize,
     notes: &[(&str, String)],
-    mut fill: impl FnMut(usize, Range<usize>, Sink<'_, '_>) -> Result<(), ParquetError>,
+    fill: impl FnMut(usize, Range<usize>, Sink<'_, '_>) -> Result<(), ParquetError>,
 ) -> Result<(), ParquetError> {
-    let mut message = String::from("message aiops {\n");
-    let mut properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
-        .set_dictionary_enabled(false)
-        .set_statistics_enabled(EnabledStatistics::Chunk)
-        .set_created_by(concat!("aiops ", env!("CARGO_PKG_VERSION")).to_owned());
-    for (name, kind) in columns {
-        let path = ColumnPath::from(name.as_str());
-        let (physical, meaning) = match kind {
-            Kind::Int => ("OPTIONAL INT64", ""),
-            Kind::Time => ("REQUIRED INT64", " (TIMESTAMP(MILLIS,true))"),
-            Kind::Text => ("OPTIONAL BYTE_ARRAY", " (STRING)"),
-        };
-        message.push_str(&format!("  {physical} {name}{meaning};\n"));
-        properties = match kind {
-            Kind::Text => properties.set_column_dictionary_enabled(path, true),
-            _ => properties.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
-        };
-    }
-    message.push('}');
-    let notes = notes
-        .iter()
-        .map(|(key, value)| KeyValue::new((*key).to_owned(), value.clone()));
-    let properties = properties
-        .set_key_value_metadata(Some(notes.collect()))
-        .build();
-    let schema = Arc::new(parse_message_type(&message)?);
-    let file = File::create_new(path).map_err(|error| ParquetError::External(Box::new(error)))?;
-    let mut writer = SerializedFileWriter::new(file, schema, Arc::new(properties))?;
-    for begin in (0..rows).step_by(GROUP) {
-        let part = begin..(begin + GROUP).min(rows);
-        let mut group = writer.next_row_group()?;
-        for at in 0..columns.len() {
-            let Some(mut column) = group.next_column()? else {
-                return Err(ParquetError::General("a column too many".to_owned()));
+    let mut writer = Writer::create(path, columns, notes)?;
+    writer.parts(rows, fill)?;
+    writer.finish()
+}
+
+/// A table that is being written, one batch of rows after the other.
+pub(super) struct Writer {
+    file: SerializedFileWriter<File>,
+    columns: usize,
+}
+
+impl Writer {
+    /// Begins a file, which must not be there yet; only its owner can read it.
+    pub(super) fn create(
+        path: &Path,
+        columns: &[(String, Kind)],
+        notes: &[(&str, String)],
+    ) -> Result<Self, ParquetError> {
+        let mut message = String::from("message aiops {\n");
+        let mut properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
+            .set_dictionary_enabled(false)
+            .set_statistics_enabled(EnabledStatistics::Chunk)
+            .set_created_by(concat!("aiops ", env!("CARGO_PKG_VERSION")).to_owned());
+        for (name, kind) in columns {
+            let path = ColumnPath::from(name.as_str());
+            let (physical, meaning) = match kind {
+                Kind::Int => ("OPTIONAL INT64", ""),
+                Kind::Time => ("REQUIRED INT64", " (TIMESTAMP(MILLIS,true))"),
+                Kind::Text => ("OPTIONAL BYTE_ARRAY", " (STRING)"),
             };
-            fill(at, part.clone(), Sink(&mut column))?;
-            column.close()?;
+            message.push_str(&format!("  {physical} {name}{meaning};\n"));
+            properties = match kind {
+                Kind::Text => properties.set_column_dictionary_enabled(path, true),
+                _ => properties.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
+            };
         }
-        group.close()?;
+        message.push('}');
+        let notes = notes
+            .iter()
+            .map(|(key, value)| KeyValue::new((*key).to_owned(), value.clone()));
+        let properties = properties
+            .set_key_value_metadata(Some(notes.collect()))
+            .build();
+        let schema = Arc::new(parse_message_type(&message)?);
+        let file = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(|error| ParquetError::External(Box::new(error)))?;
+        Ok(Self {
+            file: SerializedFileWriter::new(file, schema, Arc::new(properties))?,
+            columns: columns.len(),
+        })
     }
-    let file = writer.into_inner()?;
-    file.sync_all()
-        .map_err(|error| ParquetError::External(Box::new(error)))
+
+    /// Appends rows: columns of the names and kinds of the file, in its order.
+    pub(super) fn rows(&mut self, columns: &[Column]) -> Result<(), ParquetError> {
+        let rows = columns.first().map_or(0, |column| column.values.len());
+        self.parts(rows, |at, part, mut sink| match &columns[at].values {
+            Values::Int(values) => sink.ints(&values[part]),
+            Values::Time(values) => sink.times(&values[part]),
+            Values::Text(values) => {
+                let (levels, known) = split(&values[part], |text| ByteArray::from(text.as_str()));
+                sink.bytes(&levels, &known)
+            }
+        })
+    }
+
+    fn parts(
+        &mut self,
+        rows: usize,
+        mut fill: impl FnMut(usize, Range<usize>, Sink<'_, '_>) -> Result<(), ParquetError>,
+    ) -> Result<(), ParquetError> {
+        for begin in (0..rows).step_by(GROUP) {
+            let part = begin..(begin + GROUP).min(rows);
+            let mut group = self.file.next_row_group()?;
+            for at in 0..self.columns {
+                let Some(mut column) = group.next_column()? else {
+                    return Err(ParquetError::General("a column too many".to_owned()));
+                };
+                fill(at, part.clone(), Sink(&mut column))?;
+                column.close()?;
+            }
+            group.close()?;
+        }
+        Ok(())
+    }
+
+    /// Ends the file and syncs it.
+    pub(super) fn finish(self) -> Result<(), ParquetError> {
+        let file = self.file.into_inner()?;
+        file.sync_all()
+            .map_err(|error| ParquetError::External(Box::new(error)))
+    }
 }
 
 /// Which rows have a value, and the values.
@@ -389,6 +434,21 @@ impl Table {
             Some((column.name().to_owned(), kind))
         };
         schema.columns().iter().filter_map(kind).collect()
+    }
+
+    /// A group of rows, all columns of it.
+    pub(super) fn group(&self, group: usize) -> Result<Vec<Column>, ParquetError> {
+        let column = |(name, kind): (String, Kind)| {
+            let values = match kind {
+                Kind::Int => Values::Int(self.ints(group, &name)?),
+                Kind::Time => {
+                    Values::Time(self.ints(group, &name)?.into_iter().flatten().collect())
+                }
+                Kind::Text => Values::Text(self.texts(group, &name)?),
+            };
+            Ok(Column::new(name, values))
+        };
+        self.columns().into_iter().map(column).collect()
     }
 
     /// Some rows of a column of numbers, wherever they stand.
