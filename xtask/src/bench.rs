@@ -76,7 +76,9 @@ pub(crate) fn run(args: &[String]) -> anyhow::Result<Tally> {
             "--quick" => quick = true,
             "--markdown" => markdown = true,
             unknown => {
-                bail!("unknown argument {unknown}: bench oom|proc|daemon|query [--quick] [--markdown]")
+                bail!(
+                    "unknown argument {unknown}: bench oom|proc|daemon|query [--quick] [--markdown]"
+                )
             }
         }
     }
