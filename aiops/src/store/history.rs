@@ -365,15 +365,17 @@ impl Recorder {
     /// # Errors
     /// The system refuses. The store stays valid, and the next tick tries again.
     pub fn push(&mut self, tick: &Tick, urgent: bool) -> Result<bool, StoreError> {
-        let mut turned = false;
+        let (mut turned, mut unfinished) = (false, Ok(()));
+        self.learn(tick);
         if self.turns(&tick.clock) {
             if let Some(log) = self.log.take() {
-                log.writer.finish()?;
+                // What could not be written to its end still stands in its tail.
+                unfinished = log.writer.finish();
                 turned = true;
             }
-            self.log = Some(self.begin(&tick.clock)?);
+            let begun = self.begin(&tick.clock).inspect_err(|_| self.dropped += 1);
+            self.log = Some(begun?);
         }
-        self.learn(tick);
         let Some(log) = self.log.as_mut() else {
             return Ok(turned);
         };
@@ -399,7 +401,7 @@ impl Recorder {
             log.sync_ms = now;
             log.writer.sync()?;
         }
-        Ok(turned)
+        unfinished.map(|()| turned)
     }
 
     /// Remembers who the processes of a tick are, and forgets the others.

@@ -205,6 +205,7 @@ impl Store {
         for segment in segments {
             let old = segment.to_ms < since_ms;
             let last_day = Some(segment.to_ms.div_euclid(DAY_MS)) == newest;
+            // Neither a limit that is too small nor a calendar that is far ahead costs everything.
             if last_day || !(old || left > most_bytes) {
                 continue;
             }

@@ -535,11 +535,14 @@ pub fn read_wal(path: &Path, tail: Option<&Path>) -> Result<Recovered, StoreErro
     File::open(path)
         .and_then(|mut file| file.read_to_end(&mut bytes))
         .map_err(io_error(path, "read the log"))?;
-    let (header, begin) = parse_header(&bytes, path)?;
+    let (header, whole) = parse_header(&bytes, path)?;
+    let begin = whole.min(bytes.len());
     let mut found = Recovered {
         id: header.id,
         host: header.host,
         layout: Some(header.layout),
+        // A log was never shorter than its header.
+        lost_bytes: (whole - begin) as u64,
         ..Recovered::default()
     };
     let end = begin + frames(&bytes[begin..], &mut found);
@@ -586,10 +589,7 @@ fn parse_header(bytes: &[u8], path: &Path) -> Result<(Header, usize), StoreError
         return Err(damaged());
     }
     let header = serde_json::from_slice(json).map_err(|_| damaged())?;
-    Ok((
-        header,
-        ((18 + len).div_ceil(BLOCK) * BLOCK).min(bytes.len()),
-    ))
+    Ok((header, (18 + len).div_ceil(BLOCK) * BLOCK))
 }
 
 /// The frame at the beginning of `bytes`, and its length.

@@ -164,7 +164,10 @@ impl Table {
             exe: share(facts.exe, old.exe),
             uid: facts.uid.or(old.uid),
             cgroup: share(facts.cgroup, old.cgroup),
-            mappings: facts.mappings.map(Arc::from).or(old.mappings),
+            // A process that ends has no memory any more, and is not yet exiting by its state.
+            mappings: (facts.mappings.filter(|list| !list.is_empty()))
+                .map(Arc::from)
+                .or(old.mappings),
             died_ns: 0,
         };
         if entry.mappings.is_some() {
