@@ -20,6 +20,11 @@
 //! The commands without hooks (collect, inspect, analyze, health, diff) stand on the /proc plane: `source::plane`
 //! reads, `session::plane` samples and records, `analysis::readings` keeps the first and the last figures.
 //!
+//! History: `session::monitor` samples at an interval and pushes ticks and incidents into `store`, which keeps
+//! them in a log (safe from kill -9 at once, from power cuts every 30 s) and later in Parquet segments; `query`,
+//! `export` and the engines of others read those. polars stands in the nested crate `aiops-frames` alone,
+//! behind the feature `frames`, for questions by several keys.
+//!
 //! Who may use whom (`cargo xtask layers` reads this table and fails on anything else):
 //!
 //! | module | may use |

@@ -113,6 +113,7 @@ fn filler() -> Result<PathBuf> {
         "ci",
         "-p",
         "aiops",
+        "--no-default-features",
         "--example",
         "lake",
     ]);
