@@ -44,7 +44,7 @@ pub(crate) fn run(args: &[String]) -> Result<Tally> {
     };
     let work = Work::new()?;
     let aiops = util::build("aiops", "ci")?;
-    let filler = filler()?;
+    let filler = util::example("lake")?;
     for (host, seed) in [("web-1", "1"), ("web-2", "2")] {
         work.store(&filler, &aiops, host, seed)?;
     }
@@ -101,26 +101,6 @@ fn python(all: bool) -> Result<PathBuf> {
         util::output(Command::new(&python).args(pip).args(missing))?;
     }
     Ok(python)
-}
-
-/// The program that makes stores with known figures.
-fn filler() -> Result<PathBuf> {
-    let mut build = util::static_cargo()?;
-    build.args([
-        "build",
-        "--locked",
-        "--profile",
-        "ci",
-        "-p",
-        "aiops",
-        "--no-default-features",
-        "--example",
-        "lake",
-    ]);
-    util::run(&mut build)?;
-    Ok(util::target_dir()?
-        .join(util::TARGET)
-        .join("ci/examples/lake"))
 }
 
 /// A folder of its own, removed at the end.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::util::{self, Tally};
+use crate::util::{self, LEAN, Tally};
 use crate::{bench, bpf, deb, interop, layers, setup, vm};
 
 /// One step; its name is what `setup` says that a missing tool skips.
@@ -167,17 +167,6 @@ fn rust_files(folder: &Path) -> Result<Vec<PathBuf>> {
     files.sort();
     Ok(files)
 }
-
-/// Everything but frames: what most steps test, and all that they have to compile.
-const LEAN: &[&str] = &[
-    "--workspace",
-    "--exclude",
-    "aiops-frames",
-    "--no-default-features",
-    "--locked",
-    "--profile",
-    "ci",
-];
 
 /// Frames, and the program that has them. Both are named at once, so that cargo gives what they share the
 /// same features and compiles it once. The program has been tested optimised before.

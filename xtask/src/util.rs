@@ -125,6 +125,26 @@ pub(crate) fn build(package: &str, profile: &str) -> Result<PathBuf> {
     Ok(target_dir()?.join(TARGET).join(profile).join(package))
 }
 
+/// What is compiled once for everything but frames: packages and features as cargo is told.
+pub(crate) const LEAN: &[&str] = &[
+    "--workspace",
+    "--exclude",
+    "aiops-frames",
+    "--no-default-features",
+    "--locked",
+    "--profile",
+    "ci",
+];
+
+/// Builds an example program of aiops, of what the tests have compiled already, and says where it is.
+pub(crate) fn example(name: &str) -> Result<PathBuf> {
+    run(static_cargo()?
+        .args(["build", "--quiet"])
+        .args(LEAN)
+        .args(["--example", name]))?;
+    Ok(target_dir()?.join(TARGET).join("ci/examples").join(name))
+}
+
 /// Runs a command to its end with our own input and output.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = command

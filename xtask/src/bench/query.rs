@@ -105,15 +105,7 @@ fn history(bench: &Bench, days: i64) -> anyhow::Result<PathBuf> {
         return Ok(store);
     }
     bench.say(&format!("{days} days of history are made once"));
-    let mut build = util::static_cargo()?;
-    util::run(
-        build
-            .args(["build", "--locked", "--quiet", "--profile", "ci"])
-            .args(["--package", "aiops", "--example", "month"]),
-    )?;
-    let program = util::target_dir()?
-        .join(util::TARGET)
-        .join("ci/examples/month");
+    let program = util::example("month")?;
     let making = folder.join(format!("making-{}", std::process::id()));
     let mut month = Command::new(program);
     month
