@@ -16,6 +16,7 @@ use aiops::store::Entry;
 use aiops::store::Event;
 use aiops::store::Store;
 use aiops::store::Tick;
+use aiops::time;
 use rustix::process::Pid;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -188,6 +189,15 @@ fn it_keeps_samples_says_how_it_is_doing_and_ends_in_good_order() {
         assert_eq!(meta.permissions().mode() & 0o777, 0o600, "{file}");
     }
     until("three samples", || history.entries().0.len() >= 3);
+    until("a state of its samples", || {
+        let (report, _) = history.status();
+        let (state, store) = (&report["data"]["state"], &report["data"]["store"]);
+        let last = &state["last_tick_at"];
+        state["own"]["ticks"].as_u64() > Some(0)
+            && last.is_string()
+            && store["to"] == *last
+            && (&store["logs"], &store["segments"]) == (&1.into(), &0.into())
+    });
     let pid = daemon.pid();
     let own = std::process::id();
     let (code, said) = daemon.end(Signal::TERM);
@@ -212,6 +222,12 @@ fn it_keeps_samples_says_how_it_is_doing_and_ends_in_good_order() {
     let (report, code) = history.status();
     assert_eq!((code, &report["data"]["running"]), (1, &Value::Bool(false)));
     assert_eq!(report["data"]["state"], Value::Null);
+    let last = ticks.last().expect("a sample").clock.real_ns;
+    assert_eq!(
+        report["data"]["store"]["to"].as_str(),
+        time::rfc3339(last, time::local_offset_s(last)).as_deref(),
+        "without a daemon the log says"
+    );
     assert!(!tails.join("monitor.pid").exists());
 }
 

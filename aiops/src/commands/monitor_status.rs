@@ -36,16 +36,18 @@ pub(super) fn run(_: &Args, context: &Context) -> anyhow::Result<Exit> {
     let known = monitor::state(&store).map_err(store_error)?;
     let running = known.as_ref().is_some_and(|(_, alive)| *alive);
     let state = known.map(|(state, _)| state);
+    let writer = state.as_ref().filter(|_| running);
     let now = time::now_ns();
-    let age_ns = state.as_ref().filter(|_| running).map(|state| {
+    let age_ns = writer.map(|state| {
         let last = state.last_tick_mono_ns;
         clock::mono_ns().saturating_sub(last)
     });
+    let stored = monitor::store_state(&store, writer).ok();
     let data = MonitorData {
         running,
         last_tick_age_s: age_ns.map(|ns| ns as f64 / 1e9),
         state,
-        store: monitor::store_state(&store).ok(),
+        store: stored,
     };
     let report = Report {
         schema: SCHEMA.to_owned(),

@@ -40,7 +40,7 @@ pub struct OwnCost {
     pub store_error: Option<String>,
 }
 
-/// How the daemon is doing: what it writes of itself every ten seconds.
+/// How the daemon is doing: what it writes of itself with its samples.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct MonitorState {
@@ -95,13 +95,13 @@ pub struct StoreState {
     pub folder: String,
     /// First moment, RFC 3339.
     pub from: Option<String>,
-    /// Last moment, RFC 3339.
+    /// Last moment, RFC 3339; that of the last sample while a daemon writes it.
     pub to: Option<String>,
-    /// Bytes of segments and logs.
+    /// Bytes of everything in its folder.
     pub bytes: u64,
     /// Segments.
     pub segments: u64,
-    /// Logs that are in no segment yet.
+    /// Logs: an hour each, until they are a segment.
     pub logs: u64,
 }
 

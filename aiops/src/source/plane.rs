@@ -21,6 +21,7 @@ use crate::model::Nanos;
 use crate::model::ProcessMappings;
 use crate::model::ProcessMetrics;
 use crate::model::ProcessSample;
+use crate::model::RawText;
 use crate::model::Sample;
 use crate::model::Session;
 
@@ -66,6 +67,9 @@ pub struct Wants {
 /// Every process' identity is looked at again once in so many samples.
 const TURN: u32 = 30;
 
+/// Most cgroups that are read in turns; the top of the tree goes first.
+const MOST_IN_TURNS: usize = 512;
+
 /// How long a process that refused its smaps_rollup is not asked again: it may become another user's.
 const REFUSED_FOR: Duration = Duration::from_secs(60);
 
@@ -81,6 +85,9 @@ struct Last {
     at: Instant,
     metrics: ProcessMetrics,
 }
+
+/// A cgroup that is read in turns, and when that was.
+type InTurns = HashMap<RawText, (Instant, CgroupSample)>;
 
 /// Reads /proc and /sys below one root.
 #[derive(Debug)]
@@ -100,6 +107,9 @@ pub struct Plane {
     /// Whose smaps_rollup was refused, and when.
     refused: HashMap<(u32, u64), Instant>,
     sampled: Option<Instant>,
+    /// In which time each cgroup without a limit is read once.
+    cgroup_turn: Option<Duration>,
+    in_turns: InTurns,
 }
 
 impl Plane {
@@ -122,6 +132,8 @@ impl Plane {
             rollups: HashMap::new(),
             refused: HashMap::new(),
             sampled: None,
+            cgroup_turn: None,
+            in_turns: HashMap::new(),
         })
     }
 
@@ -172,6 +184,12 @@ impl Plane {
             .map_or_else(clock::mono_ns, |captured| captured.mono_ns)
     }
 
+    /// From now on samples that do not want every cgroup hold those without a limit too: in turns, each is read once
+    /// in this time, and between two turns its last figures stand.
+    pub fn take_turns(&mut self, turn: Duration) {
+        self.cgroup_turn = Some(turn);
+    }
+
     /// Figures of this moment.
     pub fn sample(&mut self, wants: &Wants) -> Sample {
         let ts_ns = self.now_ns();
@@ -197,7 +215,10 @@ impl Plane {
         let pids = wants.pids.as_deref();
         let (mut processes, mut skipped) = self.reader.each(pids, wanted, &mut identify);
         skipped.denied_smaps = self.rollup(&mut processes, wants.rollup);
-        let (cgroups, left_out) = self.cgroups(wants.cgroups);
+        let (cgroups, left_out) = match self.cgroup_turn {
+            Some(turn) if !wants.cgroups => self.cgroups_in_turns(turn, Instant::now()),
+            _ => self.cgroups(wants.cgroups),
+        };
         skipped.cgroups = left_out;
         Sample {
             ts_ns,
@@ -222,6 +243,54 @@ impl Plane {
         };
         let samples = paths.iter().filter_map(|path| controller.sample(path));
         (samples.collect(), controller.left_out(all))
+    }
+
+    /// Those with a limit now, and the others as of their last turn; how many were left out. The others are spread
+    /// over the time, so that no sample takes much longer than the next one.
+    fn cgroups_in_turns(&mut self, turn: Duration, now: Instant) -> (Vec<CgroupSample>, u32) {
+        let Some(controller) = &self.controller else {
+            return (Vec::new(), 0);
+        };
+        controller.refresh();
+        let limited = controller.limited();
+        let mut samples: Vec<CgroupSample> = limited
+            .iter()
+            .filter_map(|path| controller.sample(path))
+            .collect();
+        let limited: HashSet<RawText> = limited.into_iter().collect();
+        let mut others = controller.all();
+        others.retain(|path| !limited.contains(path));
+        let depth = |path: &RawText| path.as_bytes().iter().filter(|byte| **byte == b'/').count();
+        others.sort_by_key(depth);
+        let left = others.len().saturating_sub(MOST_IN_TURNS);
+        others.truncate(MOST_IN_TURNS);
+        let age = |at: &Instant| now.saturating_duration_since(*at);
+        let known = std::mem::take(&mut self.in_turns);
+        // As many as fall due since the last ones.
+        let since = known.values().map(|(at, _)| age(at)).min();
+        let since = since.map_or(turn, |since| since.min(turn)).as_millis();
+        let quota = (others.len() as u128 * since).div_ceil(turn.as_millis().max(1));
+        let quota = usize::try_from(quota).unwrap_or(usize::MAX);
+        let mut order: Vec<(Option<Instant>, RawText)> = others
+            .into_iter()
+            .map(|path| (known.get(&path).map(|(at, _)| *at), path))
+            .collect();
+        // New ones first, then the stalest.
+        order.sort_by_key(|(at, _)| *at);
+        let fresh = order.iter().filter(|(at, _)| at.is_none()).count();
+        for (index, (_, path)) in order.into_iter().enumerate() {
+            let kept = known.get(&path).filter(|_| index >= quota.max(fresh));
+            let read = || Some((now, controller.sample(&path)?));
+            if let Some(entry) = kept.cloned().or_else(read) {
+                self.in_turns.insert(path, entry);
+            }
+        }
+        let held = self.in_turns.values().map(|(_, sample)| sample.clone());
+        samples.extend(held);
+        // An order that stays: the store tells only what changes.
+        samples.sort_by(|a, b| a.path.cmp(&b.path));
+        let left = u32::try_from(left).unwrap_or(u32::MAX);
+        (samples, controller.left_out(false).saturating_add(left))
     }
 
     /// Reads smaps_rollup of as many processes as may be, the stalest and then the largest first. How many
@@ -392,6 +461,53 @@ fn captured(root: &Path) -> ClockPair {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cgroups_without_a_limit_take_turns_and_their_figures_stand_between() {
+        let root = std::env::temp_dir().join(format!("aiops-turns-{}", std::process::id()));
+        let mount = root.join("sys/fs/cgroup");
+        let write = |name: &str, file: &str, text: &str| {
+            let folder = mount.join(name);
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join(file), text).unwrap();
+        };
+        std::fs::create_dir_all(root.join("proc")).unwrap();
+        write("", "cgroup.controllers", "memory\n");
+        let grow = |pages: u64| {
+            for name in ["limited", "a", "b", "c"] {
+                write(name, "memory.current", &format!("{}\n", pages * 4096));
+            }
+        };
+        write("limited", "memory.max", "1048576\n");
+        grow(1);
+        let mut plane = Plane::open(&root).unwrap();
+        let turn = Duration::from_secs(60);
+        let begin = Instant::now();
+        let mut at = |seconds: u64| -> Vec<(String, Option<u64>)> {
+            let now = begin + Duration::from_secs(seconds);
+            let (samples, left) = plane.cgroups_in_turns(turn, now);
+            assert_eq!(left, 0);
+            let samples = samples.into_iter();
+            let shown = samples.map(|one| (one.path.lossy().into_owned(), one.metrics.usage_kb));
+            shown.filter(|(path, _)| path != "/").collect()
+        };
+        let first = at(0);
+        let paths: Vec<&str> = first.iter().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(paths, ["/a", "/b", "/c", "/limited"]);
+        assert!(first.iter().all(|(_, kb)| *kb == Some(4)), "{first:?}");
+        grow(2);
+        let soon = at(20);
+        let read =
+            |list: &[(String, Option<u64>)]| list.iter().filter(|(_, kb)| *kb == Some(8)).count();
+        assert_eq!(soon[3].1, Some(8), "one with a limit is read each time");
+        assert!(
+            (2..4).contains(&read(&soon)),
+            "a third of the others: {soon:?}"
+        );
+        at(40);
+        assert_eq!(read(&at(60)), 4, "all had their turn");
+        std::fs::remove_dir_all(&root).unwrap();
+    }
 
     #[test]
     fn this_host_has_a_plane() {

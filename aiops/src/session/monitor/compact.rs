@@ -1,11 +1,17 @@
 //! Segments are made by a child: what Parquet needs for a moment never counts as the daemon's memory.
 
 use std::fs;
+use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
+use std::time::Duration;
+use std::time::Instant;
+
+/// After a run that failed: somebody else's `store compact` may hold the lock, or the disk be full.
+pub(super) const RETRY_AFTER: Duration = Duration::from_secs(300);
 
 /// The child, one at a time.
 #[derive(Debug, Default)]
@@ -13,6 +19,8 @@ pub(super) struct Compactor {
     running: Option<Child>,
     /// It is to run again: something was finished while it ran.
     again: bool,
+    /// The last run failed, and this is when the next one is tried.
+    retry: Option<Instant>,
 }
 
 impl Compactor {
@@ -21,42 +29,43 @@ impl Compactor {
         self.again = true;
     }
 
-    /// Looks after the child and starts the one that was asked for; what went wrong, in one line.
-    ///
-    /// # Errors
-    /// The child cannot be started, or failed.
+    /// Looks after the child, and starts the one that was asked for or that is tried again. How a run ended, when
+    /// one did; what went wrong in one line.
     pub(super) fn poll(
         &mut self,
-        store: &Path,
-        keep: &str,
-        most: Option<&str>,
-    ) -> Result<(), String> {
-        let mut outcome = Ok(());
+        now: Instant,
+        start: impl FnOnce() -> io::Result<Child>,
+    ) -> Option<Result<(), String>> {
+        let mut news = None;
         if let Some(child) = &mut self.running {
-            match child.try_wait() {
-                Ok(None) => return Ok(()),
-                Ok(Some(status)) if status.success() => {}
+            news = Some(match child.try_wait() {
+                Ok(None) => return None,
+                Ok(Some(status)) if status.success() => Ok(()),
                 Ok(Some(status)) => {
                     let signal = status.signal().map(|signal| format!("signal {signal}"));
                     let why = signal.unwrap_or_else(|| status.to_string());
-                    outcome = Err(format!("`aiops store compact` failed ({why})"));
+                    Err(format!("`aiops store compact` failed ({why})"))
                 }
-                Err(error) => outcome = Err(format!("`aiops store compact` was lost: {error}")),
-            }
+                Err(error) => Err(format!("`aiops store compact` was lost: {error}")),
+            });
             self.running = None;
         }
-        if std::mem::take(&mut self.again) {
-            match spawn(store, keep, most) {
+        let failed = matches!(news, Some(Err(_)));
+        if failed {
+            self.retry = Some(now + RETRY_AFTER);
+        }
+        let due = self.retry.is_some_and(|at| now >= at);
+        if due || (self.again && !failed) {
+            (self.again, self.retry) = (false, None);
+            match start() {
                 Ok(child) => self.running = Some(child),
-                Err(error) => outcome = Err(format!("cannot start `aiops store compact`: {error}")),
+                Err(error) => {
+                    self.retry = Some(now + RETRY_AFTER);
+                    news = Some(Err(format!("cannot start `aiops store compact`: {error}")));
+                }
             }
         }
-        outcome
-    }
-
-    /// Whether a child is running.
-    pub(super) fn runs(&self) -> bool {
-        self.running.is_some()
+        news
     }
 
     /// Ends a child that is running: what it published stays, and the next start goes on.
@@ -72,7 +81,11 @@ impl Compactor {
     }
 }
 
-fn spawn(store: &Path, keep: &str, most: Option<&str>) -> std::io::Result<Child> {
+/// Starts it.
+///
+/// # Errors
+/// The system refuses.
+pub(super) fn spawn(store: &Path, keep: &str, most: Option<&str>) -> io::Result<Child> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["-q", "--store"]).arg(store);
     command.args(["store", "compact", "--keep", keep]);
@@ -87,4 +100,57 @@ fn spawn(store: &Path, keep: &str, most: Option<&str>) -> std::io::Result<Child>
     // The daemon must outlive an OOM; its child may go first. Where this is refused it is as safe as we are.
     let _ = fs::write(format!("/proc/{}/oom_score_adj", child.id()), "500");
     Ok(child)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(compactor: &mut Compactor, now: Instant) -> Result<(), String> {
+        loop {
+            if let Some(news) = compactor.poll(now, || unreachable!("none is due")) {
+                return news;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    #[test]
+    fn a_failed_run_is_tried_again_and_only_success_is_good_news() {
+        let mut compactor = Compactor::default();
+        let begin = Instant::now();
+        assert_eq!(
+            compactor.poll(begin, || unreachable!()),
+            None,
+            "none was asked for"
+        );
+        compactor.ask();
+        assert_eq!(
+            compactor.poll(begin, || Command::new("false").spawn()),
+            None
+        );
+        let error = ended(&mut compactor, begin).unwrap_err();
+        assert!(error.contains("exit status: 1"), "{error}");
+        let soon = begin + RETRY_AFTER / 2;
+        assert_eq!(
+            compactor.poll(soon, || unreachable!()),
+            None,
+            "nothing is news"
+        );
+        let later = begin + RETRY_AFTER;
+        assert_eq!(compactor.poll(later, || Command::new("true").spawn()), None);
+        assert_eq!(ended(&mut compactor, later), Ok(()));
+        let idle = later + RETRY_AFTER;
+        assert_eq!(
+            compactor.poll(idle, || unreachable!()),
+            None,
+            "none is left to do"
+        );
+        compactor.ask();
+        let refused = compactor.poll(idle, || Err(io::ErrorKind::OutOfMemory.into()));
+        assert!(refused.is_some_and(|news| news.is_err()));
+        let again = idle + RETRY_AFTER;
+        assert_eq!(compactor.poll(again, || Command::new("true").spawn()), None);
+        assert_eq!(ended(&mut compactor, again), Ok(()));
+    }
 }

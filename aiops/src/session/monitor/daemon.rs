@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::Options;
 use super::Settings;
 use super::catcher::Catcher;
+use super::compact;
 use super::compact::Compactor;
 use super::detach;
 use super::detach::Log;
@@ -48,8 +49,13 @@ use crate::store::StoreError;
 use crate::store::Tick;
 use crate::time;
 
-/// Between two looks at the own cost, with which the state is written.
-const STATE_EVERY: Duration = Duration::from_secs(10);
+/// Least between two looks at the own cost, with which the state is written: with each sample that comes at its
+/// usual interval. It is a file on a tmpfs.
+const STATE_EVERY: Duration = Duration::from_millis(1500);
+/// The same where there is no tmpfs, and each time is a write to the disk.
+const STATE_EVERY_ON_DISK: Duration = Duration::from_secs(60);
+/// A cgroup without a limit is read once in this time: a host has hundreds.
+const CGROUP_TURN: Duration = Duration::from_secs(60);
 /// Between two times that free memory is given back.
 const TRIM_EVERY: Duration = Duration::from_secs(600);
 /// Events that wait for a store that cannot be written; the oldest give way.
@@ -103,6 +109,7 @@ struct Daemon {
     own: Own,
     state: MonitorState,
     latest: Shared,
+    bytes: files::StoreBytes,
     stated: Option<Instant>,
     trimmed: Instant,
 }
@@ -130,7 +137,8 @@ fn store_error(store: &Store, error: StoreError) -> anyhow::Error {
 
 impl Daemon {
     fn start(options: Options, mut notes: Vec<String>) -> anyhow::Result<Self> {
-        let plane = plane::open(&options.root)?;
+        let mut plane = plane::open(&options.root)?;
+        plane.take_turns(CGROUP_TURN);
         if !plane.live() {
             let error = anyhow::anyhow!(
                 "{} is a captured tree: nothing in it changes",
@@ -194,6 +202,7 @@ impl Daemon {
             own: Own::new(),
             state,
             latest,
+            bytes: files::StoreBytes::default(),
             stated: None,
             trimmed: Instant::now(),
             options,
@@ -497,26 +506,19 @@ impl Daemon {
         latest.count(&self.state.oom_kills, self.catcher.is_some());
         latest.interval = self.options.settings.interval;
         latest.own = self.own.cost.clone();
+        latest.changed();
     }
 
     /// What is due now and then: the state, the log, segments, free memory.
     fn upkeep(&mut self) {
-        let due = self.stated.is_none_or(|at| at.elapsed() >= STATE_EVERY);
-        let settings = &self.options.settings;
-        let polled = self.compactor.poll(
-            &self.options.store,
-            &settings.keep,
-            settings.max_size.as_deref(),
-        );
-        match polled {
-            Ok(()) if self.compactor.runs() => {}
-            Ok(()) => self.state.compaction_error = None,
-            Err(why) => {
-                self.warn(&format!("{why}; logs stay, and the next hour tries again"));
-                self.state.compaction_error = Some(why);
-            }
-        }
-        if due {
+        self.compact();
+        let on_disk = self.tails.starts_with(&self.options.store);
+        let every = if on_disk {
+            STATE_EVERY_ON_DISK
+        } else {
+            STATE_EVERY
+        };
+        if self.stated.is_none_or(|at| at.elapsed() >= every) {
             self.stated = Some(Instant::now());
             self.own.measure();
             self.write_state();
@@ -527,6 +529,29 @@ impl Daemon {
         if self.own.cost.ticks == 2 || self.trimmed.elapsed() >= TRIM_EVERY {
             self.trimmed = Instant::now();
             guard::trim();
+        }
+    }
+
+    /// Looks after the child that makes segments.
+    fn compact(&mut self) {
+        let settings = &self.options.settings;
+        let (keep, most) = (&settings.keep, settings.max_size.as_deref());
+        let store = &self.options.store;
+        let news = self.compactor.poll(Instant::now().into_std(), || {
+            compact::spawn(store, keep, most)
+        });
+        match news {
+            None => {}
+            Some(Ok(())) => self.state.compaction_error = None,
+            // Said once, not every few minutes.
+            Some(Err(why)) if self.state.compaction_error.as_ref() == Some(&why) => {}
+            Some(Err(why)) => {
+                let after = units::span(compact::RETRY_AFTER.as_secs_f64());
+                self.warn(&format!(
+                    "{why}; logs stay, and it is tried again every {after}"
+                ));
+                self.state.compaction_error = Some(why);
+            }
         }
     }
 
@@ -541,9 +566,10 @@ impl Daemon {
         // A state that cannot be written is missed by nobody but who asks for it, and shows as an old one.
         let _ = files::write_state(&self.tails, &self.state);
         if settings.metrics.is_some() {
-            let bytes = files::store_state(&Store::at(&self.options.store));
+            let store = Store::at(&self.options.store);
+            let bytes = self.bytes.at(&store, Instant::now().into_std());
             let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-            latest.store_bytes = bytes.ok().map(|state| state.bytes);
+            latest.store_bytes = bytes;
         }
     }
 

@@ -6,10 +6,13 @@ use std::io;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::time::Duration;
+use std::time::Instant;
 
 use super::own;
 use crate::report::monitor::MonitorState;
 use crate::report::monitor::StoreState;
+use crate::store::Entry;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::time;
@@ -18,6 +21,8 @@ use crate::time;
 const PID: &str = "monitor.pid";
 /// How it is doing, as JSON.
 const STATE: &str = "status.json";
+/// Between two times that the files of the store are counted: a month of it is hundreds of them.
+const COUNT_EVERY: Duration = Duration::from_secs(60);
 
 /// Writes a file, 0600, whole or not at all.
 fn write(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
@@ -82,39 +87,98 @@ pub fn state(store: &Store) -> Result<Option<(MonitorState, bool)>, StoreError> 
     Ok(Some((state, alive)))
 }
 
-/// What a store holds: its segments, its logs, their bytes and range.
+/// Bytes of a store as of the last minute. Only sizes of files are asked for: nothing is opened.
+#[derive(Debug, Default)]
+pub(super) struct StoreBytes {
+    counted: Option<Instant>,
+    bytes: Option<u64>,
+}
+
+impl StoreBytes {
+    /// Counts again when a minute is over; `None`: it cannot be read.
+    pub(super) fn at(&mut self, store: &Store, now: Instant) -> Option<u64> {
+        let due = self
+            .counted
+            .is_none_or(|at| now.saturating_duration_since(at) >= COUNT_EVERY);
+        if due {
+            self.counted = Some(now);
+            self.bytes = store.bytes().ok();
+        }
+        self.bytes
+    }
+}
+
+/// What a store holds: its segments, its logs, its bytes and range. The daemon that writes it, if one does, knows
+/// the last moment; else the logs are read for it.
 ///
 /// # Errors
 /// It cannot be read.
-pub fn store_state(store: &Store) -> Result<StoreState, StoreError> {
-    let segments = store.segments()?;
-    let mut from = segments.iter().map(|segment| segment.from_ms).min();
-    let to = segments.iter().map(|segment| segment.to_ms).max();
-    let mut bytes: u64 = segments.iter().map(crate::store::Segment::bytes).sum();
-    let mut logs = 0;
-    let entries = fs::read_dir(store.folder().join("wal"));
-    for entry in entries.into_iter().flatten().flatten() {
-        let Ok(meta) = entry.metadata() else { continue };
-        logs += 1;
-        bytes += meta.len();
-        // A log's name begins with its first moment.
-        let name = entry.file_name();
-        let begin = name
-            .to_str()
-            .and_then(|name| name.split('-').next()?.parse().ok());
-        from = from.into_iter().chain(begin).min();
+pub fn store_state(store: &Store, writer: Option<&MonitorState>) -> Result<StoreState, StoreError> {
+    let inventory = store.inventory()?;
+    let segments = inventory.segments.iter().map(|(segment, _)| segment);
+    let (from, mut to) = segments.fold((None::<i64>, None::<i64>), |(from, to), segment| {
+        (
+            from.into_iter().chain([segment.from_ms]).min(),
+            to.max(Some(segment.to_ms)),
+        )
+    });
+    // A log's name begins with its first moment.
+    let begins = inventory.logs.iter().filter_map(|log| {
+        let name = log.path.file_name()?.to_str()?;
+        name.split('-').next()?.parse::<i64>().ok()
+    });
+    let from = from.into_iter().chain(begins).min();
+    let last = writer.and_then(|state| state.last_tick_at.clone());
+    if last.is_none() {
+        store.fresh(|entry| {
+            if let Entry::Tick(tick) = entry {
+                to = to.max(Some(tick.clock.real_ns.div_euclid(1_000_000)));
+            }
+        })?;
     }
     Ok(StoreState {
         folder: store.folder().display().to_string(),
         from: from.and_then(text),
-        to: to.and_then(text),
-        bytes,
-        segments: segments.len() as u64,
-        logs,
+        to: last.or_else(|| to.and_then(text)),
+        bytes: inventory.bytes,
+        segments: inventory.segments.len() as u64,
+        logs: inventory.logs.len() as u64,
     })
 }
 
 fn text(ms: i64) -> Option<String> {
     let ns = ms.checked_mul(1_000_000)?;
     time::rfc3339(ns, time::local_offset_s(ns))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_counted_once_a_minute_and_nothing_is_opened() {
+        let folder = std::env::temp_dir().join(format!("aiops-bytes-{}", std::process::id()));
+        let segment = folder.join("segments/0-1-x");
+        fs::create_dir_all(&segment).unwrap();
+        // Whoever opened this would wait for a writer.
+        let pipe = segment.join("system.parquet");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &pipe,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR,
+            0,
+        )
+        .unwrap();
+        fs::write(segment.join("process.parquet"), [0; 100]).unwrap();
+        let store = Store::at(&folder);
+        let mut bytes = StoreBytes::default();
+        let begin = Instant::now();
+        let first = bytes.at(&store, begin);
+        fs::write(folder.join("more"), [0; 11]).unwrap();
+        let soon = bytes.at(&store, begin + COUNT_EVERY / 2);
+        let later = bytes.at(&store, begin + COUNT_EVERY);
+        fs::remove_dir_all(&folder).unwrap();
+        assert_eq!((first, soon, later), (Some(100), Some(100), Some(111)),);
+    }
 }

@@ -33,6 +33,8 @@ pub(super) struct Latest {
     pub(super) store_bytes: Option<u64>,
     /// What the daemon costs.
     pub(super) own: OwnCost,
+    /// These figures as text, once somebody asked for it: in the older format, and in OpenMetrics.
+    pub(super) pages: [Option<Arc<str>>; 2],
 }
 
 impl Latest {
@@ -47,6 +49,11 @@ impl Latest {
         self.identities.retain(|key, _| alive.contains(key));
         self.clock = tick.clock;
         self.sample = Some(tick.sample);
+    }
+
+    /// Forgets the text of older figures.
+    pub(super) fn changed(&mut self) {
+        self.pages = [None, None];
     }
 
     /// Takes over the kills so far. Where they are captured, none is a count, too: the first kill is an increase.

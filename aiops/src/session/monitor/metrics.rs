@@ -1,14 +1,16 @@
 //! The metrics port: the newest figures for Prometheus, over plain HTTP.
 //!
 //! It reads one request, answers it and closes. A request is small, quick, and one of few at a time, or it is not
-//! served: whoever can reach the port cannot make the daemon large or slow. Figures are written by [`exposition`]
-//! while the lock is held; nothing is sent before it is released.
+//! served: whoever can reach the port cannot make the daemon large or slow. Figures are written by [`exposition`] while
+//! the lock is held, once for each sample and format however often they are asked for; nothing is sent before it is
+//! released.
 
 mod exposition;
 mod page;
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -33,8 +35,10 @@ const MOST_CONNECTIONS: usize = 16;
 const MOST_GROUPS: usize = 100;
 /// Most bytes of a request up to the end of its headers.
 const MOST_REQUEST: usize = 8 << 10;
-/// How long a request may take to arrive, and its answer to leave.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a request may take to arrive.
+const PATIENCE_IN: Duration = Duration::from_secs(1);
+/// How long its answer may take to leave.
+const PATIENCE_OUT: Duration = Duration::from_secs(5);
 /// Samples are not called stale before this, however short the interval is.
 const STALE_AFTER: Duration = Duration::from_secs(60);
 /// So many intervals without a sample are stale.
@@ -140,17 +144,17 @@ async fn serve(listener: TcpListener, latest: Shared, top: usize) {
 
 /// One request and its answer.
 async fn converse(mut stream: TcpStream, latest: Shared, top: usize) {
-    let answer = match timeout(PATIENCE, read_head(&mut stream)).await {
+    let answer = match timeout(PATIENCE_IN, read_head(&mut stream)).await {
         Ok(Ok(Some(head))) => {
-            let latest = latest.lock().unwrap_or_else(PoisonError::into_inner);
-            answer(&head, &latest, top, clock::mono_ns())
+            let mut latest = latest.lock().unwrap_or_else(PoisonError::into_inner);
+            answer(&head, &mut latest, top, clock::mono_ns())
         }
         Ok(Ok(None)) => Answer::error("431 Request Header Fields Too Large"),
         Ok(Err(_)) => return,
         Err(_) => Answer::error("408 Request Timeout"),
     };
     // Nobody is told of a client that went away, or that does not read.
-    let _ = timeout(PATIENCE, send(&mut stream, &answer)).await;
+    let _ = timeout(PATIENCE_OUT, send(&mut stream, &answer)).await;
 }
 
 /// Everything up to the empty line; `None`: too much.
@@ -194,13 +198,13 @@ async fn send(stream: &mut TcpStream, answer: &Answer) -> io::Result<()> {
 struct Answer {
     status: &'static str,
     content_type: &'static str,
-    body: String,
+    body: Arc<str>,
     /// The request was HEAD.
     head_only: bool,
 }
 
 impl Answer {
-    fn text(status: &'static str, body: impl Into<String>) -> Self {
+    fn text(status: &'static str, body: impl Into<Arc<str>>) -> Self {
         Self {
             status,
             content_type: PLAIN,
@@ -250,7 +254,7 @@ fn wants_openmetrics(head: &str) -> bool {
         .any(|(_, value)| value.to_ascii_lowercase().contains(page::OPENMETRICS))
 }
 
-fn answer(head: &[u8], latest: &Latest, top: usize, now_ns: u64) -> Answer {
+fn answer(head: &[u8], latest: &mut Latest, top: usize, now_ns: u64) -> Answer {
     let Some((head, (method, path))) = std::str::from_utf8(head)
         .ok()
         .and_then(|head| Some((head, request_line(head)?)))
@@ -271,14 +275,23 @@ fn answer(head: &[u8], latest: &Latest, top: usize, now_ns: u64) -> Answer {
     answer
 }
 
-fn metrics(openmetrics: bool, latest: &Latest, top: usize) -> Answer {
+fn metrics(openmetrics: bool, latest: &mut Latest, top: usize) -> Answer {
     let form = if openmetrics {
         Form::OpenMetrics
     } else {
         Form::Text
     };
-    let mut body = String::new();
-    exposition::render(latest, top, form, &mut body);
+    let place = usize::from(openmetrics);
+    let body = match &latest.pages[place] {
+        Some(body) => Arc::clone(body),
+        None => {
+            let mut body = String::new();
+            exposition::render(latest, top, form, &mut body);
+            let body: Arc<str> = body.into();
+            latest.pages[place] = Some(Arc::clone(&body));
+            body
+        }
+    };
     Answer {
         content_type: form.content_type(),
         ..Answer::text("200 OK", body)

@@ -10,7 +10,7 @@ use super::*;
 
 fn ask(request: &str, latest: &Latest, age: Duration) -> (String, Answer) {
     let now = latest.clock.mono_ns + u64::try_from(age.as_nanos()).unwrap();
-    let answer = answer(request.as_bytes(), latest, TOP, now);
+    let answer = answer(request.as_bytes(), &mut latest.clone(), TOP, now);
     (answer.head(), answer)
 }
 
@@ -59,12 +59,28 @@ fn requests_get_the_answer_that_they_ask_for() {
 }
 
 #[test]
+fn a_page_is_written_once_for_each_sample_and_format() {
+    let mut latest = full();
+    let text = |latest: &mut Latest| metrics(false, latest, TOP).body;
+    let first = text(&mut latest);
+    assert!(Arc::ptr_eq(&first, &text(&mut latest)));
+    let open = metrics(true, &mut latest, TOP).body;
+    assert!(open.ends_with("# EOF\n") && !first.contains("# EOF"));
+    let before = latest.own.ticks;
+    latest.own.ticks += 1;
+    latest.changed();
+    let next = text(&mut latest);
+    let line = |ticks: u64| format!("\naiops_self_samples_total {ticks}\n");
+    assert!(first.contains(&line(before)) && next.contains(&line(before + 1)));
+}
+
+#[test]
 fn health_follows_the_age_of_the_newest_sample() {
     let mut latest = full();
     let mut status = |age: u64, interval: u64| {
         latest.interval = Duration::from_secs(interval);
         let now = latest.clock.mono_ns + age * 1_000_000_000;
-        answer(b"GET /-/healthy HTTP/1.1\r\n\r\n", &latest, TOP, now).status
+        answer(b"GET /-/healthy HTTP/1.1\r\n\r\n", &mut latest, TOP, now).status
     };
     assert_eq!(status(59, 5), "200 OK");
     assert_eq!(status(61, 5), "503 Service Unavailable");

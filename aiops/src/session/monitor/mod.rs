@@ -6,6 +6,10 @@
 //!                 └─► latest ─► metrics port
 //! ```
 //!
+//! Cgroups with a limit are read for each sample. Every other one (of the 512 nearest to the root) is read once a
+//! minute, in turns, and its figures stand in the samples between: a hundred take 4 ms of CPU (version 1 of
+//! the controller), so 512 at once would be 0.4 % of one at 5 s, and in turns they are 0.03 %.
+//!
 //! One loop on one thread ([`run`]); what blocks for long is a child. The loop never ends for want of disk: it
 //! says so once, goes on, and says when it works again.
 

@@ -206,6 +206,7 @@ pub(in super::super) fn full() -> Latest {
         identities: HashMap::new(),
         oom_kills: [("memcg".to_owned(), 2), ("global".to_owned(), 0)].into(),
         store_bytes: Some(12_345),
+        pages: [None, None],
         own: OwnCost {
             uptime_s: 60.5,
             cpu_s: 0.25,
