@@ -84,7 +84,8 @@ fn recording_child() {
     for number in 1_u64.. {
         let turned = recorder
             .push(&tick(number), number % 11 == 0)
-            .expect("a tick");
+            .expect("a tick")
+            .turned;
         println!("PUSHED {number}");
         if turned {
             store.compact().expect("a segment");

@@ -463,7 +463,7 @@ fn two_hours_are_the_same_before_and_after_compaction() {
     let mut turns = 0;
     let seconds = (0..2 * HOUR_S + 300).step_by(5).skip(1);
     for second in seconds.clone() {
-        turns += u32::from(recorder.push(&tick(second), false).unwrap());
+        turns += u32::from(recorder.push(&tick(second), false).unwrap().turned);
     }
     assert_eq!(turns, 2);
     let count = seconds.clone().count() as u64;
@@ -509,12 +509,12 @@ fn a_calendar_that_is_set_back_begins_another_log() {
     recorder.push(&tick(5000), false).unwrap();
     let mut back = tick(5005);
     back.clock.real_ns -= 600_000_000_000;
-    assert!(recorder.push(&back, false).unwrap());
+    assert!(recorder.push(&back, false).unwrap().turned);
     let mut suspended = tick(5010);
     suspended.clock.real_ns -= 590_000_000_000;
     suspended.clock.boot_ns += 10_000_000_000;
     assert!(
-        !recorder.push(&suspended, true).unwrap(),
+        !recorder.push(&suspended, true).unwrap().turned,
         "a suspend is no step"
     );
     recorder.close().unwrap();
@@ -535,4 +535,34 @@ fn what_a_killed_writer_left_is_read_and_compacted() {
     folder.store().compact().unwrap();
     assert_eq!(folder.everything(), before);
     assert_eq!(before.0, 40);
+}
+
+#[test]
+fn a_log_is_locked_before_it_can_be_seen_and_half_of_one_is_swept() {
+    let folder = Folder::new("seen");
+    let wals = folder.store().wals();
+    let half = wals.join("000000000000001-0-1.new");
+    drop(folder.recorder());
+    fs::write(&half, b"AIOPSWAL").unwrap();
+    assert_eq!(folder.store().compact().unwrap(), [], "no log yet");
+    let mut recorder = folder.recorder();
+    assert!(!half.exists());
+    recorder.push(&tick(5), false).unwrap();
+    assert_eq!(fs::read_dir(&wals).unwrap().count(), 1);
+    // The writer itself holds the lock, from before its log had a name.
+    let path = wals.join("000000000000009-0-9.wal");
+    let writer = WalWriter::create(&WalOptions {
+        path: path.clone(),
+        tail: None,
+        id: "000000000000009-0-9".to_owned(),
+        host: Host::default(),
+    });
+    let writer = writer.unwrap();
+    let found = File::open(&path).unwrap();
+    let lock = || flock(&found, FlockOperation::NonBlockingLockExclusive);
+    assert!(lock().is_err());
+    folder.store().compact().unwrap();
+    assert!(path.exists() && folder.store().logs().unwrap().len() == 2);
+    drop(writer);
+    lock().unwrap();
 }
