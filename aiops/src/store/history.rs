@@ -321,6 +321,35 @@ impl Log {
     }
 }
 
+/// Moves the newest frames of logs that another writer left, as long as their old folder is known: nobody would look
+/// for them there any more.
+fn move_tails(from: &Path, to: &Path) -> Result<(), StoreError> {
+    // What others can write to is not ours to believe.
+    if place::check_folder(from).is_err() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(from).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        if is_file && path.extension().is_some_and(|end| end == "tail") {
+            move_tail(&path, &to.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Moves a tail, mostly to another file system.
+pub(super) fn move_tail(from: &Path, to: &Path) -> Result<(), StoreError> {
+    let moved = || -> io::Result<()> {
+        if fs::rename(from, to).is_err() {
+            fs::copy(from, to)?;
+            fs::remove_file(from)?;
+        }
+        Ok(())
+    };
+    moved().map_err(io_error(from, "move the tail"))
+}
+
 /// Removes logs whose creation a kill ended: nothing is in them.
 fn sweep_new(wals: &Path) {
     for entry in fs::read_dir(wals).into_iter().flatten().flatten() {
@@ -364,14 +393,18 @@ impl Recorder {
                 let tails =
                     (store.tails.clone()).unwrap_or_else(|| place::tails_for(&store.folder));
                 let meta = Meta::new(&host, tails);
+                place::own_folder(&meta.tails)?;
+                if let Some(known) = &known
+                    && known.tails != meta.tails
+                {
+                    move_tails(&known.tails, &meta.tails)?;
+                }
                 if known.as_ref() != Some(&meta) {
-                    // Logs whose newest frames stand elsewhere are finished first: see `compact`.
                     meta.write(&store.folder)?;
                 }
                 meta
             }
         };
-        place::own_folder(&meta.tails)?;
         sweep_new(&store.wals());
         Ok(Self {
             store,
