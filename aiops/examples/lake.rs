@@ -105,7 +105,7 @@ fn main() -> anyhow::Result<()> {
                 Vec::new()
             },
         };
-        let turned = recorder.push(&tick, false)?;
+        let turned = recorder.push(&tick, false)?.turned;
         if turned && number < TICKS * 9 / 10 {
             store.compact()?;
         }

@@ -85,7 +85,7 @@ impl Lab {
         let store = Store::at(&lab.store()).with_tails(&lab.0.join("tails"));
         let mut recorder = Recorder::open(store.clone(), host).unwrap();
         for number in 0..TICKS {
-            if recorder.push(&tick(number), false).unwrap() {
+            if recorder.push(&tick(number), false).unwrap().turned {
                 store.compact().unwrap();
             }
             if number == 5 {

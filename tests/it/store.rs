@@ -84,7 +84,8 @@ fn recording_child() {
     for number in 1_u64.. {
         let turned = recorder
             .push(&tick(number), number % 11 == 0)
-            .expect("a tick");
+            .expect("a tick")
+            .turned;
         println!("PUSHED {number}");
         if turned {
             store.compact().expect("a segment");
@@ -401,4 +402,30 @@ fn what_is_no_store_of_ours_is_one_error_with_a_remedy() {
     } else {
         println!("SKIPPED: another owner needs root");
     }
+}
+
+#[test]
+fn what_is_old_goes_where_no_segment_can_be_made() {
+    let place = Scratch::new();
+    let store = store(&place);
+    let mut recorder = Recorder::open(store.clone(), host()).expect("a store");
+    let days = [1, 20_000, 40_000];
+    for number in days {
+        recorder.push(&tick(number), false).expect("a tick");
+    }
+    recorder.close().expect("an end");
+    store.compact().expect("segments");
+    assert_eq!(store.segments().expect("segments").len(), 3);
+    // A log that cannot be opened, as a full disk would not take a segment.
+    let log = store.folder().join("wal/000000000000001-0-1.wal");
+    std::os::unix::fs::symlink("/nonexistent/log", log).expect("a link");
+    let path = place.path("store");
+    let output = run(&["store", "compact", "--store", &path, "--max-size", "1"]);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("000000000000001-0-1.wal"));
+    assert_eq!(
+        store.segments().expect("segments").len(),
+        1,
+        "the newest day"
+    );
 }

@@ -398,9 +398,9 @@ fn compact(args: &CompactArgs, context: &Context) -> anyhow::Result<Exit> {
     priority::step_back();
     let store = store::Store::at(&context.store);
     store.own(&this_host(context)).map_err(explained)?;
-    let _alone = store.upkeep(false).map_err(explained)?;
     let before = whole(&store.inventory().map_err(explained)?);
-    let damages = store.compact().map_err(explained)?;
+    // What is old goes even where no segment can be made: on a full disk that is what makes room.
+    let mut compacted = store.compact();
     let mut removed = 0;
     if args.keep.is_some() || args.max_size.is_some() {
         let keep_ms = |keep: Duration| i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
@@ -410,6 +410,10 @@ fn compact(args: &CompactArgs, context: &Context) -> anyhow::Result<Exit> {
         let gone = store.retain(since, most).map_err(explained)?;
         removed = gone.segments.len() as u64;
     }
+    if removed > 0 && compacted.is_err() {
+        compacted = store.compact();
+    }
+    let damages = compacted.map_err(explained)?;
     let after = whole(&store.inventory().map_err(explained)?);
     let damages: Vec<DamageRow> = damages.iter().map(damaged_log).collect();
     for row in &damages {

@@ -445,24 +445,37 @@ fn fill(disk: &Path, tails: &Path) {
     let mut numbers = 1..;
     let mut push = |recorder: &mut Recorder| {
         let number = numbers.next().unwrap();
-        recorder.push(&tick(number), false)
+        let pushed = recorder.push(&tick(number), false);
+        pushed.expect("an open log takes every tick").unsynced
     };
     for _ in 0..40 {
-        push(&mut recorder).unwrap();
+        assert!(push(&mut recorder).is_none());
     }
     // Others fill the disk.
     let filler = disk.join("filler");
     let piece = vec![1; 4096];
     let mut file = fs::File::create(&filler).unwrap();
     while std::io::Write::write_all(&mut file, &piece).is_ok() {}
-    let mut refused = Vec::new();
+    let (mut refused, mut events) = (Vec::new(), Vec::new());
     let mut pushed = 40_u64;
     while recorder.dropped() == 0 {
-        refused.extend(push(&mut recorder).err());
+        refused.extend(push(&mut recorder));
         pushed += 1;
-        assert!(pushed < 40_000, "memory is not bounded");
+        // One that is taken and waits is not to be handed over again.
+        if pushed % 25 == 0 {
+            let size = if refused.is_empty() { 8192 } else { 200 };
+            let event = Event {
+                id: format!("event-{pushed}"),
+                body: "x".repeat(size),
+                ..Event::default()
+            };
+            let taken = recorder.event(&event).expect("an open log takes it");
+            refused.extend(taken.unsynced);
+            events.push(event.id);
+        }
+        assert!(pushed < 3600, "memory is not bounded, within one log");
     }
-    assert!(!refused.is_empty());
+    assert!(refused.len() > 100, "{}", refused.len());
     for error in &refused {
         let StoreError::Io { source, .. } = error else {
             panic!("{error}");
@@ -473,21 +486,26 @@ fn fill(disk: &Path, tails: &Path) {
     drop(file);
     fs::remove_file(&filler).unwrap();
     for _ in 0..100 {
-        push(&mut recorder).unwrap();
+        assert!(push(&mut recorder).is_none());
         pushed += 1;
     }
     let dropped = recorder.dropped();
     recorder.close().unwrap();
-    let (mut read, mut last) = (Vec::new(), 0);
-    let damages = store.fresh(|entry| {
-        if let Entry::Tick(tick) = entry {
+    let (mut read, mut last, mut told) = (Vec::new(), 0, Vec::new());
+    let damages = store.fresh(|entry| match entry {
+        Entry::Tick(tick) => {
             let second = tick.clock.mono_ns / 1_000_000_000;
             assert!(second > last, "{second} behind {last}");
             last = second;
             read.push(*tick);
         }
+        Entry::Event(event) => told.push(event.id),
     });
     assert_eq!(damages.unwrap(), []);
+    assert!(
+        !events.is_empty() && told == events,
+        "{told:?} of {events:?}"
+    );
     assert_eq!(read.len() as u64, pushed - dropped);
     assert!(
         read[..40]
@@ -533,4 +551,100 @@ fn repair_saves_what_can_be_read_and_deletes_nothing() {
     assert_eq!((n, errors.len()), (saved.0 * u64::from(PROCESSES), 0));
     Recorder::open(folder.store(), Host::default()).unwrap();
     assert_eq!(store.repair(&Host::default()).unwrap(), []);
+}
+
+/// A log of a host, with frames in its tail, damaged in a frame that is synced.
+fn damaged_log(folder: &Folder) -> PathBuf {
+    let host = Host {
+        hostname: "web-1".into(),
+        boot_id: Some("0123456789abcdef".to_owned()),
+        ..Host::default()
+    };
+    let mut recorder = Recorder::open(folder.store(), host).unwrap();
+    for number in 1..=100 {
+        recorder.push(&tick(number), false).unwrap();
+    }
+    // As a kill would.
+    drop(recorder);
+    let path = folder.store().logs().unwrap().pop().unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = ends(&path)[50] + 20;
+    bytes[middle] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    path
+}
+
+/// Checks that a segment says whose it is and what is missing, and that the log stands aside.
+fn check_aside(folder: &Folder, path: &Path) {
+    let store = folder.store();
+    let aside = store.folder().join("damaged");
+    let name = path.file_name().unwrap().to_str().unwrap();
+    assert!(!path.exists() && aside.join(name).exists());
+    let tail = fs::metadata(aside.join(format!("{name}.tail"))).unwrap();
+    assert!(tail.len() > 8, "what was not synced is kept, too");
+    assert_eq!(fs::read_dir(folder.0.join("tails")).unwrap().count(), 0);
+    let segment = store.segments().unwrap().pop().unwrap();
+    for name in ["process", "system", "event"] {
+        let table = segment.table(name).unwrap();
+        for (column, text) in [("host", "web-1"), ("boot_id", "01234567")] {
+            let texts = table.texts(0, column).unwrap();
+            assert!(
+                texts.iter().all(|one| one.as_deref() == Some(text)),
+                "{name}"
+            );
+        }
+    }
+    let events = segment.table("event").unwrap();
+    let text = |name| events.texts(0, name).unwrap().remove(0).unwrap();
+    assert_eq!(
+        (text("kind"), text("id")),
+        ("finding".into(), "store-damaged".into())
+    );
+    assert_eq!(text("severity"), "warning");
+    let body: serde_json::Value = serde_json::from_str(&text("body")).unwrap();
+    assert!(body["lost_ticks"].as_u64() > Some(10), "{body}");
+    assert!(body["lost_bytes"].as_u64() > Some(10), "{body}");
+    assert_eq!(store.verify().unwrap().broken, []);
+}
+
+#[test]
+fn compaction_puts_a_damaged_log_aside_and_its_segment_remembers() {
+    let folder = Folder::new("aside");
+    let path = damaged_log(&folder);
+    let damages = folder.store().compact_at(0).unwrap();
+    assert_eq!(damages.len(), 1);
+    check_aside(&folder, &path);
+    assert_eq!(folder.store().compact_at(0).unwrap(), []);
+}
+
+#[test]
+fn repair_says_whose_a_damaged_log_was_and_keeps_its_tail() {
+    let folder = Folder::new("whose");
+    let path = damaged_log(&folder);
+    let repaired = folder.store().repair(&Host::default()).unwrap();
+    assert_eq!(repaired.len(), 1);
+    check_aside(&folder, &path);
+}
+
+#[test]
+fn what_was_put_aside_is_bounded_and_the_oldest_goes_first() {
+    let folder = Folder::new("trim");
+    let aside = folder.store().folder().join("damaged");
+    fs::create_dir_all(aside.join("a")).unwrap();
+    fs::write(aside.join("a/process.parquet"), [1; 10]).unwrap();
+    for name in ["b", "c"] {
+        fs::write(aside.join(name), [1; 10]).unwrap();
+    }
+    let left = || {
+        let entries = fs::read_dir(&aside).unwrap().flatten();
+        let mut names: Vec<_> = entries.map(|entry| entry.file_name()).collect();
+        names.sort();
+        names
+    };
+    folder.store().trim_aside(30);
+    assert_eq!(left(), ["a", "b", "c"]);
+    folder.store().trim_aside(25);
+    assert_eq!(left(), ["b", "c"]);
+    folder.store().trim_aside(10);
+    assert_eq!(left(), ["c"]);
 }

@@ -31,6 +31,7 @@ use super::read_wal;
 use super::rows::HOUR_MS;
 use super::segments;
 use super::segments::Segment;
+use super::wal::NEW;
 use super::wal::io_error;
 use crate::model::ClockPair;
 use crate::model::Host;
@@ -277,17 +278,86 @@ pub struct Recorder {
     /// Who the processes of the last tick are: a key frame, and so each log, tells them all again.
     who: HashMap<(u32, u64), Identity>,
     dropped: u64,
+    turned: bool,
+}
+
+/// What became of a tick or an event that was taken: it is never to be handed over again.
+#[derive(Debug, Default)]
+pub struct Pushed {
+    /// A log was finished, so that there is something to compact: [`Recorder::turned`].
+    pub turned: bool,
+    /// It waits, because the disk took nothing; every tick tries again.
+    pub unsynced: Option<StoreError>,
 }
 
 #[derive(Debug)]
 struct Log {
     writer: WalWriter,
-    _lock: File,
     encoder: Encoder,
     began: ClockPair,
     last: ClockPair,
-    key_ms: u64,
+    /// When the last key frame was written; `None`: the next frame is one.
+    key_ms: Option<u64>,
     sync_ms: u64,
+    /// The disk took nothing the last time: the next tick tries again.
+    late: bool,
+}
+
+impl Log {
+    /// Appends a frame, and makes it durable with `sync`; what kept it from the disk.
+    fn push(
+        &mut self,
+        kind: u8,
+        frame: &[u8],
+        sync: bool,
+    ) -> Result<Option<StoreError>, StoreError> {
+        let refused = self.writer.push(kind, frame)?;
+        let unsynced = match refused {
+            None if sync => self.writer.sync().err(),
+            refused => refused,
+        };
+        self.late = unsynced.is_some() || (self.late && !sync);
+        Ok(unsynced)
+    }
+}
+
+/// Moves the newest frames of logs that another writer left, as long as their old folder is known: nobody would look
+/// for them there any more.
+fn move_tails(from: &Path, to: &Path) -> Result<(), StoreError> {
+    // What others can write to is not ours to believe.
+    if place::check_folder(from).is_err() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(from).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        if is_file && path.extension().is_some_and(|end| end == "tail") {
+            move_tail(&path, &to.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Moves a tail, mostly to another file system.
+pub(super) fn move_tail(from: &Path, to: &Path) -> Result<(), StoreError> {
+    let moved = || -> io::Result<()> {
+        if fs::rename(from, to).is_err() {
+            fs::copy(from, to)?;
+            fs::remove_file(from)?;
+        }
+        Ok(())
+    };
+    moved().map_err(io_error(from, "move the tail"))
+}
+
+/// Removes logs whose creation a kill ended: nothing is in them.
+fn sweep_new(wals: &Path) {
+    for entry in fs::read_dir(wals).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.extension().is_some_and(|end| end == NEW) {
+            let _ = fs::remove_file(&path);
+        }
+    }
 }
 
 fn mono_ms(clock: &ClockPair) -> u64 {
@@ -323,14 +393,19 @@ impl Recorder {
                 let tails =
                     (store.tails.clone()).unwrap_or_else(|| place::tails_for(&store.folder));
                 let meta = Meta::new(&host, tails);
+                place::own_folder(&meta.tails)?;
+                if let Some(known) = &known
+                    && known.tails != meta.tails
+                {
+                    move_tails(&known.tails, &meta.tails)?;
+                }
                 if known.as_ref() != Some(&meta) {
-                    // Logs whose newest frames stand elsewhere are finished first: see `compact`.
                     meta.write(&store.folder)?;
                 }
                 meta
             }
         };
-        place::own_folder(&meta.tails)?;
+        sweep_new(&store.wals());
         Ok(Self {
             store,
             tails: meta.tails,
@@ -340,6 +415,7 @@ impl Recorder {
             sequence: 0,
             who: HashMap::new(),
             dropped: 0,
+            turned: false,
         })
     }
 
@@ -359,34 +435,41 @@ impl Recorder {
             || log.writer.len() > WAL_MOST
     }
 
-    /// Appends a tick; `urgent` ones are durable at once. Returns whether a log was finished, so that there is
-    /// something to compact.
+    /// Appends a tick; `urgent` ones are durable at once.
     ///
     /// # Errors
-    /// The system refuses. The store stays valid, and the next tick tries again.
-    pub fn push(&mut self, tick: &Tick, urgent: bool) -> Result<bool, StoreError> {
-        let (mut turned, mut unfinished) = (false, Ok(()));
+    /// It was not taken, and counts as [`Self::dropped`]: no log can be begun, or it is too large. The store stays
+    /// valid, and the next tick tries again.
+    pub fn push(&mut self, tick: &Tick, urgent: bool) -> Result<Pushed, StoreError> {
+        let taken = self.take(tick, urgent).inspect_err(|_| self.dropped += 1);
+        let unsynced = taken?;
+        Ok(Pushed {
+            turned: self.turned(),
+            unsynced,
+        })
+    }
+
+    fn take(&mut self, tick: &Tick, urgent: bool) -> Result<Option<StoreError>, StoreError> {
+        let mut unfinished = None;
         self.learn(tick);
-        if self.turns(&tick.clock) {
-            if let Some(log) = self.log.take() {
-                // What could not be written to its end still stands in its tail.
-                unfinished = log.writer.finish();
-                turned = true;
-            }
-            let begun = self.begin(&tick.clock).inspect_err(|_| self.dropped += 1);
-            self.log = Some(begun?);
+        if self.turns(&tick.clock)
+            && let Some(log) = self.log.take()
+        {
+            // What could not be written to its end still stands in its tail.
+            unfinished = log.writer.finish().err();
+            self.turned = true;
         }
-        let Some(log) = self.log.as_mut() else {
-            return Ok(turned);
+        let mut log = match self.log.take() {
+            Some(log) => log,
+            None => self.begin(&tick.clock)?,
         };
         let now = mono_ms(&tick.clock);
-        let dropped = log.writer.relieve();
+        let dropped = log.writer.relieve(EVENT);
         self.dropped += dropped;
         let key =
-            dropped > 0 || log.writer.is_empty() || now.saturating_sub(log.key_ms) >= KEY_EVERY_MS;
+            dropped > 0 || (log.key_ms).is_none_or(|at| now.saturating_sub(at) >= KEY_EVERY_MS);
         let mut frame = BytesMut::new();
         if key {
-            log.key_ms = now;
             let whole = Tick {
                 identities: self.who.values().cloned().collect(),
                 ..tick.clone()
@@ -396,12 +479,25 @@ impl Recorder {
             log.encoder.encode(tick, false, &mut frame);
         }
         log.last = tick.clock;
-        log.writer.push(TICK, &frame)?;
-        if urgent || now.saturating_sub(log.sync_ms) >= SYNC_EVERY_MS {
+        let sync = urgent || log.late || now.saturating_sub(log.sync_ms) >= SYNC_EVERY_MS;
+        let pushed = log.push(TICK, &frame, sync);
+        if sync {
             log.sync_ms = now;
-            log.writer.sync()?;
         }
-        unfinished.map(|()| turned)
+        if pushed.is_err() {
+            // The next frame cannot stand on this one.
+            log.key_ms = None;
+        } else if key {
+            log.key_ms = Some(now);
+        }
+        self.log = Some(log);
+        Ok(pushed?.or(unfinished))
+    }
+
+    /// Whether a log was finished since this was asked last, also where the tick behind it could not be taken:
+    /// there is something to compact.
+    pub fn turned(&mut self) -> bool {
+        std::mem::take(&mut self.turned)
     }
 
     /// Remembers who the processes of a tick are, and forgets the others.
@@ -420,17 +516,17 @@ impl Recorder {
         self.who.retain(|key, _| live.contains(key));
     }
 
-    /// Frames that were given up because the disk took none for too long.
+    /// Ticks that are lost: no log could take them, or they were given up because the disk took none for too long.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.dropped
     }
 
-    /// Appends an event, durable at once. It stands in the log of the last tick.
+    /// Appends an event, durable at once where the disk takes it. It stands in the log of the last tick.
     ///
     /// # Errors
-    /// As [`Self::push`]; before the first tick there is no log to take it.
-    pub fn event(&mut self, event: &Event) -> Result<(), StoreError> {
+    /// It was not taken: before the first tick there is no log for it, or it is too large.
+    pub fn event(&mut self, event: &Event) -> Result<Pushed, StoreError> {
         let path = &self.store.folder;
         let bytes = serde_json::to_vec(event)
             .map_err(|error| io_error(path, "write an event")(error.into()))?;
@@ -438,8 +534,11 @@ impl Recorder {
             let error = io::Error::new(io::ErrorKind::InvalidInput, "no tick was written yet");
             return Err(io_error(path, "write an event")(error));
         };
-        log.writer.push(EVENT, &bytes)?;
-        log.writer.sync()
+        let unsynced = log.push(EVENT, &bytes, true)?;
+        Ok(Pushed {
+            turned: self.turned(),
+            unsynced,
+        })
     }
 
     fn begin(&mut self, clock: &ClockPair) -> Result<Log, StoreError> {
@@ -459,22 +558,19 @@ impl Recorder {
         };
         let path = self.store.wals().join(format!("{id}.wal"));
         let writer = WalWriter::create(&WalOptions {
-            path: path.clone(),
+            path,
             tail: Some(tail(&self.tails, &id)),
             id,
             host: self.host.clone(),
         })?;
-        let lock = File::open(&path).map_err(io_error(&path, "open"))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|error| io_error(&path, "lock")(error.into()))?;
         Ok(Log {
             writer,
-            _lock: lock,
             encoder: Encoder::default(),
             began: *clock,
             last: *clock,
-            key_ms: mono_ms(clock),
+            key_ms: None,
             sync_ms: mono_ms(clock),
+            late: false,
         })
     }
 

@@ -351,6 +351,15 @@ fn whole_segments_go_the_oldest_first_and_never_the_newest_day() {
     let of_segments: u64 = all.iter().map(Segment::bytes).sum();
     assert!(bytes > of_segments, "the log that is written counts, too");
     assert_eq!(store.retain(0, u64::MAX).unwrap(), Default::default());
+    let aside = store.folder().join("damaged");
+    place::own_folder(&aside).unwrap();
+    fs::write(aside.join("old.wal"), vec![1; 1 << 20]).unwrap();
+    assert_eq!(
+        store.retain(0, bytes).unwrap(),
+        Default::default(),
+        "what was put aside costs no segment"
+    );
+    fs::remove_file(aside.join("old.wal")).unwrap();
     let removed = store.retain(DAY_MS, u64::MAX).unwrap();
     assert_eq!(removed.segments, all[..1]);
     assert_eq!(removed.bytes, bytes - store.bytes().unwrap());
@@ -368,13 +377,16 @@ fn two_never_compact_at_once() {
     let mut recorder = folder.recorder();
     fill(&mut recorder, 300..2 * HOUR_S);
     let store = folder.store();
-    let lock = File::create(store.folder().join("compact.lock")).unwrap();
-    flock(&lock, FlockOperation::NonBlockingLockExclusive).unwrap();
+    // As repair does.
+    let lock = store.upkeep(false).unwrap();
     assert!(matches!(store.compact(), Err(StoreError::Busy { .. })));
     assert!(matches!(store.retain(0, 0), Err(StoreError::Busy { .. })));
     drop(lock);
     store.compact().unwrap();
     recorder.close().unwrap();
+    let locks = fs::read_dir(store.folder()).unwrap().flatten();
+    let locks = locks.filter(|entry| entry.file_name().to_string_lossy().contains("lock"));
+    assert_eq!(locks.count(), 2, "the writer's, and that of upkeep");
 }
 
 #[test]
@@ -463,7 +475,7 @@ fn two_hours_are_the_same_before_and_after_compaction() {
     let mut turns = 0;
     let seconds = (0..2 * HOUR_S + 300).step_by(5).skip(1);
     for second in seconds.clone() {
-        turns += u32::from(recorder.push(&tick(second), false).unwrap());
+        turns += u32::from(recorder.push(&tick(second), false).unwrap().turned);
     }
     assert_eq!(turns, 2);
     let count = seconds.clone().count() as u64;
@@ -509,12 +521,12 @@ fn a_calendar_that_is_set_back_begins_another_log() {
     recorder.push(&tick(5000), false).unwrap();
     let mut back = tick(5005);
     back.clock.real_ns -= 600_000_000_000;
-    assert!(recorder.push(&back, false).unwrap());
+    assert!(recorder.push(&back, false).unwrap().turned);
     let mut suspended = tick(5010);
     suspended.clock.real_ns -= 590_000_000_000;
     suspended.clock.boot_ns += 10_000_000_000;
     assert!(
-        !recorder.push(&suspended, true).unwrap(),
+        !recorder.push(&suspended, true).unwrap().turned,
         "a suspend is no step"
     );
     recorder.close().unwrap();
@@ -535,4 +547,52 @@ fn what_a_killed_writer_left_is_read_and_compacted() {
     folder.store().compact().unwrap();
     assert_eq!(folder.everything(), before);
     assert_eq!(before.0, 40);
+}
+
+#[test]
+fn a_log_is_locked_before_it_can_be_seen_and_half_of_one_is_swept() {
+    let folder = Folder::new("seen");
+    let wals = folder.store().wals();
+    let half = wals.join("000000000000001-0-1.new");
+    drop(folder.recorder());
+    fs::write(&half, b"AIOPSWAL").unwrap();
+    assert_eq!(folder.store().compact().unwrap(), [], "no log yet");
+    let mut recorder = folder.recorder();
+    assert!(!half.exists());
+    recorder.push(&tick(5), false).unwrap();
+    assert_eq!(fs::read_dir(&wals).unwrap().count(), 1);
+    // The writer itself holds the lock, from before its log had a name.
+    let path = wals.join("000000000000009-0-9.wal");
+    let writer = WalWriter::create(&WalOptions {
+        path: path.clone(),
+        tail: None,
+        id: "000000000000009-0-9".to_owned(),
+        host: Host::default(),
+    });
+    let writer = writer.unwrap();
+    let found = File::open(&path).unwrap();
+    let lock = || flock(&found, FlockOperation::NonBlockingLockExclusive);
+    assert!(lock().is_err());
+    folder.store().compact().unwrap();
+    assert!(path.exists() && folder.store().logs().unwrap().len() == 2);
+    drop(writer);
+    lock().unwrap();
+}
+
+#[test]
+fn frames_in_a_tail_go_along_when_the_folder_of_tails_is_another_one() {
+    let folder = Folder::new("moved");
+    let mut recorder = folder.recorder();
+    for second in 1..20 {
+        recorder.push(&tick(second), false).unwrap();
+    }
+    // As a kill would.
+    drop(recorder);
+    let store = Store::at(folder.store().folder()).with_tails(&folder.0.join("elsewhere"));
+    let mut recorder = Recorder::open(store.clone(), Host::default()).unwrap();
+    recorder.push(&tick(20), false).unwrap();
+    let mut read = 0;
+    assert_eq!(store.fresh(|_| read += 1).unwrap(), []);
+    assert_eq!(read, 20);
+    assert_eq!(fs::read_dir(folder.0.join("tails")).unwrap().count(), 0);
 }

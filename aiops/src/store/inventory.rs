@@ -70,7 +70,7 @@ pub struct Summary {
     pub unread: Vec<(PathBuf, String)>,
 }
 
-/// Held while the parts of a store are replaced: two at once would do the work twice.
+/// Held while the parts of a store are replaced, by compact, retain and repair: two at once would do the work twice.
 #[derive(Debug)]
 pub struct Upkeep {
     _lock: File,
@@ -257,7 +257,7 @@ fn locked_files() -> HashSet<u64> {
 }
 
 /// Bytes of the files below a folder; what cannot be read counts nothing.
-fn bytes_below(folder: &Path) -> u64 {
+pub(super) fn bytes_below(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let sizes = entries.filter_map(|entry| {
         let meta = entry.metadata().ok()?;

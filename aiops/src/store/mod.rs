@@ -40,6 +40,7 @@ pub use export::Cell;
 pub use export::TABLES;
 pub use history::Damage;
 pub use history::Entry;
+pub use history::Pushed;
 pub use history::Recorder;
 pub use history::Store;
 pub use inventory::Inventory;

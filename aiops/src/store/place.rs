@@ -169,13 +169,46 @@ pub(super) fn tails_for(store: &Path) -> PathBuf {
         PathBuf::from(format!("/run/user/{user}/aiops")),
         PathBuf::from(format!("/dev/shm/aiops-{user}")),
     ];
+    tails_in(&homes, &name).unwrap_or_else(|| store.join("tails"))
+}
+
+/// The folder `name` in the first home on a tmpfs that nobody else can write to: who can rename in the home decides
+/// what stands in the folder.
+fn tails_in(homes: &[PathBuf], name: &str) -> Option<PathBuf> {
     let on_tmpfs = |folder: &Path| {
         let tmpfs = 0x0102_1994;
         rustix::fs::statfs(folder).is_ok_and(|kind| kind.f_type == tmpfs)
     };
+    let homes = homes.iter().filter(|home| own_folder(home).is_ok());
     homes
-        .into_iter()
-        .map(|home| home.join(&name))
+        .map(|home| home.join(name))
         .find(|folder| own_folder(folder).is_ok() && on_tmpfs(folder))
-        .unwrap_or_else(|| store.join("tails"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_home_that_others_can_write_to_is_passed_over() {
+        let place = PathBuf::from(format!("/dev/shm/aiops-place-{}", std::process::id()));
+        if fs::create_dir(&place).is_err() {
+            println!("SKIPPED: no /dev/shm to write to");
+            return;
+        }
+        let homes = ["open", "link", "own"].map(|name| place.join(name));
+        let open = fs::Permissions::from_mode(0o777);
+        let made = fs::create_dir(&homes[0])
+            .and_then(|()| fs::set_permissions(&homes[0], open))
+            .and_then(|()| std::os::unix::fs::symlink(&homes[0], &homes[1]));
+        let found = tails_in(&homes, "leaf");
+        let none = tails_in(&homes[..2], "leaf");
+        let left = fs::read_dir(&homes[0]).map(|entries| entries.count());
+        let _ = fs::remove_dir_all(&place);
+        made.unwrap();
+        assert_eq!((found, none), (Some(homes[2].join("leaf")), None));
+        assert_eq!(left.unwrap(), 0, "nothing is made there");
+    }
 }

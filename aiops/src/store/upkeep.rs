@@ -7,8 +7,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::fs::File;
-use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -17,22 +16,36 @@ use rustix::fs::flock;
 
 use super::Damage;
 use super::Entry;
+use super::Event;
 use super::Segment;
 use super::Store;
 use super::StoreError;
 use super::history::entries_of_hosts;
 use super::history::id_of;
 use super::history::tail;
+use super::inventory::bytes_below;
 use super::merge;
 use super::rows::HOUR_MS;
 use super::rows::Rows;
 use super::segments;
+use super::verify::ASIDE;
 use super::wal::io_error;
 
-/// Held by who changes segments: a second one has nothing to do.
-const LOCK: &str = "compact.lock";
+/// Most bytes of what was put aside; the oldest goes first.
+const MOST_ASIDE: u64 = 64 << 20;
 /// Milliseconds of a day.
 const DAY_MS: i64 = 24 * HOUR_MS;
+
+/// What became of a log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Saved {
+    /// Ticks that are in a segment now.
+    pub(super) ticks: u64,
+    /// Events of it that are there too.
+    pub(super) events: u64,
+    /// What was lost.
+    pub(super) damage: Option<Damage>,
+}
 
 /// What retention removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,7 +58,8 @@ pub struct Removed {
 
 impl Store {
     /// Makes segments of finished logs, and one segment of those of a finished hour or day; removes what those hold. A
-    /// log that is being written is left alone, and so is one that nothing can be read of.
+    /// log that is being written is left alone, and so is one that nothing can be read of; a damaged one is put aside,
+    /// and its segment says so.
     ///
     /// # Errors
     /// Another one compacts, or the system refuses; what was published stays, and the next run goes on.
@@ -57,7 +71,7 @@ impl Store {
 
     /// [`Self::compact`] at a moment: hours and days that ended before it are finished.
     pub(super) fn compact_at(&self, now_ms: i64) -> Result<Vec<Damage>, StoreError> {
-        let _lock = self.lock_segments()?;
+        let _lock = self.upkeep(false)?;
         let folder = self.segments_folder();
         segments::sweep(&folder)?;
         let mut damages = self.compact_logs()?;
@@ -68,26 +82,9 @@ impl Store {
         Ok(damages)
     }
 
-    fn lock_segments(&self) -> Result<File, StoreError> {
-        let path = self.folder().join(LOCK);
-        let lock = File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
-            .open(&path)
-            .map_err(io_error(&path, "open the lock"))?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(lock),
-            Err(_) => Err(StoreError::Busy { path }),
-        }
-    }
-
     fn compact_logs(&self) -> Result<Vec<Damage>, StoreError> {
-        let folder = self.segments_folder();
         let tails = self.tails();
-        let (_, made) = segments::list(&folder)?;
+        let (_, made) = segments::list(&self.segments_folder())?;
         let mut damages = Vec::new();
         for log in self.logs()? {
             let id = id_of(&log);
@@ -97,29 +94,86 @@ impl Store {
                 continue;
             }
             if !made.contains(&id) {
-                let mut rows = Rows::default();
-                let damage =
-                    entries_of_hosts(&log, tails.as_deref(), &mut |host, entry| match entry {
-                        Entry::Tick(tick) => {
-                            rows.of(host);
-                            rows.push(&tick);
-                        }
-                        Entry::Event(event) => rows.event(event),
-                    });
+                let damage = self.save(&log, tails.as_deref())?.damage;
                 let unread = damage.as_ref().is_some_and(|damage| damage.error.is_some());
+                let whole = damage.is_none();
                 damages.extend(damage);
-                if unread {
+                if !whole {
+                    if !unread {
+                        self.aside_log(&log, tails.as_deref())?;
+                    }
                     continue;
                 }
-                let sources = std::slice::from_ref(&id);
-                segments::publish(&folder, &format!("of-{id}"), sources, rows)?;
             }
             fs::remove_file(&log).map_err(io_error(&log, "remove"))?;
             if let Some(tails) = &tails {
                 let _ = fs::remove_file(tail(tails, &id));
             }
         }
+        self.trim_aside(MOST_ASIDE);
         Ok(damages)
+    }
+
+    /// Makes a segment of what can be read of a log, its damage among the events; of one that cannot be read, none.
+    pub(super) fn save(&self, log: &Path, tails: Option<&Path>) -> Result<Saved, StoreError> {
+        let (mut rows, mut saved) = (Rows::default(), Saved::default());
+        let mut last = None;
+        saved.damage = entries_of_hosts(log, tails, &mut |host, entry| {
+            rows.of(host);
+            match entry {
+                Entry::Tick(tick) => {
+                    saved.ticks += 1;
+                    last = Some(tick.clock.real_ns.div_euclid(1_000_000));
+                    rows.push(&tick);
+                }
+                Entry::Event(event) => {
+                    saved.events += 1;
+                    rows.event(event);
+                }
+            }
+        });
+        if let Some(damage) = &saved.damage {
+            if damage.error.is_some() {
+                return Ok(saved);
+            }
+            rows.event(told(damage, last.or_else(|| began(log)).unwrap_or(0)));
+        }
+        let id = id_of(log);
+        let sources = std::slice::from_ref(&id);
+        segments::publish(&self.segments_folder(), &format!("of-{id}"), sources, rows)?;
+        Ok(saved)
+    }
+
+    /// Removes what was put aside the longest ago, until the rest has no more than `most` bytes.
+    pub(super) fn trim_aside(&self, most: u64) {
+        let entries = fs::read_dir(self.folder().join(ASIDE));
+        let entries = entries.into_iter().flatten().flatten();
+        let mut parts: Vec<_> = entries
+            .filter_map(|entry| {
+                let meta = entry.metadata().ok()?;
+                // A rename counts as a change, and not as a modification.
+                let moved = (meta.ctime(), meta.ctime_nsec());
+                let bytes = if meta.is_dir() {
+                    bytes_below(&entry.path())
+                } else {
+                    meta.len()
+                };
+                Some((moved, entry.path(), meta.is_dir(), bytes))
+            })
+            .collect();
+        parts.sort();
+        let mut all: u64 = parts.iter().map(|(.., bytes)| bytes).sum();
+        for (_, path, is_dir, bytes) in parts {
+            if all <= most {
+                return;
+            }
+            let gone = if is_dir {
+                fs::remove_dir_all(&path)
+            } else {
+                fs::remove_file(&path)
+            };
+            all -= if gone.is_ok() { bytes } else { 0 };
+        }
     }
 
     /// Makes one segment of each finished hour's or day's. One whose log is still written is not finished;
@@ -186,13 +240,13 @@ impl Store {
         Ok(bytes_below(self.folder()))
     }
 
-    /// Removes segments that end before a moment, and then the oldest ones until the store, logs and all,
-    /// is no larger than `most_bytes`. Segments go whole, and those of the newest day stay.
+    /// Removes segments that end before a moment, and then the oldest ones until the store, logs and all but what was
+    /// put aside, is no larger than `most_bytes`. Segments go whole, and those of the newest day stay.
     ///
     /// # Errors
     /// Another one compacts, or a segment cannot be removed.
     pub fn retain(&self, since_ms: i64, most_bytes: u64) -> Result<Removed, StoreError> {
-        let _lock = self.lock_segments()?;
+        let _lock = self.upkeep(false)?;
         // Segments that others were made of would count again once those are gone.
         segments::sweep(&self.segments_folder())?;
         let segments = self.segments()?;
@@ -200,7 +254,9 @@ impl Store {
             .iter()
             .map(|one| one.to_ms.div_euclid(DAY_MS))
             .max();
-        let mut left = self.bytes()?;
+        // What was put aside has a limit of its own, and no segment goes for it.
+        let aside = bytes_below(&self.folder().join(ASIDE));
+        let mut left = self.bytes()?.saturating_sub(aside);
         let mut removed = Removed::default();
         for segment in segments {
             let old = segment.to_ms < since_ms;
@@ -226,17 +282,30 @@ fn began(log: &Path) -> Option<i64> {
     ms.parse().ok()
 }
 
-/// Bytes of the files below a folder; what vanishes meanwhile counts nothing.
-fn bytes_below(folder: &Path) -> u64 {
-    let size = |entry: io::Result<fs::DirEntry>| {
-        let entry = entry.ok()?;
-        let meta = entry.metadata().ok()?;
-        Some(if meta.is_dir() {
-            bytes_below(&entry.path())
-        } else {
-            meta.len()
-        })
-    };
-    let entries = fs::read_dir(folder).into_iter().flatten();
-    entries.filter_map(size).sum()
+/// The event that says what was lost of a log.
+fn told(damage: &Damage, ts_ms: i64) -> Event {
+    let Damage {
+        lost_bytes,
+        lost_ticks,
+        lost_events,
+        ..
+    } = damage;
+    let name = id_of(&damage.path);
+    let body = serde_json::json!({
+        "log": name,
+        "lost_bytes": lost_bytes,
+        "lost_ticks": lost_ticks,
+        "lost_events": lost_events,
+    });
+    Event {
+        ts_ms,
+        kind: "finding".to_owned(),
+        id: "store-damaged".to_owned(),
+        severity: "warning".to_owned(),
+        title: format!(
+            "the log {name} was damaged: {lost_bytes} bytes, {lost_ticks} samples and {lost_events} events of it are lost"
+        ),
+        body: body.to_string(),
+        ..Event::default()
+    }
 }

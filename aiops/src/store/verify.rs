@@ -6,13 +6,11 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use super::Damage;
-use super::Entry;
 use super::Segment;
 use super::Store;
 use super::StoreError;
 use super::history;
 use super::place::Meta;
-use super::rows::Rows;
 use super::segments;
 use super::sums;
 use super::table::Table;
@@ -133,7 +131,9 @@ fn order(segment: &Segment) -> Result<(), (PathBuf, String)> {
     if !times.is_sorted() {
         return Err((path, "its rows are not in the order of time".to_owned()));
     }
-    if times.first() != Some(&segment.from_ms) || times.last() != Some(&segment.to_ms) {
+    // Of a log that only events are left of, the name says their times.
+    let named = (Some(&segment.from_ms), Some(&segment.to_ms));
+    if !times.is_empty() && (times.first(), times.last()) != named {
         let reason = "its times are not those of the folder's name";
         return Err((path, reason.to_owned()));
     }
@@ -244,9 +244,10 @@ impl Store {
                 Broken::Log(damage) => {
                     let log = &part.path;
                     if damage.error.is_none() {
-                        saved = Some(self.save(log, tails.as_deref())?);
+                        let found = self.save(log, tails.as_deref())?;
+                        saved = Some((found.ticks, found.events));
                     }
-                    self.aside(log)?
+                    self.aside_log(log, tails.as_deref())?
                 }
             };
             repaired.push(Repaired {
@@ -258,28 +259,24 @@ impl Store {
         Ok(repaired)
     }
 
-    /// Makes a segment of what can be read of a log.
-    fn save(&self, log: &Path, tails: Option<&Path>) -> Result<(u64, u64), StoreError> {
-        let (mut rows, mut ticks, mut events) = (Rows::default(), 0, 0);
-        let _known = history::entries(log, tails, &mut |entry| match entry {
-            Entry::Tick(tick) => {
-                ticks += 1;
-                rows.push(&tick);
-            }
-            Entry::Event(event) => {
-                events += 1;
-                rows.event(event);
-            }
-        });
-        let id = history::id_of(log);
-        let folder = self.segments_folder();
-        segments::publish(
-            &folder,
-            &format!("of-{id}"),
-            std::slice::from_ref(&id),
-            rows,
-        )?;
-        Ok((ticks, events))
+    /// Moves a log below [`ASIDE`], and what stands in its tail.
+    pub(super) fn aside_log(
+        &self,
+        log: &Path,
+        tails: Option<&Path>,
+    ) -> Result<PathBuf, StoreError> {
+        let to = self.aside(log)?;
+        let Some(tail) = tails.map(|tails| history::tail(tails, &history::id_of(log))) else {
+            return Ok(to);
+        };
+        if fs::symlink_metadata(&tail).is_ok_and(|meta| meta.len() > 0) {
+            let mut name = to.clone().into_os_string();
+            name.push(".tail");
+            history::move_tail(&tail, Path::new(&name))?;
+        } else {
+            let _ = fs::remove_file(&tail);
+        }
+        Ok(to)
     }
 
     /// Moves a part below [`ASIDE`]; another of that name stays.

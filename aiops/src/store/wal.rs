@@ -22,12 +22,16 @@ use std::path::PathBuf;
 
 use bytes::BufMut as _;
 use bytes::BytesMut;
+use rustix::fs::FlockOperation;
+use rustix::fs::flock;
 use serde::Deserialize;
 use serde::Serialize;
 
 use super::tick::Layout;
 use crate::model::Host;
 
+/// Kinds of frames that are looked for behind damage: ticks and events.
+const KINDS: [u8; 2] = [1, 2];
 /// First bytes of a file.
 const MAGIC: [u8; 8] = *b"AIOPSWAL";
 /// Version of the format.
@@ -40,6 +44,9 @@ const STEP: u64 = 256 << 10;
 const FRAME: usize = 9;
 /// Most bytes of a frame: a host with 30,000 processes has 3 MB in a key frame.
 const MOST: usize = 32 << 20;
+
+/// End of the name of a log that is being created.
+pub(super) const NEW: &str = "new";
 
 /// Most bytes that wait for a disk that takes nothing: then they are given up, so that memory stays bounded.
 const MOST_WAITING: usize = if cfg!(test) { 64 << 10 } else { 8 << 20 };
@@ -182,8 +189,6 @@ pub struct WalWriter {
     pending: BytesMut,
     /// Bytes of `pending` that are synced.
     clean: usize,
-    /// Frames that are not synced.
-    waiting: u64,
     /// Up to where a write that failed may have left bytes: the next one writes as far, zeros where nothing is.
     tried: u64,
     /// Size of the file.
@@ -193,41 +198,38 @@ pub struct WalWriter {
 }
 
 impl WalWriter {
-    /// Creates the file, 0600, and syncs its header.
+    /// Creates the file, 0600, and syncs its header. Until it is whole and locked it has another name ([`NEW`]): who
+    /// compacts never finds an empty log that nobody seems to write.
     ///
     /// # Errors
     /// It exists, or the system refuses.
     pub fn create(options: &WalOptions) -> Result<Self, StoreError> {
-        let made = Self::try_create(options);
-        if let Err(error) = &made
-            && !matches!(error, StoreError::Io { source, .. } if source.kind() == io::ErrorKind::AlreadyExists)
-        {
-            // Half a header would be reported as damage for ever.
-            let _ = std::fs::remove_file(&options.path);
-            let _ = options.tail.as_ref().map(std::fs::remove_file);
+        let (path, new) = (&options.path, options.path.with_extension(NEW));
+        if path.symlink_metadata().is_ok() {
+            let error = io::ErrorKind::AlreadyExists.into();
+            return Err(io_error(path, "create the log")(error));
         }
-        made
+        Self::try_create(options, &new).inspect_err(|_| {
+            // Half a log would be reported as damage for ever.
+            let _ = std::fs::remove_file(&new);
+            let _ = std::fs::remove_file(path);
+            let _ = options.tail.as_ref().map(std::fs::remove_file);
+        })
     }
 
-    fn try_create(options: &WalOptions) -> Result<Self, StoreError> {
+    fn try_create(options: &WalOptions, new: &Path) -> Result<Self, StoreError> {
         let path = &options.path;
-        let (file, direct) = open(path).map_err(io_error(path, "create the log"))?;
-        let tail = match &options.tail {
-            Some(tail) => Some((
-                tail.clone(),
-                private(tail).map_err(io_error(tail, "create the tail"))?,
-            )),
-            None => None,
-        };
+        let (file, direct) = open(new).map_err(io_error(path, "create the log"))?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|error| io_error(path, "lock")(error.into()))?;
         let mut writer = Self {
             path: path.clone(),
             file,
             direct,
-            tail,
+            tail: None,
             synced: 0,
             pending: BytesMut::new(),
             clean: 0,
-            waiting: 0,
             tried: 0,
             size: 0,
             aligned: Vec::new(),
@@ -240,6 +242,12 @@ impl WalWriter {
         };
         writer.pending = header_block(&header, path)?;
         writer.sync()?;
+        std::fs::rename(new, path).map_err(io_error(path, "create the log"))?;
+        // A tail without a log is swept away: it comes second.
+        if let Some(tail) = &options.tail {
+            let file = private(tail).map_err(io_error(tail, "create the tail"))?;
+            writer.tail = Some((tail.clone(), file));
+        }
         // Its name must be durable, too.
         if let Some(folder) = path.parent() {
             let sync = || File::open(folder)?.sync_all();
@@ -266,18 +274,18 @@ impl WalWriter {
         self.len() <= BLOCK as u64
     }
 
-    /// Appends a frame: from now on it survives a kill, from the next sync on a power cut.
+    /// Appends a frame: from now on it survives a kill, from the next sync on a power cut. `Some`: it was taken and
+    /// waits, but neither its tail nor the log could be written.
     ///
     /// # Errors
-    /// The frame is too large, or the tail cannot be written: then the log is synced instead.
-    pub fn push(&mut self, kind: u8, payload: &[u8]) -> Result<(), StoreError> {
+    /// The frame is too large: it was not taken.
+    pub fn push(&mut self, kind: u8, payload: &[u8]) -> Result<Option<StoreError>, StoreError> {
         if payload.len() > MOST {
             let error = io::Error::new(io::ErrorKind::InvalidInput, "the frame is too large");
             return Err(io_error(&self.path, "append")(error));
         }
         let begin = self.pending.len();
         put_frame(kind, payload, &mut self.pending);
-        self.waiting += 1;
         let place = self.synced + begin as u64;
         // The first frame of a tail comes behind its own place in the log.
         let first = begin == self.clean;
@@ -292,21 +300,29 @@ impl WalWriter {
             }
             None => false,
         };
-        if kept { Ok(()) } else { self.sync() }
+        Ok(if kept { None } else { self.sync().err() })
     }
 
     /// Gives up the frames that wait when there are too many of them and the disk still takes none; returns how
-    /// many. The next frame must be a key frame then.
-    pub fn relieve(&mut self) -> u64 {
+    /// many. The next frame must be a key frame then. Those of the kind `keep` go on waiting, up to half of the room.
+    pub fn relieve(&mut self, keep: u8) -> u64 {
         if self.pending.len() - self.clean < MOST_WAITING || self.sync().is_ok() {
             return 0;
         }
-        self.pending.truncate(self.clean);
+        let waiting = self.pending.split_off(self.clean);
         if let Some((_, tail)) = &mut self.tail {
             // A tail that cannot be emptied repeats frames that are gone: they are whole, and may stay.
             let _ = tail.set_len(0).and_then(|()| io::Seek::rewind(tail));
         }
-        std::mem::take(&mut self.waiting)
+        let (mut at, mut given_up) = (0, 0);
+        while let Some((kind, payload, len)) = frame(&waiting[at..]) {
+            let room = self.pending.len() - self.clean + len <= MOST_WAITING / 2;
+            if kind != keep || !room || self.push(kind, payload).is_err() {
+                given_up += 1;
+            }
+            at += len;
+        }
+        given_up
     }
 
     /// Makes every frame durable.
@@ -323,7 +339,6 @@ impl WalWriter {
         let _written = self.pending.split_to(whole);
         self.synced += whole as u64;
         self.clean = self.pending.len();
-        self.waiting = 0;
         if let Some((path, tail)) = &mut self.tail {
             // The tail only repeats what is durable now.
             tail.set_len(0)
@@ -602,6 +617,11 @@ fn frame(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
     (checksum(kind, payload) == sum).then_some((kind, payload, FRAME + len))
 }
 
+/// Whether a frame may begin here: of a kind that is known, so that a checksum of megabytes is not made at every byte.
+fn may_begin(bytes: &[u8]) -> bool {
+    bytes.get(4).is_some_and(|kind| KINDS.contains(kind))
+}
+
 /// Every whole frame; returns where the last one ends. Behind damage the next one is searched for byte by
 /// byte.
 fn frames(bytes: &[u8], found: &mut Recovered) -> usize {
@@ -617,12 +637,14 @@ fn frames(bytes: &[u8], found: &mut Recovered) -> usize {
         if bytes[at..].iter().all(|byte| *byte == 0) {
             return end;
         }
-        let next =
-            (at + 1..bytes.len()).find(|at| bytes[*at] != 0 && frame(&bytes[*at..]).is_some());
+        let begins = |at: &usize| may_begin(&bytes[*at..]) && frame(&bytes[*at..]).is_some();
+        let next = (at + 1..bytes.len()).find(begins);
         found.gaps.push(found.frames.len());
-        let next = next.unwrap_or(bytes.len());
-        found.lost_bytes += (next - at) as u64;
-        at = next;
+        // Zeros behind the last frame were never anything else.
+        let used = || bytes.iter().rposition(|byte| *byte != 0);
+        let lost = next.or_else(|| used().map(|last| last + 1));
+        found.lost_bytes += lost.unwrap_or(at).saturating_sub(at) as u64;
+        at = next.unwrap_or(bytes.len());
     }
     end
 }

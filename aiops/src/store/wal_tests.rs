@@ -135,3 +135,31 @@ proptest! {
         prop_assert!(found.frames.len() == 120 || found.lost_bytes > 0);
     }
 }
+
+#[test]
+fn zeros_behind_damage_are_not_lost_and_unknown_kinds_are_not_looked_for() {
+    let folder = Folder::new("behind");
+    let options = folder.options(false);
+    let mut writer = WalWriter::create(&options).unwrap();
+    for (kind, payload) in [(1, b"one"), (9, b"two"), (2, b"six"), (1, b"ten")] {
+        writer.push(kind, payload).unwrap();
+    }
+    writer.sync().unwrap();
+    // As a kill leaves it: zeros to the end of what was grown.
+    let whole = std::fs::read(&options.path).unwrap();
+    drop(writer);
+    assert!(whole.len() as u64 >= STEP);
+    let size = FRAME + 3;
+    let flip = |frame: usize| {
+        let mut bytes = whole.clone();
+        bytes[BLOCK + frame * size + FRAME] ^= 1;
+        std::fs::write(&options.path, &bytes).unwrap();
+        let found = read_wal(&options.path, None).unwrap();
+        let kinds: Vec<u8> = found.frames.iter().map(|(kind, _)| *kind).collect();
+        (kinds, found.lost_bytes)
+    };
+    assert_eq!(flip(3), (vec![1, 9, 2], size as u64));
+    // The search goes by a kind that nobody writes, up to one that is known.
+    assert_eq!(flip(0), (vec![2, 1], 2 * size as u64));
+    assert_eq!(flip(2), (vec![1, 9, 1], size as u64));
+}

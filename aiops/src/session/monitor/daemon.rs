@@ -442,18 +442,20 @@ impl Daemon {
     /// Stores a sample; a disk that is full is said once, and again when there is room.
     fn store(&mut self, tick: &Tick, urgent: bool) {
         match self.recorder.push(tick, urgent) {
-            Ok(turned) => {
+            Ok(pushed) => {
                 self.begun = true;
-                if turned {
-                    self.compactor.ask();
+                match pushed.unsynced {
+                    None => self.works(),
+                    Some(error) => self.fails(&error),
                 }
-                self.works();
             }
-            Err(error) => {
-                self.own.cost.lost_ticks += 1;
-                self.fails(&error);
-            }
+            Err(error) => self.fails(&error),
         }
+        // Also where the tick was not taken: on a full disk this is what makes room.
+        if self.recorder.turned() {
+            self.compactor.ask();
+        }
+        self.own.cost.lost_ticks = self.recorder.dropped();
         self.store_events();
     }
 
@@ -483,8 +485,11 @@ impl Daemon {
             && let Some(event) = self.events.front()
         {
             match self.recorder.event(event) {
-                Ok(()) => {
+                Ok(pushed) => {
                     self.events.pop_front();
+                    if let Some(error) = pushed.unsynced {
+                        self.fails(&error);
+                    }
                 }
                 Err(error) => {
                     self.fails(&error);
