@@ -462,7 +462,7 @@ fn fill(disk: &Path, tails: &Path) {
         refused.extend(push(&mut recorder));
         pushed += 1;
         // One that is taken and waits is not to be handed over again.
-        if pushed % 25 == 0 {
+        if pushed.is_multiple_of(25) {
             let size = if refused.is_empty() { 8192 } else { 200 };
             let event = Event {
                 id: format!("event-{pushed}"),
