@@ -80,8 +80,8 @@ pub struct VerifyArgs {
 /// Options of `store repair`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Nothing is deleted: what is damaged stands in STORE/damaged/ afterwards. What can be read of a damaged log becomes a
-segment. It refuses while a daemon writes.
+Nothing is deleted: what is damaged stands in STORE/damaged/ afterwards; of logs, `compact` keeps the newest 64 MiB
+there. What can be read of a damaged log becomes a segment. It refuses while a daemon writes.
 
 Examples:
   aiops store repair
@@ -91,7 +91,8 @@ pub struct RepairArgs {}
 /// Options of `store compact`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The daemon runs this every hour. It steps back behind everybody else: nice 19, idle disk class.
+The daemon runs this every hour. It steps back behind everybody else: nice 19, idle disk class. A damaged log is put
+aside in STORE/damaged/; the segment of what can be read of it says what was lost.
 
 Examples:
   aiops store compact

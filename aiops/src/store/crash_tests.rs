@@ -462,7 +462,7 @@ fn fill(disk: &Path, tails: &Path) {
         refused.extend(push(&mut recorder));
         pushed += 1;
         // One that is taken and waits is not to be handed over again.
-        if pushed % 25 == 0 {
+        if pushed.is_multiple_of(25) {
             let size = if refused.is_empty() { 8192 } else { 200 };
             let event = Event {
                 id: format!("event-{pushed}"),
@@ -630,9 +630,9 @@ fn repair_says_whose_a_damaged_log_was_and_keeps_its_tail() {
 fn what_was_put_aside_is_bounded_and_the_oldest_goes_first() {
     let folder = Folder::new("trim");
     let aside = folder.store().folder().join("damaged");
-    fs::create_dir_all(aside.join("a")).unwrap();
-    fs::write(aside.join("a/process.parquet"), [1; 10]).unwrap();
-    for name in ["b", "c"] {
+    fs::create_dir_all(aside.join("segment")).unwrap();
+    fs::write(aside.join("segment/process.parquet"), [1; 100]).unwrap();
+    for name in ["1.wal", "1.wal.tail", "2.wal"] {
         fs::write(aside.join(name), [1; 10]).unwrap();
     }
     let left = || {
@@ -642,9 +642,38 @@ fn what_was_put_aside_is_bounded_and_the_oldest_goes_first() {
         names
     };
     folder.store().trim_aside(30);
-    assert_eq!(left(), ["a", "b", "c"]);
+    assert_eq!(left(), ["1.wal", "1.wal.tail", "2.wal", "segment"]);
     folder.store().trim_aside(25);
-    assert_eq!(left(), ["b", "c"]);
+    assert_eq!(left(), ["1.wal.tail", "2.wal", "segment"]);
     folder.store().trim_aside(10);
-    assert_eq!(left(), ["c"]);
+    assert_eq!(left(), ["2.wal", "segment"]);
+}
+
+#[test]
+fn a_log_of_which_no_sample_is_left_is_still_told() {
+    let folder = Folder::new("none");
+    let path = log(&folder, 10..60);
+    let mut bytes = fs::read(&path).unwrap();
+    // The only key frame.
+    bytes[BLOCK + 20] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let store = folder.store();
+    assert_eq!(store.compact_at(0).unwrap().len(), 1);
+    log(&folder, 100..150);
+    store.compact_at(0).unwrap();
+    assert_eq!(store.segments().unwrap().len(), 2);
+    // Among the others of its day, too.
+    for now_ms in [0, i64::MAX] {
+        assert_eq!(store.compact_at(now_ms).unwrap(), []);
+        assert_eq!(store.verify().unwrap().broken, []);
+        let (n, errors) = scan(&store);
+        assert_eq!((n, errors.len()), (50 * u64::from(PROCESSES), 0));
+        let events: u64 = store
+            .segments()
+            .unwrap()
+            .iter()
+            .map(|segment| segment.table("event").unwrap().rows())
+            .sum();
+        assert_eq!(events, 1);
+    }
 }

@@ -205,7 +205,7 @@ mod tests {
             .and_then(|()| std::os::unix::fs::symlink(&homes[0], &homes[1]));
         let found = tails_in(&homes, "leaf");
         let none = tails_in(&homes[..2], "leaf");
-        let left = fs::read_dir(&homes[0]).map(|entries| entries.count());
+        let left = fs::read_dir(&homes[0]).map(Iterator::count);
         let _ = fs::remove_dir_all(&place);
         made.unwrap();
         assert_eq!((found, none), (Some(homes[2].join("leaf")), None));

@@ -31,7 +31,7 @@ use super::segments;
 use super::verify::ASIDE;
 use super::wal::io_error;
 
-/// Most bytes of what was put aside; the oldest goes first.
+/// Most bytes of logs that were put aside; the oldest goes first.
 const MOST_ASIDE: u64 = 64 << 20;
 /// Milliseconds of a day.
 const DAY_MS: i64 = 24 * HOUR_MS;
@@ -144,35 +144,26 @@ impl Store {
         Ok(saved)
     }
 
-    /// Removes what was put aside the longest ago, until the rest has no more than `most` bytes.
+    /// Removes logs that were put aside the longest ago, until the others have no more than `most` bytes. Segments
+    /// stay: only `repair` puts them there, and nothing else has what they hold.
     pub(super) fn trim_aside(&self, most: u64) {
         let entries = fs::read_dir(self.folder().join(ASIDE));
         let entries = entries.into_iter().flatten().flatten();
-        let mut parts: Vec<_> = entries
+        let mut logs: Vec<_> = entries
+            .filter(|entry| entry.file_name().to_string_lossy().contains(".wal"))
             .filter_map(|entry| {
                 let meta = entry.metadata().ok()?;
                 // A rename counts as a change, and not as a modification.
                 let moved = (meta.ctime(), meta.ctime_nsec());
-                let bytes = if meta.is_dir() {
-                    bytes_below(&entry.path())
-                } else {
-                    meta.len()
-                };
-                Some((moved, entry.path(), meta.is_dir(), bytes))
+                meta.is_file().then(|| (moved, entry.path(), meta.len()))
             })
             .collect();
-        parts.sort();
-        let mut all: u64 = parts.iter().map(|(.., bytes)| bytes).sum();
-        for (_, path, is_dir, bytes) in parts {
-            if all <= most {
-                return;
+        logs.sort();
+        let mut all: u64 = logs.iter().map(|(.., bytes)| bytes).sum();
+        for (_, path, bytes) in logs {
+            if all > most && fs::remove_file(&path).is_ok() {
+                all -= bytes;
             }
-            let gone = if is_dir {
-                fs::remove_dir_all(&path)
-            } else {
-                fs::remove_file(&path)
-            };
-            all -= if gone.is_ok() { bytes } else { 0 };
         }
     }
 
