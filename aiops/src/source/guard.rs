@@ -4,7 +4,6 @@ use std::fs;
 
 use procfs::process::MMPermissions;
 use procfs::process::Process;
-use rustix::mm::Advice;
 use rustix::mm::MlockFlags;
 
 /// Most protected first. A container without CAP_SYS_RESOURCE may raise the value but not lower it.
@@ -60,9 +59,6 @@ fn lock_code() -> Option<()> {
         let (begin, end) = map.address;
         let length = usize::try_from(end - begin).ok()?;
         let address = std::ptr::with_exposed_provenance_mut(usize::try_from(begin).ok()?);
-        // What only the start needed goes first: most of it is never used again.
-        // SAFETY: code that nobody writes to; it is read again from the file where it is needed.
-        let _ = unsafe { rustix::mm::madvise(address, length, Advice::LinuxDontNeed) };
         // ONFAULT: what is never used is not brought in.
         // SAFETY: the range is a mapping of this process, and locking changes no contents.
         unsafe { rustix::mm::mlock_with(address, length, MlockFlags::ONFAULT) }.ok()?;

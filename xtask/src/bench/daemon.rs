@@ -4,8 +4,14 @@
 //! Each is started with its own defaults but for the interval of 5 s, left alone for a while, and then looked at
 //! over a minute (`--quick`) or ten: CPU from /proc/PID/stat, the largest resident memory, and what it had the
 //! device write (/proc/PID/io). The device's own count is shown beside it; others write there, too.
+//!
+//! What comes once an hour is in no such window, so it is measured apart and added: `store compact` of a log of as many
+//! samples as an hour has, made by a daemon that takes them faster. A day of segments is merged into one later, which
+//! reads and writes each hour once more: that is taken for as much work again.
 
 use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -16,12 +22,22 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
-use super::proc::Crowd;
+use super::proc::{self, Crowd};
 use super::{Bench, Table};
 use crate::util::{self, Tally};
 
 /// How long the start may take to be paid for.
 const WARM: Duration = Duration::from_secs(15);
+
+/// Samples of an hour, and how many of them a second the daemon takes for the measure of its hourly work.
+const HOUR_SAMPLES: u64 = 720;
+const HURRIED: &str = "100ms";
+/// How long they may take to be taken.
+const HURRY: Duration = Duration::from_secs(300);
+/// As Prometheus asks.
+const SCRAPE_EVERY: Duration = Duration::from_secs(15);
+const OWN: &str = "aiops monitor memory";
+const OWN_METRICS: &str = "aiops monitor memory --metrics";
 
 /// A crowd, and what the daemon may cost beside it.
 struct Case {
@@ -68,17 +84,38 @@ pub(super) fn run(bench: &Bench) -> anyhow::Result<Tally> {
             }
         };
         let churn = Churn::start(case.churn);
-        for subject in ["aiops monitor memory", "atop -w", "below record"] {
+        let hour = hour(bench);
+        if let Err(error) = &hour {
+            table.promise(
+                &format!("{}: store compact", case.name),
+                format!("{error:#}"),
+                "runs",
+                false,
+            );
+        }
+        for subject in [OWN, OWN_METRICS, "atop -w", "below record"] {
             bench.say(subject);
             let name = format!("{}: {subject}", case.name);
             match (subject, measure(bench, subject)) {
-                ("aiops monitor memory", Ok(cost)) => judge(case, &cost, &name, &mut table),
+                (OWN | OWN_METRICS, Ok(mut cost)) => {
+                    if let Ok(hour) = &hour {
+                        cost.cpu_percent += hour.cpu_percent;
+                        cost.written += hour.written;
+                    }
+                    judge(case, &cost, &name, &mut table);
+                }
                 (_, Ok(cost)) => table.figure(&name, cost.text()),
-                ("aiops monitor memory", Err(error)) => {
+                (OWN | OWN_METRICS, Err(error)) => {
                     table.promise(&name, format!("{error:#}"), "runs", false);
                 }
                 (_, Err(error)) => table.figure(&name, format!("not run: {error:#}")),
             }
+        }
+        if let Ok(hour) = hour {
+            table.figure(
+                &format!("{}: of that once an hour, by a child of its own", case.name),
+                hour.text(),
+            );
         }
         drop(churn);
         drop(crowd);
@@ -161,7 +198,7 @@ impl Drop for Recorder {
     }
 }
 
-fn start(bench: &Bench, subject: &str, folder: &Path) -> anyhow::Result<Recorder> {
+fn start(bench: &Bench, subject: &str, folder: &Path, interval: &str) -> anyhow::Result<Recorder> {
     let said = File::create(folder.join("said"))?;
     let mut command = match subject {
         "atop -w" => {
@@ -185,11 +222,14 @@ fn start(bench: &Bench, subject: &str, folder: &Path) -> anyhow::Result<Recorder
                 "monitor",
                 "memory",
                 "--interval",
-                "5s",
+                interval,
                 "--config",
                 "/dev/null",
             ]);
             own.arg("--store").arg(folder.join("store"));
+            if subject == OWN_METRICS {
+                own.args(["--metrics", "127.0.0.1:0"]);
+            }
             own
         }
     };
@@ -203,13 +243,87 @@ fn start(bench: &Bench, subject: &str, folder: &Path) -> anyhow::Result<Recorder
     Ok(Recorder(child))
 }
 
+/// What is done once an hour, spread over it.
+fn hour(bench: &Bench) -> anyhow::Result<Cost> {
+    bench.say("the work of an hour");
+    let folder = bench.path("daemon-hour");
+    fs::create_dir_all(&folder)?;
+    let recorder = start(bench, OWN, &folder, HURRIED)?;
+    let store = folder.join("store");
+    let end = Instant::now() + HURRY;
+    loop {
+        thread::sleep(Duration::from_secs(2));
+        if samples(bench, &store).is_some_and(|samples| samples >= HOUR_SAMPLES) {
+            break;
+        }
+        anyhow::ensure!(Instant::now() < end, "no {HOUR_SAMPLES} samples in time");
+    }
+    drop(recorder);
+    let log = fs::read_dir(store.join("wal"))?;
+    anyhow::ensure!(log.count() > 0, "no log is left to compact");
+    let compact = Command::new(&bench.aiops)
+        .args(["-q", "store", "compact", "--store"])
+        .arg(&store)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()?;
+    let cost = proc::wait(compact)?;
+    anyhow::ensure!(cost.status == 0, "store compact: status {}", cost.status);
+    forget(&folder)?;
+    // And once more for the day that it becomes part of.
+    Ok(Cost {
+        rss_mb: cost.rss_kb as f64 * 1024.0 / 1e6,
+        cpu_percent: 2.0 * cost.cpu_ms / 3_600_000.0 * 100.0,
+        written: 2.0 * cost.written as f64 / 1e6,
+        device: None,
+    })
+}
+
+/// Samples that the daemon says it has taken.
+fn samples(bench: &Bench, store: &Path) -> Option<u64> {
+    let output = Command::new(&bench.aiops)
+        .args(["monitor", "status", "-o", "json", "--store"])
+        .arg(store)
+        .output()
+        .ok()?;
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
+    report["data"]["state"]["own"]["ticks"].as_u64()
+}
+
+/// Removes a store, with its newest frames: these stand on a tmpfs, where the store says.
+fn forget(folder: &Path) -> anyhow::Result<()> {
+    let meta = fs::read(folder.join("store/store.json")).unwrap_or_default();
+    if let Ok(meta) = serde_json::from_slice::<serde_json::Value>(&meta)
+        && let Some(tails) = meta["tails"].as_str()
+    {
+        let _ = fs::remove_dir_all(tails);
+    }
+    fs::remove_dir_all(folder)?;
+    Ok(())
+}
+
+/// Reads the metrics page, as the daemon said where.
+fn scrape(said: &Path) -> anyhow::Result<()> {
+    let said = fs::read_to_string(said)?;
+    let place = said.lines().find_map(|line| {
+        let rest = line.strip_prefix("metrics at http://")?;
+        rest.strip_suffix("/metrics")
+    });
+    let mut stream = TcpStream::connect(place.context("no metrics port was told")?)?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")?;
+    let mut page = String::new();
+    stream.read_to_string(&mut page)?;
+    anyhow::ensure!(page.contains("aiops_self_samples"), "no page of metrics");
+    Ok(())
+}
+
 fn measure(bench: &Bench, subject: &str) -> anyhow::Result<Cost> {
     let folder = bench.path(&format!(
         "daemon-{}",
         subject.split(' ').next().unwrap_or("x")
     ));
     fs::create_dir_all(&folder)?;
-    let mut recorder = start(bench, subject, &folder)?;
+    let mut recorder = start(bench, subject, &folder, "5s")?;
     thread::sleep(WARM);
     if let Some(status) = recorder.0.try_wait()? {
         let said = fs::read_to_string(folder.join("said")).unwrap_or_default();
@@ -228,7 +342,12 @@ fn measure(bench: &Bench, subject: &str) -> anyhow::Result<Cost> {
     );
     let span = Duration::from_secs(bench.choose(60, 600));
     let mut rss_kb = 0;
+    let mut scraped = None::<Instant>;
     while begun.elapsed() < span {
+        if subject == OWN_METRICS && scraped.is_none_or(|at| at.elapsed() >= SCRAPE_EVERY) {
+            scrape(&folder.join("said"))?;
+            scraped = Some(Instant::now());
+        }
         thread::sleep(Duration::from_secs(1));
         rss_kb = rss_kb.max(field(&format!("/proc/{pid}/status"), "VmRSS:")?);
     }
@@ -244,14 +363,7 @@ fn measure(bench: &Bench, subject: &str) -> anyhow::Result<Cost> {
             .map(|(after, before)| hourly(after.saturating_sub(before) * 512)),
     };
     drop(recorder);
-    // Its newest frames stand on a tmpfs, where the store says.
-    let meta = fs::read(folder.join("store/store.json")).unwrap_or_default();
-    if let Ok(meta) = serde_json::from_slice::<serde_json::Value>(&meta)
-        && let Some(tails) = meta["tails"].as_str()
-    {
-        let _ = fs::remove_dir_all(tails);
-    }
-    fs::remove_dir_all(&folder)?;
+    forget(&folder)?;
     Ok(cost)
 }
 

@@ -275,6 +275,8 @@ pub(super) struct Cost {
     pub(super) cpu_ms: f64,
     /// Most resident memory that it had.
     pub(super) rss_kb: u64,
+    /// Bytes that it had written to a device.
+    pub(super) written: u64,
 }
 
 /// Waits for a child, and says what it cost.
@@ -294,6 +296,8 @@ pub(super) fn wait(child: Child) -> anyhow::Result<Cost> {
         status,
         cpu_ms: ms(usage.ru_utime) + ms(usage.ru_stime),
         rss_kb: u64::try_from(usage.ru_maxrss)?,
+        // In units of 512 bytes (getrusage(2)).
+        written: u64::try_from(usage.ru_oublock)? * 512,
     })
 }
 
