@@ -306,7 +306,10 @@ fn filters_sort_and_top() {
     };
     assert_eq!(pids(&[]), [20, 10, 11]);
     assert_eq!(pids(&["--sort", "growth"]), [10, 11, 20]);
-    assert_eq!(pids(&["--sort", "pid", "--top", "2"]), [10, 11]);
+    // The text alone is cut.
+    assert_eq!(pids(&["--sort", "pid", "--top", "2"]), [10, 11, 20]);
+    let text = history.text(&[&all[..], &["--sort", "pid", "--top", "2"]].concat());
+    assert!(text.contains("1 more (--top 0)"), "{text}");
     assert_eq!(pids(&["--pid", "11,20"]), [20, 11]);
     assert_eq!(pids(&["--comm", "web"]), [10, 11]);
     assert_eq!(pids(&["--cgroup", "/shop"]), [10, 11]);

@@ -106,7 +106,7 @@ pub struct Args {
     /// Order of rows [default: --agg].
     #[arg(long, value_name = "FIELD", value_enum)]
     sort: Option<AggArg>,
-    /// Rows, 0 for all [default: 20 in text, else all].
+    /// Rows of the text, 0 for all [default: 20]. Other formats hold all.
     #[arg(long, value_name = "N")]
     top: Option<usize>,
     /// Values by steps of this length.
@@ -278,7 +278,8 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         agg: args.agg.into(),
         sort,
         step_ms,
-        top: args.top.unwrap_or(if text { TOP } else { 0 }),
+        // Who reads another format cuts for himself.
+        top: if text { args.top.unwrap_or(TOP) } else { 0 },
         trend: text,
     };
     let store = Store::at(&context.store);

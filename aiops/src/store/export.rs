@@ -98,8 +98,14 @@ impl Store {
     /// # Errors
     /// The store cannot be read.
     pub fn extent(&self, range: Range) -> Result<Option<Range>, StoreError> {
+        self.extent_about(range, 0)
+    }
+
+    /// As [`Self::extent`], each file so much longer on both sides.
+    fn extent_about(&self, range: Range, slack: i64) -> Result<Option<Range>, StoreError> {
         let mut ends: Option<(i64, i64)> = None;
         let mut see = |from: i64, to: i64| {
+            let (from, to) = (from.saturating_sub(slack), to.saturating_add(slack));
             let (least, most) = ends.unwrap_or((from, to));
             ends = Some((least.min(from), most.max(to)));
         };
@@ -131,7 +137,7 @@ impl Store {
     ) -> Result<Vec<Damage>, E> {
         let host = self.meta()?.map(|meta| meta.hostname);
         let mut damages = Vec::new();
-        let Some(extent) = self.extent(range)? else {
+        let Some(extent) = self.extent_about(range, slack(tables))? else {
             return Ok(damages);
         };
         let mut start_ms = extent.start_ms.div_euclid(DAY_MS) * DAY_MS;
@@ -231,9 +237,13 @@ impl Store {
         let mut damages = Vec::new();
         let logs = self.logs()?;
         let (all, made) = segments::list(&self.segments_folder())?;
+        let slack = slack(wanted);
+        let elsewhere = |(from, to): (i64, i64)| {
+            to.saturating_add(slack) < day.start_ms || from.saturating_sub(slack) >= day.end_ms
+        };
         let mut opened = Vec::new();
         for segment in all {
-            if segment.to_ms < day.start_ms || segment.from_ms >= day.end_ms {
+            if elsewhere((segment.from_ms, segment.to_ms)) {
                 continue;
             }
             let open = || -> Result<_, StoreError> {
@@ -262,7 +272,6 @@ impl Store {
         let tails = self.tails();
         let mut fresh = Vec::new();
         for log in logs {
-            let elsewhere = |(from, to): (i64, i64)| to < day.start_ms || from >= day.end_ms;
             if made.contains(&id_of(&log)) || span(&log).is_some_and(elsewhere) {
                 continue;
             }
@@ -292,6 +301,15 @@ impl Store {
             logs: fresh,
             damages,
         })
+    }
+}
+
+/// Names of segments and logs are of their ticks. An event stands with the tick before it.
+fn slack(tables: &[&str]) -> i64 {
+    if tables.contains(&"event") {
+        HOUR_MS
+    } else {
+        0
     }
 }
 

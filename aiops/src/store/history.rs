@@ -21,6 +21,7 @@ use rustix::fs::flock;
 
 use super::Encoder;
 use super::Event;
+use super::Recovered;
 use super::StoreError;
 use super::Tick;
 use super::WalOptions;
@@ -33,6 +34,7 @@ use super::segments;
 use super::segments::Segment;
 use super::wal::NEW;
 use super::wal::io_error;
+use super::wal::read_open;
 use crate::model::ClockPair;
 use crate::model::Host;
 use crate::model::Identity;
@@ -144,11 +146,7 @@ impl Store {
     /// # Errors
     /// A folder cannot be read. A damaged log is reported, not an error.
     pub fn fresh(&self, mut take: impl FnMut(Entry)) -> Result<Vec<Damage>, StoreError> {
-        let tails = self.tails();
-        let logs = self.fresh_logs()?.into_iter();
-        Ok(logs
-            .filter_map(|log| entries(&log, tails.as_deref(), &mut take))
-            .collect())
+        self.fresh_of_hosts(|_, entry| take(entry))
     }
 
     /// As [`Self::fresh`], with the host and boot that each entry is of.
@@ -159,19 +157,75 @@ impl Store {
         &self,
         mut take: impl FnMut(&Host, Entry),
     ) -> Result<Vec<Damage>, StoreError> {
-        let tails = self.tails();
-        let logs = self.fresh_logs()?.into_iter();
-        Ok(logs
-            .filter_map(|log| entries_of_hosts(&log, tails.as_deref(), &mut take))
-            .collect())
+        let (logs, _) = again(|| self.fresh_logs())?;
+        let logs = logs.iter();
+        Ok(logs.filter_map(|log| log.entries(&mut take)).collect())
     }
 
-    /// Logs that are in no segment yet, oldest first.
-    fn fresh_logs(&self) -> Result<Vec<PathBuf>, StoreError> {
-        let (_, made) = segments::list(&self.segments_folder())?;
-        let mut logs = self.logs()?;
-        logs.retain(|log| !made.contains(&id_of(log)));
-        Ok(logs)
+    /// Logs that are in no segment yet, oldest first and open, and the segments that count.
+    ///
+    /// A writer makes segments of logs and removes those, so logs are opened before segments are listed.
+    ///
+    /// # Errors
+    /// A folder cannot be read, or a log vanished meanwhile (`NotFound`): see [`again`].
+    pub(super) fn fresh_logs(&self) -> Result<(Vec<OpenLog>, Vec<Segment>), StoreError> {
+        let tails = self.tails();
+        let open = |log: PathBuf| OpenLog::open(log, tails.as_deref());
+        let logs: Result<Vec<OpenLog>, StoreError> = self.logs()?.into_iter().map(open).collect();
+        let mut logs = logs?;
+        let (segments, made) = segments::list(&self.segments_folder())?;
+        logs.retain(|log| !made.contains(&id_of(&log.path)));
+        // Its segment may be merged into another one by now, which does not name the log.
+        match logs.iter().find(|log| !log.path.exists()) {
+            Some(gone) => Err(vanished(&gone.path)),
+            None => Ok((logs, segments)),
+        }
+    }
+}
+
+/// Something was there when it was listed, and is not any more.
+pub(super) fn vanished(path: &Path) -> StoreError {
+    io_error(path, "open")(io::ErrorKind::NotFound.into())
+}
+
+pub(super) fn is_vanished(error: &StoreError) -> bool {
+    matches!(error, StoreError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+}
+
+/// Looks again when something vanished between its listing and its opening.
+pub(super) fn again<T>(mut look: impl FnMut() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    const TRIES: usize = 5;
+    for _ in 1..TRIES {
+        match look() {
+            Err(error) if is_vanished(&error) => {}
+            other => return other,
+        }
+    }
+    look()
+}
+
+/// A log whose files are open: a writer that removes them takes nothing away.
+#[derive(Debug)]
+pub(super) struct OpenLog {
+    path: PathBuf,
+    log: File,
+    tail: Option<File>,
+}
+
+impl OpenLog {
+    pub(super) fn open(path: PathBuf, tails: Option<&Path>) -> Result<Self, StoreError> {
+        let log = File::open(&path).map_err(io_error(&path, "open"))?;
+        let tail = tails.and_then(|tails| File::open(tail(tails, &id_of(&path))).ok());
+        Ok(Self { path, log, tail })
+    }
+
+    /// Hands over what it holds, with the host that wrote it.
+    pub(super) fn entries(&self, take: &mut dyn FnMut(&Host, Entry)) -> Option<Damage> {
+        decode(
+            &self.path,
+            read_open(&self.path, &self.log, self.tail.as_ref()),
+            take,
+        )
     }
 }
 
@@ -223,6 +277,15 @@ pub(super) fn entries_of_hosts(
     tails: Option<&Path>,
     take: &mut dyn FnMut(&Host, Entry),
 ) -> Option<Damage> {
+    let tail = tails.map(|tails| tail(tails, &id_of(log)));
+    decode(log, read_wal(log, tail.as_deref()), take)
+}
+
+fn decode(
+    log: &Path,
+    found: Result<Recovered, StoreError>,
+    take: &mut dyn FnMut(&Host, Entry),
+) -> Option<Damage> {
     let mut damage = Damage {
         path: log.to_path_buf(),
         lost_bytes: 0,
@@ -230,8 +293,7 @@ pub(super) fn entries_of_hosts(
         lost_events: 0,
         error: None,
     };
-    let tail = tails.map(|tails| tail(tails, &id_of(log)));
-    let found = match read_wal(log, tail.as_deref()) {
+    let found = match found {
         Ok(found) => found,
         Err(error) => {
             damage.error = Some(error.to_string());

@@ -2,20 +2,16 @@
 
 use std::collections::HashMap;
 use std::collections::HashSet;
-use std::fs::File;
-use std::os::fd::AsRawFd as _;
-use std::path::Path;
-use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::Ask;
 use super::Coverage;
-use super::Damage;
 use super::Entry;
 use super::Event;
 use super::Tick;
-use super::history::entries_of_hosts;
+use super::history::OpenLog;
 use super::rows::HOUR_MS;
+use super::rows::short_boot;
 use super::series::Opened;
 use super::series::fill;
 use super::series::time;
@@ -125,7 +121,7 @@ impl Times {
 }
 
 /// What is wrong with a segment.
-type Broken = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type Broken = Box<dyn std::error::Error + Send + Sync>;
 
 impl<'a> Reading<'a> {
     pub(super) fn new(ask: &'a Ask<'a>, coverage: Coverage) -> Self {
@@ -154,8 +150,8 @@ impl<'a> Reading<'a> {
     }
 
     /// Times of a segment, noted as seen.
-    fn times(&mut self, system: Option<File>) -> Result<Times, Broken> {
-        let system = Table::of(system.ok_or("it has no system.parquet")?)?;
+    fn times(&mut self, opened: &Opened) -> Result<Times, Broken> {
+        let system = opened.system()?.ok_or("it has no system.parquet")?;
         let mut all = Vec::new();
         for group in 0..system.groups() {
             all.extend(system.numbers(group, "ts")?);
@@ -189,17 +185,14 @@ impl<'a> Reading<'a> {
 
     pub(super) fn processes(
         &mut self,
-        opened: Opened,
+        opened: &Opened,
         hours: bool,
         take: &mut dyn FnMut(&Piece<'_>),
     ) -> Result<(), Broken> {
-        let mut times = self.times(opened.system)?;
-        let Some(table) = opened.table else {
-            return Ok(());
-        };
+        let mut times = self.times(opened)?;
         let mut raw: Option<HashSet<i64>> = None;
-        if let Some(file) = opened.hours.filter(|_| hours) {
-            let summed = Table::of(file)?;
+        let summed = if hours { opened.hours()? } else { None };
+        if let Some(summed) = summed {
             let mut fields = self.ask.fields.iter();
             // Not every figure is summed up.
             if fields.all(|field| summed.has(&format!("{field}_n"))) {
@@ -210,7 +203,9 @@ impl<'a> Reading<'a> {
                 raw = Some(edges);
             }
         }
-        let table = Table::of(table)?;
+        let Some(table) = opened.table()? else {
+            return Ok(());
+        };
         for group in 0..table.groups() {
             if self.may_hold(&table, group) {
                 self.group(&table, group, &mut times, raw.as_ref(), take)?;
@@ -293,9 +288,11 @@ impl<'a> Reading<'a> {
             return Ok(HashSet::new());
         };
         let whole = |hour: i64| {
-            hour.max(*first) >= range.start_ms && (hour + HOUR_MS - 1).min(*last) < range.end_ms
+            hour.max(*first) >= range.start_ms
+                && hour.saturating_add(HOUR_MS - 1).min(*last) < range.end_ms
         };
-        let outside = |hour: i64| hour + HOUR_MS <= range.start_ms || hour >= range.end_ms;
+        let outside =
+            |hour: i64| hour.saturating_add(HOUR_MS) <= range.start_ms || hour >= range.end_ms;
         let mut cut = HashSet::new();
         let mut sums = Vec::new();
         for group in 0..table.groups() {
@@ -355,10 +352,10 @@ impl<'a> Reading<'a> {
 
     pub(super) fn hosts(
         &mut self,
-        opened: Opened,
+        opened: &Opened,
         take: &mut dyn FnMut(i64, &[Option<i64>]),
     ) -> Result<(), Broken> {
-        let table = Table::of(opened.table.ok_or("it has no system.parquet")?)?;
+        let table = opened.table()?.ok_or("it has no system.parquet")?;
         let mut values = Vec::new();
         for group in 0..table.groups() {
             let times = table.numbers(group, "ts")?;
@@ -386,14 +383,13 @@ impl<'a> Reading<'a> {
 
     pub(super) fn cgroups(
         &mut self,
-        opened: Opened,
+        opened: &Opened,
         take: &mut dyn FnMut(&CgroupRun<'_>),
     ) -> Result<(), Broken> {
-        let mut times = self.times(opened.system)?;
-        let Some(file) = opened.table else {
+        let mut times = self.times(opened)?;
+        let Some(table) = opened.table()? else {
             return Ok(());
         };
-        let table = Table::of(file)?;
         let mut values = Vec::new();
         for group in 0..table.groups() {
             let (ts, n) = (table.numbers(group, "ts")?, table.numbers(group, "n")?);
@@ -425,12 +421,15 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
-    pub(super) fn events(&mut self, opened: Opened, events: &mut Vec<Event>) -> Result<(), Broken> {
-        self.times(opened.system)?;
-        let Some(file) = opened.table else {
+    pub(super) fn events(
+        &mut self,
+        opened: &Opened,
+        events: &mut Vec<Event>,
+    ) -> Result<(), Broken> {
+        self.times(opened)?;
+        let Some(table) = opened.table()? else {
             return Ok(());
         };
-        let table = Table::of(file)?;
         for group in 0..table.groups() {
             let times = table.numbers(group, "ts")?;
             if !times.iter().any(|ts| self.ask.range.holds(*ts)) {
@@ -459,27 +458,10 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
-    /// Hands over what a log holds; its file is open, so that it may have been removed meanwhile.
-    pub(super) fn log(
-        &mut self,
-        log: &Path,
-        file: &File,
-        tails: Option<&Path>,
-        take: &mut dyn FnMut(&Host, Entry, &mut Self),
-    ) {
-        let held = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-        let path = if log.exists() || !held.exists() {
-            log
-        } else {
-            &held
-        };
-        let damage = entries_of_hosts(path, tails, &mut |host, entry| take(host, entry, self));
-        if let Some(damage) = damage {
-            self.coverage.damages.push(Damage {
-                path: log.to_path_buf(),
-                ..damage
-            });
-        }
+    /// Hands over what a log holds; it is open, so that it may have been removed meanwhile.
+    pub(super) fn log(&mut self, log: &OpenLog, take: &mut dyn FnMut(&Host, Entry, &mut Self)) {
+        let damage = log.entries(&mut |host, entry| take(host, entry, self));
+        self.coverage.damages.extend(damage);
     }
 
     /// Hands over the processes of a tick that is in no segment yet.
@@ -491,7 +473,8 @@ impl<'a> Reading<'a> {
         take: &mut dyn FnMut(&Piece<'_>),
     ) {
         let boot = host.boot_id.as_deref();
-        let boot = boot.map_or(NO_NAME, |boot| self.names.learn(boot));
+        // As segments have it: a process that is in one and in a log is the same one.
+        let boot = boot.map_or(NO_NAME, |boot| self.names.learn(&short_boot(boot)));
         for identity in &tick.identities {
             let key = (boot, identity.pid, identity.start_ticks.unwrap_or(0));
             let labels = self.identity(identity);
@@ -559,7 +542,8 @@ impl<'a> Reading<'a> {
 }
 
 fn hour_of(ts: i64) -> i64 {
-    ts.div_euclid(HOUR_MS) * HOUR_MS
+    // A damaged time may be any number.
+    ts.div_euclid(HOUR_MS).saturating_mul(HOUR_MS)
 }
 
 fn known(value: i64) -> Option<i64> {

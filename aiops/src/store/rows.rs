@@ -13,11 +13,11 @@ use super::table::Column;
 use super::table::Values;
 use super::tick::PROCESS_FIELDS;
 use super::tick::Tick;
+use super::tick::kept;
 use crate::model::CgroupMetrics;
 use crate::model::Host;
 use crate::model::Identity;
 use crate::model::Metric;
-use crate::model::ProcessMetrics;
 use crate::model::ProcessSample;
 use crate::model::RawText;
 use crate::model::SystemMetrics;
@@ -174,13 +174,9 @@ impl Rows {
             uid: process.uid,
             oom_score_adj: process.oom_score_adj,
         };
-        let kept = PROCESS_FIELDS.iter().map(|name| {
-            let mut metrics = ProcessMetrics::METRICS.iter();
-            let metric = metrics.find(|metric| metric.name == *name)?;
-            (metric.get)(&process.metrics)
-        });
         let key = (process.pid, process.start_ticks);
-        self.processes.push(key, index, ts, head, kept.collect());
+        self.processes
+            .push(key, index, ts, head, kept(&process.metrics));
     }
 
     /// Times of the first and the last tick; without any, those of the events.
@@ -361,6 +357,7 @@ fn cgroups(runs: &[(RawText, Run<u64>)]) -> Vec<Column> {
 mod tests {
     use super::*;
     use crate::model::ClockPair;
+    use crate::model::ProcessMetrics;
     use crate::model::Sample;
 
     fn tick(ts: i64, rss: &[(u32, u64)]) -> Tick {

@@ -7,7 +7,6 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::path::PathBuf;
 
 use super::Damage;
 use super::Entry;
@@ -15,11 +14,17 @@ use super::Event;
 use super::Store;
 use super::StoreError;
 use super::Tick;
-use super::history::id_of;
+use super::history::OpenLog;
+use super::history::again;
+use super::history::is_vanished;
+use super::history::vanished;
+use super::reading::Broken;
 use super::reading::Reading;
+use super::rows::HOUR_MS;
 use super::rows::int;
-use super::segments;
 use super::segments::Segment;
+use super::sums::Said;
+use super::table::Table;
 use super::wal::io_error;
 use crate::model::CgroupMetrics;
 use crate::model::CgroupRun;
@@ -73,16 +78,67 @@ impl Coverage {
 /// A segment whose files are open.
 pub(super) struct Opened {
     pub(super) segment: Segment,
-    pub(super) system: Option<File>,
-    pub(super) table: Option<File>,
-    pub(super) hours: Option<File>,
+    sums: Said,
+    system: Option<File>,
+    /// Name and file of the table that is wanted.
+    table: (&'static str, Option<File>),
+    hours: Option<File>,
+}
+
+impl Opened {
+    fn open(segment: Segment, table: &'static str) -> Result<Self, StoreError> {
+        let file = |name: &str| {
+            let path = segment.path.join(format!("{name}.parquet"));
+            open(&path).map_err(io_error(&path, "open"))
+        };
+        let opened = Self {
+            sums: Said::of(&segment.path).map_err(io_error(&segment.path, "read checksums"))?,
+            system: file("system")?,
+            table: (table, file(table)?),
+            hours: file("rollup")?,
+            segment,
+        };
+        if opened.segment.path.exists() {
+            Ok(opened)
+        } else {
+            // Removed since it was listed, by a merge, which is there now, or by its age: a file that was not
+            // found may be one of those.
+            Err(vanished(&opened.segment.path))
+        }
+    }
+
+    /// A table that is used is compared with its checksum, once.
+    fn checked(&self, name: &str, file: Option<&File>) -> Result<Option<Table>, Broken> {
+        let Some(file) = file else {
+            return Ok(None);
+        };
+        let name = format!("{name}.parquet");
+        let wrong = |error: io::Error| format!("{name}: {error}");
+        self.sums.check(&name, file).map_err(wrong)?;
+        Ok(Some(Table::of(file.try_clone()?)?))
+    }
+
+    /// Its ticks.
+    pub(super) fn system(&self) -> Result<Option<Table>, Broken> {
+        self.checked("system", self.system.as_ref())
+    }
+
+    /// The table that is wanted.
+    pub(super) fn table(&self) -> Result<Option<Table>, Broken> {
+        let (name, file) = &self.table;
+        self.checked(name, file.as_ref())
+    }
+
+    /// Its hours, summed up.
+    pub(super) fn hours(&self) -> Result<Option<Table>, Broken> {
+        self.checked("rollup", self.hours.as_ref())
+    }
 }
 
 /// Everything that holds the range, opened.
 struct Plan {
     segments: Vec<Opened>,
-    logs: Vec<(PathBuf, File)>,
-    tails: Option<PathBuf>,
+    logs: Vec<OpenLog>,
     coverage: Coverage,
 }
 
@@ -96,62 +152,36 @@ fn open(path: &Path) -> io::Result<Option<File>> {
 }
 
 impl Store {
-    /// Opens what holds a range. A writer may publish and remove at any moment: logs are listed before the
-    /// segments that may be made of them, and what vanished before it was opened makes us look again.
-    fn plan(&self, range: Range, table: &str) -> Result<Plan, StoreError> {
-        const TRIES: usize = 5;
+    /// Opens what holds a range. A writer may publish and remove at any moment: what vanished before it was
+    /// opened makes us look again.
+    fn plan(&self, range: Range, table: &'static str) -> Result<Plan, StoreError> {
         self.meta()?;
-        let mut tries = 1;
-        loop {
-            match self.try_plan(range, table) {
-                Err(StoreError::Io { source, .. })
-                    if source.kind() == io::ErrorKind::NotFound && tries < TRIES =>
-                {
-                    tries += 1;
-                }
-                other => return other,
-            }
-        }
+        again(|| self.try_plan(range, table))
     }
 
-    fn try_plan(&self, range: Range, table: &str) -> Result<Plan, StoreError> {
+    fn try_plan(&self, range: Range, table: &'static str) -> Result<Plan, StoreError> {
         let mut coverage = Coverage::default();
-        let logs = self.logs()?;
-        let mut opened_logs = Vec::new();
-        for log in &logs {
-            let file = File::open(log).map_err(io_error(log, "open"))?;
-            opened_logs.push((log.clone(), file));
-        }
-        let (all, made) = segments::list(&self.segments_folder())?;
-        opened_logs.retain(|(log, _)| !made.contains(&id_of(log)));
+        let (logs, all) = self.fresh_logs()?;
+        // Names of segments are of their ticks. An event stands with the tick before it.
+        let slack = if table == "event" { HOUR_MS } else { 0 };
         let mut opened = Vec::new();
         for segment in all {
             coverage.knows(segment.from_ms, segment.to_ms);
-            if segment.to_ms < range.start_ms || segment.from_ms >= range.end_ms {
+            if segment.to_ms.saturating_add(slack) < range.start_ms
+                || segment.from_ms.saturating_sub(slack) >= range.end_ms
+            {
                 continue;
             }
-            let file = |name: &str| {
-                let path = segment.path.join(format!("{name}.parquet"));
-                open(&path).map_err(io_error(&path, "open"))
-            };
-            let found = Opened {
-                system: file("system")?,
-                table: file(table)?,
-                hours: file("rollup")?,
-                segment,
-            };
-            if found.system.is_none() && !found.segment.path.exists() {
-                // Removed since it was listed: by a merge, which is there now, or by its age.
-                return Err(io_error(&found.segment.path, "open")(
-                    io::ErrorKind::NotFound.into(),
-                ));
+            let path = segment.path.clone();
+            match Opened::open(segment, table) {
+                Ok(segment) => opened.push(segment),
+                Err(error) if is_vanished(&error) => return Err(error),
+                Err(error) => coverage.broken(&path, &error),
             }
-            opened.push(found);
         }
         Ok(Plan {
             segments: opened,
-            logs: opened_logs,
-            tails: self.tails(),
+            logs,
             coverage,
         })
     }
@@ -184,16 +214,15 @@ impl Store {
     ) -> Result<Coverage, StoreError> {
         let plan = self.plan(ask.range, "process")?;
         let mut reading = Reading::new(ask, plan.coverage);
-        for opened in plan.segments {
-            let path = opened.segment.path.clone();
+        for opened in &plan.segments {
+            let path = &opened.segment.path;
             if let Err(error) = reading.processes(opened, hours, take) {
-                reading.coverage.broken(&path, &error);
+                reading.coverage.broken(path, &error);
             }
         }
         let metrics = metrics(ProcessMetrics::METRICS, ask.fields);
         fresh(
             &plan.logs,
-            plan.tails.as_deref(),
             ask.range,
             &mut reading,
             &mut |host, tick, reading| {
@@ -214,26 +243,20 @@ impl Store {
     ) -> Result<Coverage, StoreError> {
         let plan = self.plan(ask.range, "system")?;
         let mut reading = Reading::new(ask, plan.coverage);
-        for opened in plan.segments {
-            let path = opened.segment.path.clone();
+        for opened in &plan.segments {
+            let path = &opened.segment.path;
             if let Err(error) = reading.hosts(opened, take) {
-                reading.coverage.broken(&path, &error);
+                reading.coverage.broken(path, &error);
             }
         }
         let metrics = metrics(SystemMetrics::METRICS, ask.fields);
         let mut values = Vec::new();
-        fresh(
-            &plan.logs,
-            plan.tails.as_deref(),
-            ask.range,
-            &mut reading,
-            &mut |_, tick, _| {
-                let unknown = SystemMetrics::default();
-                let system = tick.sample.system.as_ref().unwrap_or(&unknown);
-                fill(&metrics, system, &mut values);
-                take(time(tick), &values);
-            },
-        );
+        fresh(&plan.logs, ask.range, &mut reading, &mut |_, tick, _| {
+            let unknown = SystemMetrics::default();
+            let system = tick.sample.system.as_ref().unwrap_or(&unknown);
+            fill(&metrics, system, &mut values);
+            take(time(tick), &values);
+        });
         Ok(reading.done())
     }
 
@@ -248,17 +271,16 @@ impl Store {
     ) -> Result<Coverage, StoreError> {
         let plan = self.plan(ask.range, "cgroup")?;
         let mut reading = Reading::new(ask, plan.coverage);
-        for opened in plan.segments {
-            let path = opened.segment.path.clone();
+        for opened in &plan.segments {
+            let path = &opened.segment.path;
             if let Err(error) = reading.cgroups(opened, take) {
-                reading.coverage.broken(&path, &error);
+                reading.coverage.broken(path, &error);
             }
         }
         let metrics = metrics(CgroupMetrics::METRICS, ask.fields);
         let mut values = Vec::new();
         fresh(
             &plan.logs,
-            plan.tails.as_deref(),
             ask.range,
             &mut reading,
             &mut |_, tick, reading| {
@@ -297,23 +319,18 @@ impl Store {
         };
         let mut reading = Reading::new(&ask, plan.coverage);
         let mut events = Vec::new();
-        for opened in plan.segments {
-            let path = opened.segment.path.clone();
+        for opened in &plan.segments {
+            let path = &opened.segment.path;
             if let Err(error) = reading.events(opened, &mut events) {
-                reading.coverage.broken(&path, &error);
+                reading.coverage.broken(path, &error);
             }
         }
-        for (log, file) in &plan.logs {
-            reading.log(
-                log,
-                file,
-                plan.tails.as_deref(),
-                &mut |_, entry, reading| match entry {
-                    Entry::Tick(tick) => reading.saw(time(&tick)),
-                    Entry::Event(event) if range.holds(event.ts_ms) => events.push(event),
-                    Entry::Event(_) => {}
-                },
-            );
+        for log in &plan.logs {
+            reading.log(log, &mut |_, entry, reading| match entry {
+                Entry::Tick(tick) => reading.saw(time(&tick)),
+                Entry::Event(event) if range.holds(event.ts_ms) => events.push(event),
+                Entry::Event(_) => {}
+            });
         }
         events.sort_by(|a, b| a.ts_ms.cmp(&b.ts_ms).then_with(|| a.id.cmp(&b.id)));
         Ok((events, reading.done()))
@@ -346,14 +363,13 @@ pub(super) fn fill<T>(
 
 /// Hands over the ticks of a range that are in no segment.
 fn fresh<'a>(
-    logs: &[(PathBuf, File)],
-    tails: Option<&Path>,
+    logs: &[OpenLog],
     range: Range,
     reading: &mut Reading<'a>,
     take: &mut dyn FnMut(&Host, &Tick, &mut Reading<'a>),
 ) {
-    for (log, file) in logs {
-        reading.log(log, file, tails, &mut |host, entry, reading| {
+    for log in logs {
+        reading.log(log, &mut |host, entry, reading| {
             if let Entry::Tick(tick) = entry {
                 reading.saw(time(&tick));
                 // The others tell who the processes are.

@@ -1,10 +1,17 @@
 //! Runs, summed-up hours and the samples themselves say the same, wherever a range is cut.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use proptest::prelude::*;
 
+use super::super::Encoder;
+use super::super::WalOptions;
+use super::super::WalWriter;
+use super::super::history::tail;
 use super::super::rows::Rows;
+use super::super::segments;
 use super::*;
 use crate::model::ClockPair;
 use crate::model::Piece;
@@ -124,4 +131,188 @@ proptest! {
             prop_assert_eq!(coverage.times, times);
         }
     }
+}
+
+/// A store of its own for a test.
+fn empty(name: &str) -> (Folder, Store) {
+    let name = format!("aiops-series-{name}-{}", std::process::id());
+    let folder = Folder(std::env::temp_dir().join(name));
+    for part in ["segments", "wal", "tails"] {
+        std::fs::create_dir_all(folder.0.join(part)).unwrap();
+    }
+    let store = Store::at(&folder.0).with_tails(&folder.0.join("tails"));
+    (folder, store)
+}
+
+fn host() -> Host {
+    Host {
+        boot_id: Some("3f0c9a52-6a1e-4d53-9d0e-0f6f5b7f1c11".to_owned()),
+        ..Host::default()
+    }
+}
+
+fn segment(store: &Store, ticks: &[Tick], events: Vec<Event>) -> Segment {
+    let mut rows = Rows::default();
+    rows.of(&host());
+    ticks.iter().for_each(|tick| rows.push(tick));
+    events.into_iter().for_each(|event| rows.event(event));
+    let made = segments::publish(&store.segments_folder(), "a", &[], rows);
+    made.unwrap().unwrap()
+}
+
+/// A log that is being written: the last tick stands in its tail.
+fn live(store: &Store, id: &str, ticks: &[Tick]) -> WalWriter {
+    let mut writer = WalWriter::create(&WalOptions {
+        path: store.wals().join(format!("{id}.wal")),
+        tail: Some(tail(&store.tails().unwrap(), id)),
+        id: id.to_owned(),
+        host: host(),
+    })
+    .unwrap();
+    let mut encoder = Encoder::default();
+    for (index, tick) in ticks.iter().enumerate() {
+        let mut frame = bytes::BytesMut::new();
+        encoder.encode(tick, index == 0, &mut frame);
+        if index + 1 == ticks.len() {
+            writer.sync().unwrap();
+        }
+        writer.push(1, &frame).unwrap();
+    }
+    writer
+}
+
+const ALWAYS: Range = Range {
+    start_ms: 0,
+    end_ms: i64::MAX,
+};
+
+#[test]
+fn a_process_of_a_segment_and_of_a_log_is_one() {
+    let (_folder, store) = empty("boot");
+    let ticks = ticks(&vec![vec![Some(1)]; 4]);
+    segment(&store, &ticks[..2], Vec::new());
+    let _writer = live(&store, "b", &ticks[2..]);
+    let ask = Ask {
+        range: ALWAYS,
+        fields: &["rss_kb"],
+        pids: &[],
+    };
+    let (mut who, mut samples) = (BTreeSet::new(), 0);
+    let take = &mut |run: &Run<'_>| {
+        let boot = run.who.boot.map(|boot| (boot.id, boot.text.to_owned()));
+        who.insert((boot, run.who.pid, run.who.start));
+        samples += run.n;
+    };
+    store.runs(&ask, take).unwrap();
+    assert_eq!(who.len(), 1, "{who:?}");
+    assert_eq!(samples, 4);
+}
+
+#[test]
+fn a_log_that_is_removed_while_it_is_read_costs_nothing() {
+    let (folder, store) = empty("removed");
+    let ticks = ticks(&vec![vec![Some(1)]; 3]);
+    let _writer = live(&store, "b", &ticks);
+    let (logs, _) = store.fresh_logs().unwrap();
+    std::fs::remove_dir_all(folder.0.join("wal")).unwrap();
+    std::fs::remove_dir_all(folder.0.join("tails")).unwrap();
+    let mut found = 0;
+    assert_eq!(logs[0].entries(&mut |_, _| found += 1), None);
+    assert_eq!(found, ticks.len());
+}
+
+#[test]
+fn what_vanishes_before_it_is_opened_is_looked_for_again() {
+    let (folder, store) = empty("vanished");
+    let made = segment(&store, &ticks(&[vec![Some(1)]]), Vec::new());
+    assert!(Opened::open(made.clone(), "process").is_ok());
+    // As a merge does it, between two files.
+    std::fs::rename(&made.path, folder.0.join("segments/tmp-gone-a")).unwrap();
+    assert!(Opened::open(made.clone(), "process").is_err_and(|error| is_vanished(&error)));
+    assert!(OpenLog::open(made.path.clone(), None).is_err_and(|error| is_vanished(&error)));
+    let mut tries = 0;
+    let found = again(|| {
+        tries += 1;
+        if tries < 3 {
+            Err(vanished(&made.path))
+        } else {
+            Ok(tries)
+        }
+    });
+    assert_eq!(found.unwrap(), 3);
+}
+
+/// Flips a bit in the first column of a table.
+fn flip(file: &Path) {
+    let mut bytes = std::fs::read(file).unwrap();
+    bytes[40] ^= 1;
+    std::fs::write(file, bytes).unwrap();
+}
+
+#[test]
+fn a_flipped_bit_is_found_by_who_reads_that_table() {
+    let (_folder, store) = empty("flip");
+    let made = segment(&store, &ticks(&vec![vec![Some(1)]; 3]), Vec::new());
+    flip(&made.path.join("process.parquet"));
+    let (sums, coverage) = found(&store, ALWAYS, false);
+    assert_eq!(sums, Found::new());
+    let error = coverage.damages[0].error.as_deref().unwrap();
+    assert!(error.contains("process.parquet: its checksum"), "{error}");
+    let ask = Ask {
+        range: ALWAYS,
+        fields: &[],
+        pids: &[],
+    };
+    let coverage = store.system(&ask, &mut |_, _| {}).unwrap();
+    assert_eq!((coverage.damages, coverage.times.len()), (Vec::new(), 3));
+    flip(&made.path.join("system.parquet"));
+    assert_eq!(store.system(&ask, &mut |_, _| {}).unwrap().damages.len(), 1);
+}
+
+#[test]
+fn what_a_damaged_segment_was_made_from_does_not_count_again() {
+    let (_folder, store) = empty("sources");
+    let mut rows = Rows::default();
+    ticks(&vec![vec![Some(1)]; 3])
+        .iter()
+        .for_each(|tick| rows.push(tick));
+    let sources = ["log".to_owned()];
+    let made = segments::publish(&store.segments_folder(), "a", &sources, rows);
+    let made = made.unwrap().unwrap();
+    flip(&made.path.join("system.parquet"));
+    assert_eq!(made.sources(), sources);
+}
+
+#[test]
+fn an_event_behind_the_last_tick_is_found() {
+    let (_folder, store) = empty("event");
+    let ticks = ticks(&vec![vec![Some(1)]; 3]);
+    let ts_ms = time(&ticks[2]) + 600_000;
+    let event = Event {
+        ts_ms,
+        kind: "oom".to_owned(),
+        id: "oom-1".to_owned(),
+        severity: "critical".to_owned(),
+        title: String::new(),
+        pid: None,
+        cgroup: None,
+        body: "{}".to_owned(),
+    };
+    segment(&store, &ticks, vec![event]);
+    let range = Range {
+        start_ms: ts_ms - 1000,
+        end_ms: ts_ms + 1000,
+    };
+    let (events, coverage) = store.events(range).unwrap();
+    assert_eq!(
+        events.iter().map(|one| one.ts_ms).collect::<Vec<_>>(),
+        [ts_ms]
+    );
+    assert!(coverage.times.is_empty());
+    let mut rows = 0;
+    let damages = store.rows::<StoreError>(range, &["event"], &mut |batch| {
+        rows += batch.map_or(0, super::super::Batch::rows);
+        Ok(())
+    });
+    assert_eq!((rows, damages.unwrap()), (1, Vec::new()));
 }

@@ -6,8 +6,8 @@
 use std::fs;
 use std::fs::File;
 use std::io;
-use std::io::Read as _;
 use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use super::place;
@@ -15,13 +15,12 @@ use super::place;
 /// The file.
 const SUMS: &str = "_sums";
 
-/// The checksum of a file and its length, read in pieces.
-fn sum(path: &Path) -> io::Result<(u32, u64)> {
-    let mut file = File::open(path)?;
+/// The checksum of a file and its length, read in pieces from its beginning, wherever its reader stands.
+fn sum(file: &File) -> io::Result<(u32, u64)> {
     let mut piece = vec![0; 128 << 10];
     let (mut sum, mut bytes) = (0, 0);
     loop {
-        let read = file.read(&mut piece)?;
+        let read = file.read_at(&mut piece, bytes)?;
         if read == 0 {
             return Ok((sum, bytes));
         }
@@ -39,7 +38,7 @@ pub(super) fn write(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        let (sum, bytes) = sum(&entry.path())?;
+        let (sum, bytes) = sum(&File::open(entry.path())?)?;
         text.push_str(&format!("{sum:08x} {bytes} {name}\n"));
     }
     let mut file = place::private_file(&folder.join(SUMS))?;
@@ -47,31 +46,59 @@ pub(super) fn write(folder: &Path) -> io::Result<()> {
     file.sync_all()
 }
 
+fn damaged(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}
+
+/// What a segment says of its files; `None`: nothing, as of an older version.
+#[derive(Debug)]
+pub(super) struct Said(Option<String>);
+
+impl Said {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(super) fn of(folder: &Path) -> io::Result<Self> {
+        match fs::read(folder.join(SUMS)) {
+            Ok(text) => Ok(Self(Some(String::from_utf8_lossy(&text).into_owned()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self(None)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Compares a file with its checksum; returns its length. Without any it is not judged.
+    ///
+    /// # Errors
+    /// They differ, or the file cannot be read.
+    pub(super) fn check(&self, name: &str, file: &File) -> io::Result<u64> {
+        let Some(text) = &self.0 else {
+            return Ok(file.metadata()?.len());
+        };
+        let line = text.lines().find_map(|line| {
+            let mut parts = line.splitn(3, ' ');
+            let sum = u32::from_str_radix(parts.next()?, 16).ok()?;
+            let bytes = parts.next()?.parse().ok()?;
+            (parts.next()? == name).then_some((sum, bytes))
+        });
+        let said =
+            line.ok_or_else(|| damaged("it has no checksum in _sums, or that is damaged"))?;
+        let found = sum(file)?;
+        if said == found {
+            Ok(found.1)
+        } else {
+            Err(damaged("its checksum is another one: the file was damaged"))
+        }
+    }
+}
+
 /// Compares a file with its checksum. A segment without any is not judged.
 ///
 /// # Errors
 /// They differ, or a file cannot be read.
 pub(super) fn check(path: &Path) -> io::Result<u64> {
-    let damaged = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why);
     let parts = path.parent().zip(path.file_name());
     let (folder, name) = parts.ok_or_else(|| damaged("no file of a segment"))?;
-    let name = name.to_string_lossy();
-    let found = sum(path)?;
-    let text = match fs::read(folder.join(SUMS)) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found.1),
-        Err(error) => return Err(error),
-    };
-    let text = String::from_utf8_lossy(&text);
-    let line = text.lines().find_map(|line| {
-        let mut parts = line.splitn(3, ' ');
-        let sum = u32::from_str_radix(parts.next()?, 16).ok()?;
-        let bytes = parts.next()?.parse().ok()?;
-        (parts.next()? == name).then_some((sum, bytes))
-    });
-    match line {
-        Some(said) if said == found => Ok(found.1),
-        Some(_) => Err(damaged("its checksum is another one: the file was damaged")),
-        None => Err(damaged("it has no checksum in _sums, or that is damaged")),
-    }
+    let file = File::open(path)?;
+    Said::of(folder)?.check(&name.to_string_lossy(), &file)
 }

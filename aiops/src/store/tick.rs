@@ -11,6 +11,7 @@ pub use decode::Decoder;
 
 use std::collections::HashMap;
 use std::collections::HashSet;
+use std::sync::LazyLock;
 
 use bytes::BufMut as _;
 use bytes::BytesMut;
@@ -76,11 +77,15 @@ pub struct Tick {
 type Key = (u32, u64);
 type Values = Vec<Option<u64>>;
 
-fn process_metrics() -> impl Iterator<Item = &'static Metric<ProcessMetrics>> {
-    PROCESS_FIELDS.iter().filter_map(|name| {
-        let mut metrics = ProcessMetrics::METRICS.iter();
-        metrics.find(|metric| metric.name == *name)
-    })
+/// How to reach [`PROCESS_FIELDS`], in their order: looked up once, since every process is asked at every tick.
+static KEPT: LazyLock<Vec<&'static Metric<ProcessMetrics>>> = LazyLock::new(|| {
+    let find = |name: &&str| ProcessMetrics::METRICS.iter().find(|one| one.name == *name);
+    PROCESS_FIELDS.iter().filter_map(find).collect()
+});
+
+/// The kept figures of a process, in the order of [`PROCESS_FIELDS`].
+pub(super) fn kept(set: &ProcessMetrics) -> Values {
+    KEPT.iter().map(|metric| (metric.get)(set)).collect()
 }
 
 fn values<'a, T: 'static>(metrics: impl Iterator<Item = &'a Metric<T>>, set: &T) -> Values {
@@ -284,15 +289,19 @@ impl Layout {
     }
 }
 
-/// Sets the figures that a file's names and this version have in common.
-fn fill_named<T: 'static>(
-    names: &[String],
-    metrics: &'static [Metric<T>],
-    from: &Values,
-    set: &mut T,
-) {
-    for (name, value) in names.iter().zip(from) {
-        if let Some(metric) = metrics.iter().find(|metric| metric.name == name) {
+/// A file's figures, in its order; `None`: this version does not know it.
+type Known<T> = Vec<Option<&'static Metric<T>>>;
+
+/// Looks a file's names up: once for each file.
+fn known<T>(names: &[String], metrics: &'static [Metric<T>]) -> Known<T> {
+    let find = |name: &String| metrics.iter().find(|metric| metric.name == name);
+    names.iter().map(find).collect()
+}
+
+/// Sets the figures that a file and this version have in common.
+fn fill<T>(known: &Known<T>, from: &Values, set: &mut T) {
+    for (metric, value) in known.iter().zip(from) {
+        if let Some(metric) = metric {
             (metric.set)(set, *value);
         }
     }
@@ -457,7 +466,7 @@ impl Encoder {
             let Some(at) = self.live.get(&(process.pid, process.start_ticks)).copied() else {
                 continue;
             };
-            let new = values(process_metrics(), &process.metrics);
+            let new = kept(&process.metrics);
             let slot = self.state.slots[at].as_ref();
             let same =
                 slot.is_some_and(|slot| slot.values == new && slot.head == Head::of(process));

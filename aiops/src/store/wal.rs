@@ -11,9 +11,12 @@
 //! in a tail file on a tmpfs: they survive a kill, and a power cut costs what is there: at most the time
 //! between two syncs.
 
+mod live;
+
+pub(super) use live::read_open;
+
 use std::fs::File;
 use std::io;
-use std::io::Read as _;
 use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -531,13 +534,18 @@ pub struct Recovered {
     /// Bytes that made no sense.
     pub lost_bytes: u64,
     layout: Option<Layout>,
+    /// Damage reaches an end: a writer may be at work there.
+    torn: bool,
 }
 
 impl Recovered {
     /// A decoder for its frames.
     #[must_use]
     pub fn decoder(&self) -> super::Decoder {
-        super::Decoder::new(self.layout.clone().unwrap_or_else(Layout::own))
+        match &self.layout {
+            Some(layout) => super::Decoder::new(layout),
+            None => super::Decoder::own(),
+        }
     }
 }
 
@@ -546,11 +554,14 @@ impl Recovered {
 /// # Errors
 /// The file cannot be read, or its header makes no sense.
 pub fn read_wal(path: &Path, tail: Option<&Path>) -> Result<Recovered, StoreError> {
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|mut file| file.read_to_end(&mut bytes))
-        .map_err(io_error(path, "read the log"))?;
-    let (header, whole) = parse_header(&bytes, path)?;
+    let log = File::open(path).map_err(io_error(path, "read the log"))?;
+    let tail = tail.and_then(|tail| File::open(tail).ok());
+    read_open(path, &log, tail.as_ref())
+}
+
+/// What a log and its tail say together.
+fn assemble(path: &Path, bytes: &[u8], tail: &[u8]) -> Result<Recovered, StoreError> {
+    let (header, whole) = parse_header(bytes, path)?;
     let begin = whole.min(bytes.len());
     let mut found = Recovered {
         id: header.id,
@@ -561,18 +572,16 @@ pub fn read_wal(path: &Path, tail: Option<&Path>) -> Result<Recovered, StoreErro
         ..Recovered::default()
     };
     let end = begin + frames(&bytes[begin..], &mut found);
-    if let Some(tail) = tail {
-        let bytes = std::fs::read(tail).unwrap_or_default();
-        if let Some((place, rest)) = bytes.split_first_chunk() {
-            // A kill between the sync and the emptying leaves frames in both.
-            let place = u64::from_le_bytes(*place);
-            let known = usize::try_from((end as u64).saturating_sub(place));
-            let known = known.unwrap_or(usize::MAX).min(rest.len());
-            if place > end as u64 {
-                found.gaps.push(found.frames.len());
-            }
-            frames(&rest[known..], &mut found);
+    if let Some((place, rest)) = tail.split_first_chunk() {
+        // A kill between the sync and the emptying leaves frames in both.
+        let place = u64::from_le_bytes(*place);
+        let known = usize::try_from((end as u64).saturating_sub(place));
+        let known = known.unwrap_or(usize::MAX).min(rest.len());
+        if place > end as u64 {
+            found.gaps.push(found.frames.len());
+            found.torn = true;
         }
+        frames(&rest[known..], &mut found);
     }
     Ok(found)
 }
@@ -640,6 +649,7 @@ fn frames(bytes: &[u8], found: &mut Recovered) -> usize {
         let begins = |at: &usize| may_begin(&bytes[*at..]) && frame(&bytes[*at..]).is_some();
         let next = (at + 1..bytes.len()).find(begins);
         found.gaps.push(found.frames.len());
+        found.torn |= next.is_none();
         // Zeros behind the last frame were never anything else.
         let used = || bytes.iter().rposition(|byte| *byte != 0);
         let lost = next.or_else(|| used().map(|last| last + 1));

@@ -2,6 +2,11 @@
 
 use proptest::prelude::*;
 
+use rustix::fs::FlockOperation;
+use rustix::fs::flock;
+
+use super::live::held;
+use super::live::settle;
 use super::*;
 
 /// A folder of its own, removed at the end.
@@ -162,4 +167,78 @@ fn zeros_behind_damage_are_not_lost_and_unknown_kinds_are_not_looked_for() {
     // The search goes by a kind that nobody writes, up to one that is known.
     assert_eq!(flip(0), (vec![2, 1], 2 * size as u64));
     assert_eq!(flip(2), (vec![1, 9, 1], size as u64));
+}
+
+#[test]
+fn a_sync_between_the_log_and_its_tail_loses_nothing() {
+    let folder = Folder::new("between");
+    let options = folder.options(true);
+    let tail = options.tail.clone().unwrap();
+    let mut writer = WalWriter::create(&options).unwrap();
+    for byte in 0..3 {
+        writer.push(1, &[byte; 100]).unwrap();
+    }
+    let mut reads = 0;
+    let log = || {
+        let bytes = std::fs::read(&options.path).unwrap();
+        reads += 1;
+        if reads == 1 {
+            writer.sync().unwrap();
+            writer.push(1, &[3; 100]).unwrap();
+        }
+        Ok(bytes)
+    };
+    let found = settle(
+        &options.path,
+        log,
+        || std::fs::read(&tail).unwrap(),
+        || true,
+    )
+    .unwrap();
+    let bytes: Vec<u8> = found.frames.iter().map(|(_, payload)| payload[0]).collect();
+    assert_eq!(
+        (bytes, found.gaps, found.lost_bytes),
+        (vec![0, 1, 2, 3], vec![], 0)
+    );
+}
+
+#[test]
+fn a_frame_that_is_being_written_is_no_damage() {
+    let folder = Folder::new("torn");
+    let options = folder.options(false);
+    let mut writer = WalWriter::create(&options).unwrap();
+    for byte in 0..3 {
+        writer.push(1, &[byte + 1; 100]).unwrap();
+    }
+    let end = usize::try_from(writer.len()).unwrap();
+    let whole = std::fs::read(&options.path).unwrap();
+    let read = |held: bool| {
+        let mut reads = 0;
+        let log = || {
+            reads += 1;
+            let mut bytes = whole.clone();
+            if reads == 1 {
+                bytes[end - 50..].fill(0);
+            }
+            Ok(bytes)
+        };
+        settle(&options.path, log, Vec::new, || held).unwrap()
+    };
+    let found = read(true);
+    assert_eq!((found.frames.len(), found.lost_bytes), (3, 0));
+    // Without a writer it stays as it is.
+    let found = read(false);
+    assert_eq!(found.frames.len(), 2);
+    assert!(found.lost_bytes > 0);
+}
+
+#[test]
+fn a_writer_is_seen_by_its_lock() {
+    let folder = Folder::new("held");
+    let path = folder.0.join("log");
+    std::fs::write(&path, b"x").unwrap();
+    let (ours, theirs) = (File::open(&path).unwrap(), File::open(&path).unwrap());
+    assert!(!held(&ours));
+    flock(&theirs, FlockOperation::NonBlockingLockExclusive).unwrap();
+    assert!(held(&ours));
 }

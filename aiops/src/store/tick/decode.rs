@@ -3,16 +3,25 @@
 use super::*;
 
 /// Makes ticks of frames, in their order. After damage it waits for the next key frame.
-#[derive(Debug)]
 pub struct Decoder {
-    layout: Layout,
+    system: Known<SystemMetrics>,
+    cgroup: Known<CgroupMetrics>,
+    process: Known<ProcessMetrics>,
     state: Option<State>,
 }
 
+impl std::fmt::Debug for Decoder {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Decoder").finish_non_exhaustive()
+    }
+}
+
 impl Decoder {
-    pub(in crate::store) fn new(layout: Layout) -> Self {
+    pub(in crate::store) fn new(layout: &Layout) -> Self {
         Self {
-            layout,
+            system: known(&layout.system, SystemMetrics::METRICS),
+            cgroup: known(&layout.cgroup, CgroupMetrics::METRICS),
+            process: known(&layout.process, ProcessMetrics::METRICS),
             state: None,
         }
     }
@@ -20,7 +29,7 @@ impl Decoder {
     /// For frames of this version.
     #[must_use]
     pub fn own() -> Self {
-        Self::new(Layout::own())
+        Self::new(&Layout::own())
     }
 
     /// Forgets everything: frames are missing.
@@ -45,7 +54,7 @@ impl Decoder {
         };
         if key {
             self.state = Some(State {
-                system: vec![None; self.layout.system.len()],
+                system: vec![None; self.system.len()],
                 ..State::default()
             });
         }
@@ -66,12 +75,7 @@ impl Decoder {
         state.real_ms = state.real_ms.wrapping_add(real);
         take_changes(&mut state.system, cursor)?;
         let mut system = SystemMetrics::default();
-        fill_named(
-            &self.layout.system,
-            SystemMetrics::METRICS,
-            &state.system,
-            &mut system,
-        );
+        fill(&self.system, &state.system, &mut system);
         let cgroups = self.cgroups(state, cursor)?;
         let identities = self.births(state, cursor)?;
         let processes = self.processes(state, cursor)?;
@@ -113,7 +117,7 @@ impl Decoder {
     ) -> Result<Vec<CgroupSample>, Malformed> {
         let count = rows(cursor)?;
         if count > 0 {
-            let blank: Values = vec![None; self.layout.cgroup.len()];
+            let blank: Values = vec![None; self.cgroup.len()];
             let mut list = Vec::new();
             for _ in 1..count {
                 let path = RawText::new(state.texts.take(cursor)?.unwrap_or_default());
@@ -129,12 +133,7 @@ impl Decoder {
                 id: *id,
                 ..CgroupSample::default()
             };
-            fill_named(
-                &self.layout.cgroup,
-                CgroupMetrics::METRICS,
-                values,
-                &mut sample.metrics,
-            );
+            fill(&self.cgroup, values, &mut sample.metrics);
             samples.push(sample);
         }
         Ok(samples)
@@ -204,7 +203,7 @@ impl Decoder {
         };
         let slot = Some(Slot {
             key: (pid, start),
-            values: vec![None; self.layout.process.len()],
+            values: vec![None; self.process.len()],
             head,
         });
         while state.slots.get(*free).is_some_and(Option::is_some) {
@@ -245,12 +244,7 @@ impl Decoder {
                 oom_score_adj: slot.head.oom_score_adj,
                 metrics: ProcessMetrics::default(),
             };
-            fill_named(
-                &self.layout.process,
-                ProcessMetrics::METRICS,
-                &slot.values,
-                &mut sample.metrics,
-            );
+            fill(&self.process, &slot.values, &mut sample.metrics);
             samples.push(sample);
         }
         samples.sort_by_key(|sample| (sample.pid, sample.start_ticks));
