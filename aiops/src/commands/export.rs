@@ -17,6 +17,7 @@ use crate::report::export::ExportData;
 use crate::report::export::ExportFile;
 use crate::report::export::ExportRange;
 use crate::session;
+use crate::session::store_error;
 use crate::store::Damage;
 use crate::store::Lake;
 use crate::store::Part;
@@ -116,7 +117,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let now = time::now_ns();
     let store = Store::at(&context.store);
     let range = range(args, now)?;
-    let hostname = match store.meta().map_err(refused)? {
+    let hostname = match store.meta().map_err(store_error)? {
         Some(meta) => meta.hostname,
         None => {
             let error =
@@ -130,7 +131,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         .into_iter()
         .filter(|name| args.table.is_empty() || args.table.iter().any(|one| one.name() == *name))
         .collect();
-    let Some(extent) = store.extent(range).map_err(refused)? else {
+    let Some(extent) = store.extent(range).map_err(store_error)? else {
         return Err(nothing(&store, range));
     };
     folder(&args.out)?;
@@ -220,14 +221,6 @@ fn range(args: &Args, now: i64) -> anyhow::Result<Range> {
         ));
     }
     Ok(Range { start_ms, end_ms })
-}
-
-/// An error of the store with its remedy.
-fn refused(error: StoreError) -> anyhow::Error {
-    match error.remedy() {
-        Some(remedy) => diag::hint(error, remedy),
-        None => error.into(),
-    }
 }
 
 fn nothing(store: &Store, range: Range) -> anyhow::Error {
@@ -399,6 +392,6 @@ struct Ended(anyhow::Error);
 
 impl From<StoreError> for Ended {
     fn from(error: StoreError) -> Self {
-        Self(refused(error))
+        Self(store_error(error))
     }
 }

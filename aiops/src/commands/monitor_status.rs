@@ -10,10 +10,10 @@ use crate::report::HostInfo;
 use crate::report::Report;
 use crate::report::monitor::MonitorData;
 use crate::session::monitor;
+use crate::session::store_error;
 use crate::source::clock;
 use crate::source::host;
 use crate::store::Store;
-use crate::store::StoreError;
 use crate::time;
 
 const SCHEMA: &str = "aiops.monitor-status/1";
@@ -70,11 +70,4 @@ pub(super) fn run(_: &Args, context: &Context) -> anyhow::Result<Exit> {
         error,
         "start one: `aiops monitor memory --daemon`, or `systemctl start aiops`",
     ))
-}
-
-fn store_error(error: StoreError) -> anyhow::Error {
-    match error.remedy() {
-        Some(remedy) => diag::hint(error, remedy),
-        None => error.into(),
-    }
 }

@@ -31,6 +31,7 @@ use crate::report::Report;
 use crate::report::Severity;
 use crate::report::query::Incident;
 use crate::report::query::QueryData;
+use crate::session::store_error;
 use crate::source;
 use crate::store::Ask;
 use crate::store::Coverage;
@@ -298,10 +299,10 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         top: options.top,
         ..QueryData::default()
     };
-    let meta = store.meta().map_err(failed)?;
+    let meta = store.meta().map_err(store_error)?;
     let mut coverage = None;
     if processes {
-        let (history, found) = query.processes(field.field()).map_err(failed)?;
+        let (history, found) = query.processes(field.field()).map_err(store_error)?;
         (data.rows, data.rows_total) = history.rows(field.unit());
         coverage = Some(found);
     }
@@ -311,7 +312,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         let ask = query.ask(&SYSTEM_FIELDS);
         let found = store
             .system(&ask, &mut |ts, values| host.take(ts, values))
-            .map_err(failed)?;
+            .map_err(store_error)?;
         data.system = Some(host.steps());
         coverage = Some(found);
     }
@@ -320,12 +321,12 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         let ask = query.ask(&CGROUP_FIELDS);
         let found = store
             .cgroup_runs(&ask, &mut |run| cgroups.take(run))
-            .map_err(failed)?;
+            .map_err(store_error)?;
         data.cgroups = Some(cgroups.rows());
         coverage = Some(found);
     }
     if args.incidents {
-        let (events, found) = store.events(range).map_err(failed)?;
+        let (events, found) = store.events(range).map_err(store_error)?;
         data.incidents = Some(incidents(events, &options.filter));
         coverage = Some(found);
     }
@@ -399,14 +400,6 @@ fn by_frames(
         top: args.top.unwrap_or(TOP),
     };
     frames::run(&Store::at(&context.store), &question, context)
-}
-
-/// What the store could not do, with its remedy.
-pub(super) fn failed(error: StoreError) -> anyhow::Error {
-    match error.remedy() {
-        Some(remedy) => diag::hint(error, remedy),
-        None => error.into(),
-    }
 }
 
 /// The range that is asked for.

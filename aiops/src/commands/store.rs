@@ -29,6 +29,7 @@ use crate::report::store::RepairData;
 use crate::report::store::RepairRow;
 use crate::report::store::VerifyData;
 use crate::report::store::Whole;
+use crate::session::store_error;
 use crate::source::host;
 use crate::source::priority;
 use crate::store;
@@ -121,14 +122,6 @@ pub(super) fn run(command: &Store, context: &Context) -> anyhow::Result<Exit> {
     }
 }
 
-/// An error of the store with what to do about it.
-pub(super) fn explained(error: StoreError) -> anyhow::Error {
-    match error.remedy() {
-        Some(remedy) => diag::hint(error, remedy),
-        None => error.into(),
-    }
-}
-
 /// Who we are.
 fn this_host(context: &Context) -> Host {
     host::read(&context.root)
@@ -214,8 +207,8 @@ fn whole(inventory: &Inventory) -> Whole {
 
 fn info(context: &Context) -> anyhow::Result<Exit> {
     let store = store::Store::at(&context.store);
-    let meta = store.meta().map_err(explained)?;
-    let summary = store.summary().map_err(explained)?;
+    let meta = store.meta().map_err(store_error)?;
+    let summary = store.summary().map_err(store_error)?;
     let parts = whole(&summary.inventory);
     let (from, to) = summary.range.unzip();
     let in_segments = summary.samples_in_segments;
@@ -331,7 +324,7 @@ fn broken(part: &BrokenPart) -> DamageRow {
 
 fn verify(args: &VerifyArgs, context: &Context) -> anyhow::Result<Exit> {
     let store = store::Store::at(&context.store);
-    let verified = store.verify().map_err(explained)?;
+    let verified = store.verify().map_err(store_error)?;
     let damages: Vec<DamageRow> = verified.broken.iter().map(broken).collect();
     let findings = damages.iter().map(damage_finding).collect();
     let mut accounting = accounting(&damages);
@@ -364,12 +357,12 @@ fn repair(context: &Context) -> anyhow::Result<Exit> {
     let host = this_host(context);
     match store.own(&host) {
         // A store.json that cannot be understood is what is repaired.
-        Err(error @ StoreError::Io { .. }) if !is_damage(&error) => return Err(explained(error)),
+        Err(error @ StoreError::Io { .. }) if !is_damage(&error) => return Err(store_error(error)),
         Err(StoreError::Io { .. }) | Ok(()) => {}
-        Err(error) => return Err(explained(error)),
+        Err(error) => return Err(store_error(error)),
     }
-    let _alone = store.upkeep(true).map_err(explained)?;
-    let repaired = store.repair(&host).map_err(explained)?;
+    let _alone = store.upkeep(true).map_err(store_error)?;
+    let repaired = store.repair(&host).map_err(store_error)?;
     let rows = repaired.iter().map(|one| {
         let row = broken(&one.part);
         RepairRow {
@@ -398,8 +391,8 @@ fn is_damage(error: &StoreError) -> bool {
 fn compact(args: &CompactArgs, context: &Context) -> anyhow::Result<Exit> {
     priority::step_back();
     let store = store::Store::at(&context.store);
-    store.own(&this_host(context)).map_err(explained)?;
-    let before = whole(&store.inventory().map_err(explained)?);
+    store.own(&this_host(context)).map_err(store_error)?;
+    let before = whole(&store.inventory().map_err(store_error)?);
     // What is old goes even where no segment can be made: on a full disk that is what makes room.
     let mut compacted = store.compact();
     let mut removed = 0;
@@ -408,14 +401,14 @@ fn compact(args: &CompactArgs, context: &Context) -> anyhow::Result<Exit> {
         let now_ms = time::now_ns() / 1_000_000;
         let since = (args.keep).map_or(i64::MIN, |keep| now_ms.saturating_sub(keep_ms(keep)));
         let most = args.max_size.unwrap_or(u64::MAX);
-        let gone = store.retain(since, most).map_err(explained)?;
+        let gone = store.retain(since, most).map_err(store_error)?;
         removed = gone.segments.len() as u64;
     }
     if removed > 0 && compacted.is_err() {
         compacted = store.compact();
     }
-    let damages = compacted.map_err(explained)?;
-    let after = whole(&store.inventory().map_err(explained)?);
+    let damages = compacted.map_err(store_error)?;
+    let after = whole(&store.inventory().map_err(store_error)?);
     let damages: Vec<DamageRow> = damages.iter().map(damaged_log).collect();
     for row in &damages {
         diag::warn(&format!("{}: {}", row.path, row.reason));

@@ -29,6 +29,7 @@ use crate::report::HostInfo;
 use crate::report::Report;
 use crate::report::oom::Incident;
 use crate::report::oom::OomData;
+use crate::store::StoreError;
 use crate::time;
 
 /// Schema of the OOM report.
@@ -167,6 +168,14 @@ fn damage_text(path: &Path, damage: &report::Damage) -> String {
 /// Makes an error of the recording one with its remedy.
 fn record_error(error: record::RecordError) -> anyhow::Error {
     match error.remedy().map(str::to_owned) {
+        Some(remedy) => diag::hint(error, remedy),
+        None => error.into(),
+    }
+}
+
+/// What a store could not do, with its remedy.
+pub fn store_error(error: StoreError) -> anyhow::Error {
+    match error.remedy() {
         Some(remedy) => diag::hint(error, remedy),
         None => error.into(),
     }

@@ -262,6 +262,9 @@ fn split<T, U>(values: &[Option<T>], take: impl Fn(&T) -> U) -> (Vec<i16>, Vec<U
     (levels, values.iter().flatten().map(take).collect())
 }
 
+/// Levels of definition, and the values of the rows that have one.
+type Raw<T> = (Vec<i16>, Vec<T>);
+
 /// A table on disk.
 pub(super) struct Table {
     reader: SerializedFileReader<File>,
@@ -325,20 +328,46 @@ impl Table {
         }
     }
 
-    /// A column of numbers of a group; a column that the file does not have is unknown throughout.
-    pub(super) fn ints(&self, group: usize, name: &str) -> Result<Vec<Option<i64>>, ParquetError> {
-        let rows = self.group_rows(group);
+    /// Which rows of a group have a value, and the values; `None`: the file has no such column.
+    fn raw_numbers(&self, group: usize, name: &str) -> Result<Option<Raw<i64>>, ParquetError> {
         let Some(index) = self.index(name) else {
-            return Ok(vec![None; rows]);
+            return Ok(None);
         };
         let reader = self.reader.get_row_group(group)?.get_column_reader(index)?;
         let ColumnReader::Int64ColumnReader(mut reader) = reader else {
             return Err(ParquetError::General(format!("{name} holds no numbers")));
         };
+        let rows = self.group_rows(group);
         let (mut levels, mut values) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
         read_all(rows, |left| {
             reader.read_records(left, Some(&mut levels), None, &mut values)
         })?;
+        Ok(Some((levels, values)))
+    }
+
+    /// Which rows of a group have a value, and the values; `None`: the file has no such column.
+    fn raw_texts(&self, group: usize, name: &str) -> Result<Option<Raw<ByteArray>>, ParquetError> {
+        let Some(index) = self.index(name) else {
+            return Ok(None);
+        };
+        let reader = self.reader.get_row_group(group)?.get_column_reader(index)?;
+        let ColumnReader::ByteArrayColumnReader(mut reader) = reader else {
+            return Err(ParquetError::General(format!("{name} holds no texts")));
+        };
+        let rows = self.group_rows(group);
+        let (mut levels, mut values) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
+        read_all(rows, |left| {
+            reader.read_records(left, Some(&mut levels), None, &mut values)
+        })?;
+        Ok(Some((levels, values)))
+    }
+
+    /// A column of numbers of a group; a column that the file does not have is unknown throughout.
+    pub(super) fn ints(&self, group: usize, name: &str) -> Result<Vec<Option<i64>>, ParquetError> {
+        let rows = self.group_rows(group);
+        let Some((levels, values)) = self.raw_numbers(group, name)? else {
+            return Ok(vec![None; rows]);
+        };
         Ok(join(&levels, values, rows))
     }
 
@@ -349,17 +378,9 @@ impl Table {
         name: &str,
     ) -> Result<Vec<Option<String>>, ParquetError> {
         let rows = self.group_rows(group);
-        let Some(index) = self.index(name) else {
+        let Some((levels, values)) = self.raw_texts(group, name)? else {
             return Ok(vec![None; rows]);
         };
-        let reader = self.reader.get_row_group(group)?.get_column_reader(index)?;
-        let ColumnReader::ByteArrayColumnReader(mut reader) = reader else {
-            return Err(ParquetError::General(format!("{name} holds no texts")));
-        };
-        let (mut levels, mut values) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
-        read_all(rows, |left| {
-            reader.read_records(left, Some(&mut levels), None, &mut values)
-        })?;
         let texts = values
             .iter()
             .map(|bytes| String::from_utf8_lossy(bytes.data()).into_owned());
@@ -369,17 +390,9 @@ impl Table {
     /// A column of numbers of a group, [`UNKNOWN`] where there is none: half the memory of options.
     pub(super) fn numbers(&self, group: usize, name: &str) -> Result<Vec<i64>, ParquetError> {
         let rows = self.group_rows(group);
-        let Some(index) = self.index(name) else {
+        let Some((levels, values)) = self.raw_numbers(group, name)? else {
             return Ok(vec![UNKNOWN; rows]);
         };
-        let reader = self.reader.get_row_group(group)?.get_column_reader(index)?;
-        let ColumnReader::Int64ColumnReader(mut reader) = reader else {
-            return Err(ParquetError::General(format!("{name} holds no numbers")));
-        };
-        let (mut levels, mut values) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
-        read_all(rows, |left| {
-            reader.read_records(left, Some(&mut levels), None, &mut values)
-        })?;
         Ok(spread(&levels, values, UNKNOWN))
     }
 
@@ -392,17 +405,9 @@ impl Table {
         learn: &mut dyn FnMut(&str) -> u32,
     ) -> Result<Vec<u32>, ParquetError> {
         let rows = self.group_rows(group);
-        let Some(index) = self.index(name) else {
+        let Some((levels, values)) = self.raw_texts(group, name)? else {
             return Ok(vec![NO_NAME; rows]);
         };
-        let reader = self.reader.get_row_group(group)?.get_column_reader(index)?;
-        let ColumnReader::ByteArrayColumnReader(mut reader) = reader else {
-            return Err(ParquetError::General(format!("{name} holds no texts")));
-        };
-        let (mut levels, mut values) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
-        read_all(rows, |left| {
-            reader.read_records(left, Some(&mut levels), None, &mut values)
-        })?;
         // Values from a dictionary share its bytes, and all of them are alive here: an address is a text.
         let mut known: HashMap<(usize, usize), u32> = HashMap::new();
         let mut before = ((0, 0), NO_NAME);

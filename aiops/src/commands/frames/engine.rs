@@ -10,7 +10,6 @@ use aiops_frames::Table;
 use super::By;
 use super::Question;
 use super::Sort;
-use crate::commands::query_memory::failed;
 use crate::diag;
 use crate::model::Name;
 use crate::model::Owner;
@@ -27,6 +26,7 @@ use crate::report::frames::GroupRow;
 use crate::report::frames::GroupsData;
 use crate::report::frames::Span;
 use crate::report::frames::Totals;
+use crate::session::store_error;
 use crate::store::Ask;
 use crate::store::Coverage;
 use crate::store::Range;
@@ -242,7 +242,7 @@ fn read(
     };
     let coverage = store
         .runs(&ask, &mut |run| pieces.take(run))
-        .map_err(failed)?;
+        .map_err(store_error)?;
     pieces.flush();
     match pieces.failed {
         Some(error) => Err(error),

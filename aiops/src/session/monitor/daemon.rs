@@ -37,6 +37,7 @@ use crate::render::units;
 use crate::report::monitor::MonitorState;
 use crate::session::desk;
 use crate::session::plane;
+use crate::session::store_error;
 use crate::session::wait;
 use crate::source::guard;
 use crate::source::plane::Plane;
@@ -115,7 +116,7 @@ struct Daemon {
 }
 
 /// An error of the store with its remedy, naming who writes it.
-fn store_error(store: &Store, error: StoreError) -> anyhow::Error {
+fn taken(store: &Store, error: StoreError) -> anyhow::Error {
     if matches!(error, StoreError::Busy { .. }) {
         let folder = store.meta().ok().flatten().map(|meta| meta.tails);
         if let Some(pid) = folder.and_then(|folder| files::pid(&folder)) {
@@ -129,10 +130,7 @@ fn store_error(store: &Store, error: StoreError) -> anyhow::Error {
             );
         }
     }
-    match error.remedy() {
-        Some(remedy) => diag::hint(error, remedy),
-        None => error.into(),
-    }
+    store_error(error)
 }
 
 impl Daemon {
@@ -153,10 +151,10 @@ impl Daemon {
         notes.extend_from_slice(&session.notes);
         let store = Store::at(&options.store);
         let recorder = Recorder::open(store.clone(), session.host.clone())
-            .map_err(|error| store_error(&store, error))?;
+            .map_err(|error| taken(&store, error))?;
         // Behind the store: who starts a second daemon learns that, not that its port is taken.
         let port = metrics::Port::open(&options.settings)?;
-        let meta = store.meta().map_err(|error| store_error(&store, error))?;
+        let meta = store.meta().map_err(|error| taken(&store, error))?;
         let tails = meta.map_or_else(|| options.store.clone(), |meta| meta.tails);
         files::write_pid(&tails)?;
         let (catcher, hooks_error) = catch(&options);
