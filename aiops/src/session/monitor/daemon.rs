@@ -60,7 +60,7 @@ const STATE_EVERY_ON_DISK: Duration = Duration::from_secs(60);
 /// A cgroup without a limit is read once in this time: a host has hundreds.
 const CGROUP_TURN: Duration = Duration::from_secs(60);
 /// Between two times that free memory is given back: a millisecond each.
-const TRIM_EVERY: Duration = Duration::from_secs(60);
+const TRIM_EVERY: Duration = Duration::from_secs(10);
 /// Events that wait for a store that cannot be written; the oldest give way.
 const MOST_EVENTS: usize = 1024;
 /// A sample that comes later than its interval by more than this is behind a gap.

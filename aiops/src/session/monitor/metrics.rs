@@ -52,7 +52,7 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 /// # Errors
 /// `addr` is no `IP:port`, others could reach it, or the system refuses; each with its remedy.
 fn bind(addr: &str, public: bool) -> anyhow::Result<TcpListener> {
-    let address = self::address(addr, public)?;
+    let address = address(addr, public)?;
     let listen = || {
         let listener = std::net::TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
