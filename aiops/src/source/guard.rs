@@ -63,6 +63,8 @@ fn release_code() {
     let clean = maps.iter().filter(|map| {
         let figures = &map.extension.map;
         !map.perms.contains(MMPermissions::WRITE)
+            // What is shared may be a ring of the kernel, which cannot be read again.
+            && map.perms.contains(MMPermissions::PRIVATE)
             && figures.get("Anonymous") == Some(&0)
             && figures.get("Private_Dirty") == Some(&0)
             && figures.get("Swap").is_none_or(|bytes| *bytes == 0)
