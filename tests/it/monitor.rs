@@ -267,7 +267,16 @@ fn settings_are_read_again_and_a_bad_file_changes_nothing() {
     kill(daemon.pid(), Signal::HUP);
     daemon.hears("unknown field `intervall`");
     daemon.hears("the settings stay as they were");
+    for (text, what) in [
+        ("keep = \"0s\"\n", "keep: at least 1h"),
+        ("metrics = \"0.0.0.0:0\"\n", "other hosts could read it"),
+    ] {
+        write(text);
+        kill(daemon.pid(), Signal::HUP);
+        daemon.hears(what);
+    }
     assert_eq!(interval(), 0.3);
+    assert_eq!(history.status().0["data"]["state"]["keep"], "7d");
     let (code, said) = daemon.end(Signal::INT);
     assert_eq!(code, Some(0), "{said}");
     // At the start it is an error.

@@ -15,6 +15,8 @@ use crate::session::monitor::Config;
 use crate::session::monitor::Options;
 use crate::session::monitor::Settings;
 
+/// Shortest time that history is kept.
+const LEAST_KEEP: Duration = Duration::from_secs(3600);
 /// Shortest interval.
 const LEAST: Duration = Duration::from_millis(100);
 
@@ -95,8 +97,12 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         duration: args.duration,
         settings,
     };
-    monitor::run(options, &|| self::settings(&args))?;
-    Ok(Exit::Done)
+    let lost = monitor::run(options, &|| self::settings(&args))?;
+    Ok(if lost > 0 && context.strict {
+        Exit::Incomplete
+    } else {
+        Exit::Done
+    })
 }
 
 fn detach() -> anyhow::Result<Exit> {
@@ -132,16 +138,25 @@ fn settings(args: &Args) -> anyhow::Result<Settings> {
         (None, None) => 0.002,
     };
     let keep = file.keep.unwrap_or_else(|| "30d".to_owned());
-    cli::duration(&keep).map_err(|why| wrong("keep", why))?;
+    let kept = cli::duration(&keep).map_err(|why| wrong("keep", why))?;
+    if kept < LEAST_KEEP {
+        let why = "at least 1h: a segment holds an hour, and is removed whole";
+        return Err(wrong("keep", why.to_owned()));
+    }
     if let Some(text) = &file.max_size {
         bytes(text).map_err(|why| wrong("max_size", why))?;
+    }
+    let metrics = args.metrics.clone().or(file.metrics);
+    let metrics_public = args.metrics_public || file.metrics_public.unwrap_or(false);
+    if let Some(addr) = &metrics {
+        monitor::address(addr, metrics_public)?;
     }
     Ok(Settings {
         interval,
         smaps_budget,
         bpf: !args.no_bpf && file.bpf.unwrap_or(true),
-        metrics: args.metrics.clone().or(file.metrics),
-        metrics_public: args.metrics_public || file.metrics_public.unwrap_or(false),
+        metrics,
+        metrics_public,
         top: file.top.unwrap_or(20),
         keep,
         max_size: file.max_size,

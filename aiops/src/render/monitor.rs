@@ -11,6 +11,7 @@ use crate::report::Report;
 use crate::report::monitor::MonitorData;
 use crate::report::monitor::MonitorState;
 use crate::report::monitor::StoreState;
+use crate::report::plural;
 
 impl TextReport for MonitorData {
     fn text(report: &Report<Self>, out: &mut Out) {
@@ -176,15 +177,19 @@ fn cost(state: &MonitorState, out: &mut Out) {
 }
 
 fn stored(store: &StoreState, out: &mut Out) {
-    let from = store.from.as_deref().map_or_else(|| "?".to_owned(), clock);
+    let (es, zs) = store.from.as_deref().map_or_else(Default::default, |from| {
+        let from = clock(from);
+        (format!(" since {from}"), format!("自 {from} 起 "))
+    });
     let size = units::size_kb(store.bytes / 1024);
     let (folder, segments, logs) = (&store.folder, store.segments, store.logs);
+    let (ss, ls) = (plural(segments), plural(logs));
     pair(
         out,
         &msg!("store", "存储"),
         &msg!(
-            "{folder}: {size} since {from}, {segments} segments, {logs} logs",
-            "{folder}：自 {from} 起 {size}，{segments} 个段，{logs} 个日志"
+            "{folder}: {size}{es}, {segments} segment{ss}, {logs} log{ls}",
+            "{folder}：{zs}{size}，{segments} 个段，{logs} 个日志"
         ),
     );
 }

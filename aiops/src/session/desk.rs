@@ -115,6 +115,9 @@ impl<'a> Desk<'a> {
     /// Drops what only a report at the end would need: for a session without an end.
     pub(super) fn forget(&mut self) {
         self.assembler.forget();
+        if !self.waits() {
+            self.stacks.forget();
+        }
     }
 
     /// Takes items until something ends the session.

@@ -10,6 +10,8 @@ use crate::source::symbols::Resolver;
 
 /// Most processes whose mappings or stacks are kept; the oldest give way.
 const MOST_PROCESSES: usize = 512;
+/// The same when no incident is open: a program of many libraries has 50 KB of mappings.
+const MOST_IDLE: usize = 32;
 
 #[derive(Default)]
 struct Process {
@@ -73,6 +75,18 @@ impl Stacks {
                 resolver.process(pid, process.start_ticks, process.mappings, process.waiting);
             }
         }
+    }
+
+    /// Keeps the newest processes only: no incident waits for a name.
+    pub(super) fn forget(&mut self) {
+        if self.processes.len() <= MOST_IDLE {
+            return;
+        }
+        let mut ages: Vec<u64> = self.processes.values().map(|one| one.age).collect();
+        ages.sort_unstable();
+        let from = ages[ages.len() - MOST_IDLE];
+        self.processes.retain(|_, process| process.age >= from);
+        self.processes.shrink_to_fit();
     }
 
     fn user(&mut self, pid: u32, ips: &[u64], resolver: &Resolver) {

@@ -3,8 +3,11 @@
 use std::fs;
 
 use procfs::process::MMPermissions;
+use procfs::process::MMapPath;
 use procfs::process::Process;
+use rustix::mm::Advice;
 use rustix::mm::MlockFlags;
+use rustix::mm::madvise;
 
 /// Most protected first. A container without CAP_SYS_RESOURCE may raise the value but not lower it.
 const ADJUSTMENTS: [&str; 3] = ["-1000", "-999", "-500"];
@@ -40,6 +43,7 @@ pub fn trim() {
 #[must_use]
 pub fn settle() -> Vec<String> {
     trim();
+    release_code();
     if lock_code().is_some() {
         return Vec::new();
     }
@@ -49,13 +53,40 @@ pub fn settle() -> Vec<String> {
     ]
 }
 
+/// Lets go of the pages of the program's file that the start needed: parsing options and kernel types is never
+/// needed again. What is used again comes back from the page cache.
+fn release_code() {
+    let Ok(maps) = Process::myself().and_then(|me| me.smaps()) else {
+        return;
+    };
+    // Only what was never written to: relocated pages exist nowhere else.
+    let clean = maps.iter().filter(|map| {
+        let figures = &map.extension.map;
+        !map.perms.contains(MMPermissions::WRITE)
+            // What is shared may be a ring of the kernel, which cannot be read again.
+            && map.perms.contains(MMPermissions::PRIVATE)
+            && figures.get("Anonymous") == Some(&0)
+            && figures.get("Private_Dirty") == Some(&0)
+            && figures.get("Swap").is_none_or(|bytes| *bytes == 0)
+    });
+    for map in clean.filter(|map| matches!(map.pathname, MMapPath::Path(_))) {
+        let (begin, end) = map.address;
+        let (Ok(length), Ok(begin)) = (usize::try_from(end - begin), usize::try_from(begin)) else {
+            continue;
+        };
+        let address = std::ptr::with_exposed_provenance_mut(begin);
+        // SAFETY: the range is a mapping of a file that nothing was written to: its pages are read again from there.
+        let _ = unsafe { madvise(address, length, Advice::LinuxDontNeed) };
+    }
+}
+
 fn lock_code() -> Option<()> {
     let maps = Process::myself().ok()?.maps().ok()?;
     let code = maps.iter().filter(|map| {
         map.perms
             .contains(MMPermissions::EXECUTE | MMPermissions::PRIVATE)
     });
-    for map in code.filter(|map| matches!(map.pathname, procfs::process::MMapPath::Path(_))) {
+    for map in code.filter(|map| matches!(map.pathname, MMapPath::Path(_))) {
         let (begin, end) = map.address;
         let length = usize::try_from(end - begin).ok()?;
         let address = std::ptr::with_exposed_provenance_mut(usize::try_from(begin).ok()?);

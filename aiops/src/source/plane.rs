@@ -374,6 +374,10 @@ impl Plane {
             .map(|process| (process.pid, process.start_ticks))
             .collect();
         self.told.retain(|known, _| alive.contains(known));
+        // Who comes and goes leaves marks in the table that count as room.
+        if self.told.capacity() > 2 * self.told.len() + 64 {
+            self.told.shrink_to_fit();
+        }
         let mut found = std::mem::take(&mut self.fresh);
         let now = self.now_ns();
         found.retain_mut(|identity| {

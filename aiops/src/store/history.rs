@@ -576,6 +576,10 @@ impl Recorder {
         let processes = tick.sample.processes.iter();
         let live: HashSet<_> = processes.map(|one| (one.pid, one.start_ticks)).collect();
         self.who.retain(|key, _| live.contains(key));
+        // Who comes and goes leaves marks in the table that count as room.
+        if self.who.capacity() > 2 * self.who.len() + 64 {
+            self.who.shrink_to_fit();
+        }
     }
 
     /// Ticks that are lost: no log could take them, or they were given up because the disk took none for too long.

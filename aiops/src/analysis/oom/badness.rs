@@ -142,14 +142,14 @@ fn from_samples(
     let alive = a
         .window
         .alive(at)
-        .filter(|(one, figures)| figures.rss_kb.is_some() && inside(one.last.pid));
+        .filter(|(one, figures)| figures.rss_kb().is_some() && inside(one.pid));
     let make = |(one, figures): (&super::window::Process, &super::window::Figures)| {
         let candidate = Candidate {
-            pid: one.last.pid,
-            comm: text(&one.last.comm),
-            rss_kb: figures.rss_kb,
-            swap_kb: figures.swap_kb,
-            pgtables_kb: figures.pgtables_kb,
+            pid: one.pid,
+            comm: one.comm.to_string(),
+            rss_kb: figures.rss_kb(),
+            swap_kb: figures.swap_kb(),
+            pgtables_kb: figures.pgtables_kb(),
             oom_score_adj: figures.oom_score_adj,
             from: "sample",
             age_ms: Some(super::ms(at - figures.ts)),

@@ -27,7 +27,7 @@ use super::people::container;
 use super::people::text;
 use super::window::Point;
 
-/// Rows of `before` of the first incidents, and of later ones of a storm: memory stays bounded.
+/// Rows of `before` of the first incidents, and of later ones of a storm: memory and the store stay bounded.
 const ROWS: usize = 120;
 const ROWS_LATER: usize = 24;
 const ROWS_WHOLE: usize = 16;
@@ -96,7 +96,7 @@ pub(super) fn incident(a: &Assembler, mine: &[Capture], report: Option<&KernelRe
 
 /// The kernel's words: whole for the first incidents, of later ones of a storm what was killed.
 fn kernel_text(a: &Assembler, report: &KernelReport) -> Vec<String> {
-    if a.listed.len() < TEXTS_WHOLE {
+    if a.told.len() < TEXTS_WHOLE {
         return report.lines.clone();
     }
     let tells = |text: &&String| {
@@ -368,7 +368,7 @@ fn history(i: &mut Incident, a: &Assembler, first: &Capture) {
     let victim = &first.mark.victim;
     let start = a.people.of(victim).and_then(|one| one.start_ticks);
     let points = a.window.points(victim.pid, start, first.ts);
-    let rows = if a.listed.len() < ROWS_WHOLE {
+    let rows = if a.told.len() < ROWS_WHOLE {
         ROWS
     } else {
         ROWS_LATER

@@ -52,6 +52,9 @@ const GROUP_NS: u64 = 50_000_000;
 const MERGE_NS: u64 = 10_000_000_000;
 /// Clock pairs that [`Assembler::forget`] leaves: hours, where the calendar is slewed all the time.
 const CLOCKS_KEPT: usize = 256;
+/// Of a session without an end, incidents of this time count as one storm: the first are told whole, later ones
+/// shorter.
+const STORM_NS: u64 = 3_600_000_000_000;
 /// Most kernel lines of such an incident.
 const MERGED_LINES: usize = 500;
 
@@ -126,6 +129,8 @@ pub struct Assembler {
     end: Option<End>,
     tally: reconcile::Tally,
     listed: Vec<(Nanos, Incident)>,
+    /// When the incidents of this session, or of the last hour of one without an end, were.
+    told: VecDeque<Nanos>,
     closed: u64,
 }
 
@@ -192,7 +197,13 @@ impl Assembler {
     /// were handed over. A session without an end stays small.
     pub fn forget(&mut self) {
         let from = self.now.saturating_sub(MERGE_NS);
-        self.listed.retain(|(ts, _)| *ts >= from);
+        // Kills are never joined to an incident that is closed.
+        self.listed
+            .retain(|(ts, one)| *ts >= from && one.kills.is_empty());
+        let hour = self.now.saturating_sub(STORM_NS);
+        while self.told.front().is_some_and(|ts| *ts < hour) {
+            self.told.pop_front();
+        }
         self.tally = reconcile::Tally::default();
         let old = self.clocks.len().saturating_sub(CLOCKS_KEPT);
         self.clocks.drain(..old);
@@ -564,6 +575,7 @@ impl Assembler {
         }
         let ts = first.ts;
         let incident = build::incident(self, &mine, report);
+        self.told.push_back(ts);
         self.listed.push((ts, incident.clone()));
         Some(incident)
     }
@@ -588,6 +600,7 @@ impl Assembler {
             other.kernel_text.extend(said.take(room).cloned());
             return None;
         }
+        self.told.push_back(report.first);
         self.listed.push((report.first, incident.clone()));
         Some(incident)
     }

@@ -1,7 +1,11 @@
 //! The last minutes of samples, kept small: what an incident's `before`, growth and candidates are made of.
+//!
+//! A process is a few dozen bytes for as long as its figures stay the same ([`Run`]), and is dropped soon after its
+//! end: the window of a session that never ends grows with what changes, not with what is there.
 
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::model::CgroupMetrics;
 use crate::model::Nanos;
@@ -24,6 +28,8 @@ const WHOLE_NS: u64 = 10_000_000_000;
 
 /// Figures of processes are kept for this long: longer than an incident waits.
 const RECENT_NS: u64 = 3_000_000_000;
+/// A process that ended is kept for this long: its incident is closed by then.
+const GONE_NS: u64 = 30_000_000_000;
 
 /// A process is its id and its start (ticks).
 pub(super) type Key = (u32, u64);
@@ -36,65 +42,171 @@ pub(super) struct Point {
     swap_kb: Option<u64>,
 }
 
+/// A figure in four bytes, KiB: no process of this kernel has 4 TiB. Four hundred thousand of them are kept under
+/// pressure on a busy host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Kb(u32);
+
+impl Kb {
+    const UNKNOWN: u32 = u32::MAX;
+
+    fn new(kb: Option<u64>) -> Self {
+        let most = u64::from(Self::UNKNOWN - 1);
+        let small = kb.and_then(|kb| u32::try_from(kb.min(most)).ok());
+        Self(small.unwrap_or(Self::UNKNOWN))
+    }
+
+    fn get(self) -> Option<u64> {
+        (self.0 != Self::UNKNOWN).then_some(u64::from(self.0))
+    }
+}
+
+/// Samples that follow each other, all of which have a process with the same figures.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    /// Number of the first sample: ten a second for thirteen years are as many as fit.
+    first: u32,
+    /// How many.
+    samples: u32,
+    rss: Kb,
+    swap: Kb,
+}
+
+impl Run {
+    /// Number of the sample behind the last.
+    fn end(&self) -> u32 {
+        self.first + self.samples
+    }
+
+    fn holds(&self, number: u32) -> bool {
+        (self.first..self.end()).contains(&number)
+    }
+}
+
 /// What badness is made of, at one moment.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Figures {
     /// When they were had.
     pub(super) ts: Nanos,
-    pub(super) rss_kb: Option<u64>,
-    pub(super) swap_kb: Option<u64>,
-    pub(super) pgtables_kb: Option<u64>,
+    rss: Kb,
+    swap: Kb,
+    pgtables: Kb,
     pub(super) oom_score_adj: Option<i32>,
+}
+
+impl Figures {
+    pub(super) fn rss_kb(&self) -> Option<u64> {
+        self.rss.get()
+    }
+
+    pub(super) fn swap_kb(&self) -> Option<u64> {
+        self.swap.get()
+    }
+
+    pub(super) fn pgtables_kb(&self) -> Option<u64> {
+        self.pgtables.get()
+    }
 }
 
 /// A process in the window.
 #[derive(Debug)]
 pub(super) struct Process {
-    /// Its last figures.
-    pub(super) last: ProcessSample,
-    /// When they were had.
+    pub(super) pid: u32,
+    pub(super) comm: Arc<str>,
+    /// When its last figures were had.
     ts: Nanos,
     /// The figures of the last seconds and the ones before, oldest first: an incident closes after its mark.
-    recent: VecDeque<Figures>,
+    recent: Vec<Figures>,
     /// It has ended: seen to exit, or a whole scan did not find it.
     gone: Option<Nanos>,
-    series: VecDeque<Point>,
+    series: VecDeque<Run>,
 }
 
 impl Process {
-    fn recent(&mut self, ts: Nanos, one: &ProcessSample) {
-        self.recent.push_back(Figures {
+    fn new(one: &ProcessSample) -> Self {
+        Self {
+            pid: one.pid,
+            comm: text(&one.comm).into(),
+            ts: 0,
+            recent: Vec::new(),
+            gone: None,
+            series: VecDeque::new(),
+        }
+    }
+
+    /// Takes the figures of a sample.
+    fn push(&mut self, ts: Nanos, number: u32, one: &ProcessSample) {
+        let (rss, swap) = (Kb::new(one.metrics.rss_kb), Kb::new(one.metrics.swap_kb));
+        if *self.comm != *one.comm.lossy() {
+            if self.runs_another(rss) {
+                self.series.clear();
+            }
+            self.comm = text(&one.comm).into();
+        }
+        self.recent.push(Figures {
             ts,
-            rss_kb: one.metrics.rss_kb,
-            swap_kb: one.metrics.swap_kb,
-            pgtables_kb: one.metrics.pgtables_kb,
+            rss,
+            swap,
+            pgtables: Kb::new(one.metrics.pgtables_kb),
             oom_score_adj: one.oom_score_adj,
         });
         let from = ts.saturating_sub(RECENT_NS);
         // The newest one from before that time stays.
-        while self.recent.get(1).is_some_and(|next| next.ts <= from) {
-            self.recent.pop_front();
+        let old = self.recent.partition_point(|one| one.ts <= from);
+        self.recent.drain(..old.saturating_sub(1));
+        self.ts = ts;
+        self.gone = None;
+        match self.series.back_mut() {
+            Some(run) if run.end() == number && run.rss == rss && run.swap == swap => {
+                run.samples += 1;
+            }
+            _ => self.series.push_back(Run {
+                first: number,
+                samples: 1,
+                rss,
+                swap,
+            }),
         }
     }
 
-    /// Whether it runs another program now: a child has its parent's name and memory until its exec, and that
-    /// is no part of its own growth.
-    fn runs_another(&self, now: &ProcessSample) -> bool {
-        let less = self.last.metrics.rss_kb.map(|before| before / 2) > now.metrics.rss_kb;
-        less && self.last.comm != now.comm
+    /// Whether it runs another program now, with another name: a child has its parent's name and memory until its
+    /// exec, and that is no part of its own growth.
+    fn runs_another(&self, now: Kb) -> bool {
+        let before = self.recent.last().and_then(|one| one.rss.get());
+        before.map(|before| before / 2) > now.get()
     }
 
     /// Its newest figures at or before a moment.
     fn figures(&self, at: Nanos) -> Option<&Figures> {
         self.recent.iter().rev().find(|one| one.ts <= at)
     }
+
+    /// Drops what is older than a sample.
+    fn trim(&mut self, first: u32) {
+        while self.series.front().is_some_and(|run| run.end() <= first) {
+            self.series.pop_front();
+        }
+        // A busy minute leaves room for hundreds.
+        if self.series.capacity() > 16 && self.series.capacity() / 4 > self.series.len() {
+            self.series.shrink_to(self.series.len() * 2);
+        }
+    }
+}
+
+/// One of the largest processes of a sample.
+#[derive(Debug)]
+struct Large {
+    pid: u32,
+    comm: Arc<str>,
+    rss: Kb,
+    swap: Kb,
 }
 
 #[derive(Debug)]
 struct Row {
     ts: Nanos,
     system: Option<BeforeSystem>,
-    top: Vec<Key>,
+    top: Vec<Large>,
 }
 
 #[derive(Debug)]
@@ -110,6 +222,8 @@ struct Cgroup {
 pub(super) struct Window {
     span_ns: u64,
     rows: VecDeque<Row>,
+    /// Number of the first of them.
+    first: u32,
     processes: BTreeMap<Key, Process>,
     cgroups: BTreeMap<u64, Cgroup>,
     system: VecDeque<(Nanos, SystemMetrics)>,
@@ -122,42 +236,22 @@ impl Window {
 
     pub(super) fn push(&mut self, sample: &Sample) {
         let ts = sample.ts_ns;
-        let mut keys: Vec<(u64, Key)> = Vec::new();
+        let number = self.number(self.rows.len());
         for one in &sample.processes {
             let key = (one.pid, one.start_ticks);
-            keys.push((one.metrics.rss_kb.unwrap_or(0), key));
-            let point = Point {
-                ts,
-                rss_kb: one.metrics.rss_kb,
-                swap_kb: one.metrics.swap_kb,
-            };
-            let process = self.processes.entry(key).or_insert_with(|| Process {
-                last: one.clone(),
-                ts,
-                recent: VecDeque::new(),
-                gone: None,
-                series: VecDeque::new(),
-            });
-            if process.runs_another(one) {
-                process.series.clear();
-            }
-            process.recent(ts, one);
-            process.last.clone_from(one);
-            process.ts = ts;
-            process.gone = None;
-            process.series.push_back(point);
+            let process = self.processes.entry(key);
+            let process = process.or_insert_with(|| Process::new(one));
+            process.push(ts, number, one);
         }
         if sample.all_processes {
             for process in self.processes.values_mut().filter(|one| one.ts != ts) {
                 process.gone.get_or_insert(ts);
             }
         }
-        keys.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
-        keys.truncate(TOP);
         self.rows.push_back(Row {
             ts,
             system: sample.system.as_ref().map(before_system),
-            top: keys.into_iter().map(|(_, key)| key).collect(),
+            top: self.largest(sample),
         });
         if let Some(system) = &sample.system {
             self.system.push_back((ts, system.clone()));
@@ -168,6 +262,37 @@ impl Window {
         }
         self.push_cgroups(sample);
         self.trim(ts);
+    }
+
+    /// Number of the sample at a place.
+    fn number(&self, at: usize) -> u32 {
+        self.first + u32::try_from(at).unwrap_or(u32::MAX)
+    }
+
+    fn largest(&self, sample: &Sample) -> Vec<Large> {
+        let size = |one: &ProcessSample| one.metrics.rss_kb.unwrap_or(0);
+        let mut all: Vec<&ProcessSample> = sample.processes.iter().collect();
+        let order = |a: &&ProcessSample, b: &&ProcessSample| {
+            let key = |one: &ProcessSample| (one.pid, one.start_ticks);
+            size(b).cmp(&size(a)).then(key(a).cmp(&key(b)))
+        };
+        if all.len() > TOP {
+            all.select_nth_unstable_by(TOP, order);
+            all.truncate(TOP);
+        }
+        all.sort_unstable_by(order);
+        let all = all.into_iter();
+        let large = all.filter_map(|one| {
+            let process = self.processes.get(&(one.pid, one.start_ticks))?;
+            let run = process.series.back()?;
+            Some(Large {
+                pid: one.pid,
+                comm: Arc::clone(&process.comm),
+                rss: run.rss,
+                swap: run.swap,
+            })
+        });
+        large.collect()
     }
 
     fn push_cgroups(&mut self, sample: &Sample) {
@@ -190,14 +315,13 @@ impl Window {
         let from = now.saturating_sub(self.span_ns);
         while self.rows.front().is_some_and(|row| row.ts < from) {
             self.rows.pop_front();
+            self.first += 1;
         }
-        for process in self.processes.values_mut() {
-            while process.series.front().is_some_and(|point| point.ts < from) {
-                process.series.pop_front();
-            }
-        }
-        self.processes
-            .retain(|_, process| !process.series.is_empty());
+        let (first, gone) = (self.first, now.saturating_sub(GONE_NS.min(self.span_ns)));
+        self.processes.retain(|_, process| {
+            process.trim(first);
+            !process.series.is_empty() && process.gone.is_none_or(|at| at >= gone)
+        });
         for cgroup in self.cgroups.values_mut() {
             while cgroup.series.front().is_some_and(|point| point.0 < from) {
                 cgroup.series.pop_front();
@@ -262,15 +386,34 @@ impl Window {
 
     /// A process's points up to a moment; `start` picks one of several that had its number.
     pub(super) fn points(&self, pid: u32, start: Option<u64>, at: Nanos) -> Vec<Point> {
-        let mut found: Option<&Process> = None;
+        let mut found = Vec::new();
         for (key, process) in self.processes.range((pid, 0)..=(pid, u64::MAX)) {
-            let fits = start.is_none_or(|start| key.1.abs_diff(start) <= 1);
-            if fits && process.series.front().is_some_and(|point| point.ts <= at) {
-                found = Some(process);
+            if start.is_none_or(|start| key.1.abs_diff(start) <= 1) {
+                let points = self.points_of(process, at);
+                if !points.is_empty() {
+                    found = points;
+                }
             }
         }
-        let series = found.into_iter().flat_map(|process| &process.series);
-        series.filter(|point| point.ts <= at).copied().collect()
+        found
+    }
+
+    fn points_of(&self, process: &Process, at: Nanos) -> Vec<Point> {
+        let mut runs = process.series.iter().peekable();
+        let mut points = Vec::new();
+        for (place, row) in self.rows.iter().enumerate() {
+            let number = self.number(place);
+            while runs.next_if(|run| run.end() <= number).is_some() {}
+            let Some(run) = runs.peek() else { break };
+            if run.holds(number) && row.ts <= at {
+                points.push(Point {
+                    ts: row.ts,
+                    rss_kb: run.rss.get(),
+                    swap_kb: run.swap.get(),
+                });
+            }
+        }
+        points
     }
 
     /// Rows before a mark, oldest first: the last ten seconds whole, the rest thinned to `most` in all.
@@ -289,56 +432,44 @@ impl Window {
             .collect();
         let cgroup = cgroup.and_then(|path| self.cgroup(path));
         let thinned = thin(&rows, at, most.min(ROWS_MAX));
-        let make = |row: &&Row| self.row(row, at, victim, cgroup);
+        let make = |row: &&Row| one_row(row, at, victim, cgroup);
         thinned.iter().map(make).collect()
-    }
-
-    fn row(
-        &self,
-        row: &Row,
-        at: Nanos,
-        victim: (u32, &str, &[Point]),
-        cgroup: Option<&Cgroup>,
-    ) -> Before {
-        let (pid, comm, points) = victim;
-        let mine = points.iter().find(|point| point.ts == row.ts);
-        let top = row.top.iter().filter_map(|key| {
-            let process = self.processes.get(key)?;
-            let at = process
-                .series
-                .binary_search_by_key(&row.ts, |point| point.ts);
-            let point = process.series.get(at.ok()?)?;
-            Some(before_process(key.0, &text(&process.last.comm), point))
-        });
-        let cgroup = cgroup.and_then(|cgroup| {
-            let at = cgroup.series.binary_search_by_key(&row.ts, |point| point.0);
-            let [usage_kb, limit_kb, anon_kb, file_kb, swap_kb] = cgroup.series.get(at.ok()?)?.1;
-            let path = cgroup.path.clone();
-            Some(BeforeCgroup {
-                path,
-                usage_kb,
-                limit_kb,
-                anon_kb,
-                file_kb,
-                swap_kb,
-            })
-        });
-        Before {
-            t_ms: -super::ms(at - row.ts),
-            system: row.system.clone(),
-            cgroup,
-            victim: mine.map(|point| before_process(pid, comm, point)),
-            top: top.collect(),
-        }
     }
 }
 
-fn before_process(pid: u32, comm: &str, point: &Point) -> BeforeProcess {
-    BeforeProcess {
-        pid,
-        comm: comm.to_owned(),
-        rss_kb: point.rss_kb,
-        swap_kb: point.swap_kb,
+fn one_row(row: &Row, at: Nanos, victim: (u32, &str, &[Point]), cgroup: Option<&Cgroup>) -> Before {
+    let (pid, comm, points) = victim;
+    let mine = points.iter().find(|point| point.ts == row.ts);
+    let top = row.top.iter().map(|one| BeforeProcess {
+        pid: one.pid,
+        comm: one.comm.to_string(),
+        rss_kb: one.rss.get(),
+        swap_kb: one.swap.get(),
+    });
+    let cgroup = cgroup.and_then(|cgroup| {
+        let at = cgroup.series.binary_search_by_key(&row.ts, |point| point.0);
+        let [usage_kb, limit_kb, anon_kb, file_kb, swap_kb] = cgroup.series.get(at.ok()?)?.1;
+        let path = cgroup.path.clone();
+        Some(BeforeCgroup {
+            path,
+            usage_kb,
+            limit_kb,
+            anon_kb,
+            file_kb,
+            swap_kb,
+        })
+    });
+    Before {
+        t_ms: -super::ms(at - row.ts),
+        system: row.system.clone(),
+        cgroup,
+        victim: mine.map(|point| BeforeProcess {
+            pid,
+            comm: comm.to_owned(),
+            rss_kb: point.rss_kb,
+            swap_kb: point.swap_kb,
+        }),
+        top: top.collect(),
     }
 }
 
@@ -411,5 +542,86 @@ mod tests {
         let points = window.points(7, Some(70), 5_000_000_000);
         let rss: Vec<_> = points.iter().filter_map(|point| point.rss_kb).collect();
         assert_eq!(rss, [4000, 5000, 6000]);
+    }
+
+    fn points(window: &Window, pid: u32, at: u64) -> Vec<(u64, Option<u64>)> {
+        let points = window.points(pid, None, at * 1_000_000_000).into_iter();
+        points
+            .map(|one| (one.ts / 1_000_000_000, one.rss_kb))
+            .collect()
+    }
+
+    #[test]
+    fn figures_that_stay_the_same_cost_nothing_and_are_all_there() {
+        let mut window = Window::default();
+        window.span(60);
+        for second in 1..=600 {
+            window.push(&sample(
+                second,
+                "still",
+                if second < 590 { 100 } else { 200 },
+            ));
+        }
+        let process = &window.processes[&(7, 70)];
+        assert_eq!(process.series.len(), 2);
+        assert!(process.recent.len() <= 5);
+        let found = points(&window, 7, 600);
+        assert_eq!(
+            (found.len(), found[0], found[60]),
+            (61, (540, Some(100)), (600, Some(200)))
+        );
+        assert_eq!(points(&window, 7, 545).len(), 6);
+    }
+
+    #[test]
+    fn a_sample_without_a_process_has_no_point_of_it() {
+        let mut window = Window::default();
+        window.span(60);
+        for second in [1, 2, 3, 4, 5] {
+            let mut one = sample(second, "x", 100);
+            if second == 3 {
+                one.processes.clear();
+            }
+            window.push(&one);
+        }
+        let seconds: Vec<u64> = points(&window, 7, 9).iter().map(|one| one.0).collect();
+        assert_eq!(seconds, [1, 2, 4, 5]);
+    }
+
+    #[test]
+    fn who_ended_is_forgotten_but_not_the_rows_that_name_it() {
+        let mut window = Window::default();
+        window.span(300);
+        // Fifty processes a second that live for one sample, and one that stays.
+        for second in 1..=200u64 {
+            let mut one = sample(second, "stays", 10);
+            one.all_processes = true;
+            for young in 0..50 {
+                let pid = 1000 + u32::try_from(second).unwrap() * 50 + young;
+                let mut process = sample(second, "young", 20).processes.remove(0);
+                (process.pid, process.start_ticks) = (pid, u64::from(pid));
+                one.processes.push(process);
+            }
+            window.push(&one);
+        }
+        assert!(
+            window.processes.len() <= 1 + 50 * 32,
+            "{}",
+            window.processes.len()
+        );
+        let before = window.before(150_000_000_000, (7, "stays", &[]), None, 120);
+        assert!(
+            before
+                .iter()
+                .all(|row| row.top.len() == TOP && row.top[0].comm == "young")
+        );
+    }
+
+    #[test]
+    fn sizes_are_small() {
+        assert_eq!(size_of::<Run>(), 16);
+        assert!(size_of::<Figures>() <= 32);
+        assert_eq!(Kb::new(Some(u64::MAX)).get(), Some(u64::from(u32::MAX) - 1));
+        assert_eq!(Kb::new(None).get(), None);
     }
 }

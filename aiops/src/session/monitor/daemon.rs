@@ -19,6 +19,7 @@ use super::detach;
 use super::detach::Log;
 use super::events;
 use super::files;
+use super::holder;
 use super::latest::Latest;
 use super::latest::Shared;
 use super::metrics;
@@ -35,6 +36,7 @@ use crate::model::Item;
 use crate::model::Sample;
 use crate::render::units;
 use crate::report::monitor::MonitorState;
+use crate::report::plural;
 use crate::session::desk;
 use crate::session::plane;
 use crate::session::store_error;
@@ -58,7 +60,7 @@ const STATE_EVERY_ON_DISK: Duration = Duration::from_secs(60);
 /// A cgroup without a limit is read once in this time: a host has hundreds.
 const CGROUP_TURN: Duration = Duration::from_secs(60);
 /// Between two times that free memory is given back: a millisecond each.
-const TRIM_EVERY: Duration = Duration::from_secs(60);
+const TRIM_EVERY: Duration = Duration::from_secs(10);
 /// Events that wait for a store that cannot be written; the oldest give way.
 const MOST_EVENTS: usize = 1024;
 /// A sample that comes later than its interval by more than this is behind a gap.
@@ -67,11 +69,11 @@ const LATE: Duration = Duration::from_secs(2);
 /// Reads the settings again.
 pub type Reload<'a> = &'a dyn Fn() -> anyhow::Result<Settings>;
 
-/// Runs the daemon until a signal or the duration ends it.
+/// Runs the daemon until a signal or the duration ends it; how many samples and events could not be stored.
 ///
 /// # Errors
-/// There is no /proc, or the store cannot be written by us; each with its remedy.
-pub fn run(options: Options, reload: Reload<'_>) -> anyhow::Result<()> {
+/// There is no /proc, or the store cannot be written by us, at the start or at the end; each with its remedy.
+pub fn run(options: Options, reload: Reload<'_>) -> anyhow::Result<u64> {
     if detach::is_child() {
         Log::leave()?;
     }
@@ -84,8 +86,7 @@ pub fn run(options: Options, reload: Reload<'_>) -> anyhow::Result<()> {
         let mut signals = Signals::listen()?;
         let mut daemon = Daemon::start(options, notes)?;
         daemon.watch(&mut signals, reload).await;
-        daemon.close().await;
-        Ok(())
+        daemon.close().await
     })
 }
 
@@ -100,6 +101,8 @@ struct Daemon {
     compactor: Compactor,
     /// Events that are not stored yet.
     events: VecDeque<Event>,
+    /// Events that were given up.
+    lost_events: u64,
     /// A sample was stored: there is a log that takes events.
     begun: bool,
     /// An OOM kill was seen with this tick: it is durable at once.
@@ -113,24 +116,6 @@ struct Daemon {
     bytes: files::StoreBytes,
     stated: Option<Instant>,
     trimmed: Instant,
-}
-
-/// An error of the store with its remedy, naming who writes it.
-fn taken(store: &Store, error: StoreError) -> anyhow::Error {
-    if matches!(error, StoreError::Busy { .. }) {
-        let folder = store.meta().ok().flatten().map(|meta| meta.tails);
-        if let Some(pid) = folder.and_then(|folder| files::pid(&folder)) {
-            let error = anyhow::Error::new(error).context(format!(
-                "{}: process {pid} writes this store already",
-                store.folder().display()
-            ));
-            return diag::hint(
-                error,
-                "one daemon is enough: `aiops monitor status` shows it; --store DIR names another store",
-            );
-        }
-    }
-    store_error(error)
 }
 
 impl Daemon {
@@ -150,11 +135,10 @@ impl Daemon {
         let session = plane.session("monitor memory", Filter::default());
         notes.extend_from_slice(&session.notes);
         let store = Store::at(&options.store);
-        let recorder = Recorder::open(store.clone(), session.host.clone())
-            .map_err(|error| taken(&store, error))?;
+        let recorder = holder::open(&store, &session.host)?;
         // Behind the store: who starts a second daemon learns that, not that its port is taken.
         let port = metrics::Port::open(&options.settings)?;
-        let meta = store.meta().map_err(|error| taken(&store, error))?;
+        let meta = store.meta().map_err(store_error)?;
         let tails = meta.map_or_else(|| options.store.clone(), |meta| meta.tails);
         files::write_pid(&tails)?;
         let (catcher, hooks_error) = catch(&options);
@@ -193,6 +177,7 @@ impl Daemon {
             pace: Pace::default(),
             compactor,
             events: VecDeque::new(),
+            lost_events: 0,
             begun: false,
             urgent: false,
             last: None,
@@ -496,7 +481,7 @@ impl Daemon {
             }
         }
         let over = self.events.len().saturating_sub(MOST_EVENTS);
-        self.events.drain(..over);
+        self.lost_events += self.events.drain(..over).count() as u64;
     }
 
     /// Hands the figures to the metrics port, where there is one.
@@ -613,7 +598,11 @@ impl Daemon {
         self.write_state();
     }
 
-    async fn close(mut self) {
+    /// Ends; how many samples and events could not be stored.
+    ///
+    /// # Errors
+    /// The store cannot be written now.
+    async fn close(mut self) -> anyhow::Result<u64> {
         diag::progress("");
         detach::notify("STOPPING=1");
         if let Some(catcher) = self.catcher.take() {
@@ -630,13 +619,22 @@ impl Daemon {
         self.store_events();
         self.compactor.stop();
         let ticks = self.own.cost.ticks;
-        self.say(&format!("monitoring ended after {ticks} samples"));
+        let lost = self.recorder.dropped() + self.lost_events + self.events.len() as u64;
+        let mut text = format!("monitoring ended after {ticks} sample{}", plural(ticks));
+        if lost > 0 {
+            text += &format!("; {lost} samples and events could not be stored");
+        }
+        self.say(&text);
         files::remove(&self.tails);
-        if let Err(error) = self.recorder.close() {
-            diag::warn(&format!(
-                "{:#}; what was written before is kept",
-                anyhow::Error::new(error)
-            ));
+        let closed = self.recorder.close().map_err(store_error);
+        // What no log could take is no error of the closing.
+        match (closed, self.own.cost.store_error) {
+            (Err(error), _) => Err(error.context("the newest samples are not on the disk")),
+            (Ok(()), Some(text)) if lost > 0 => Err(diag::hint(
+                anyhow::anyhow!("{text}; {lost} samples and events are lost"),
+                "make room, or name another store: --store DIR",
+            )),
+            _ => Ok(lost),
         }
     }
 }

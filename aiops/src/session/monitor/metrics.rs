@@ -52,21 +52,7 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 /// # Errors
 /// `addr` is no `IP:port`, others could reach it, or the system refuses; each with its remedy.
 fn bind(addr: &str, public: bool) -> anyhow::Result<TcpListener> {
-    let address: SocketAddr = addr.parse().map_err(|_| {
-        let error = anyhow::anyhow!("--metrics: not an IP address and a port, {addr}");
-        diag::hint(error, "for example `--metrics 127.0.0.1:9464`")
-    })?;
-    if !public && !address.ip().to_canonical().is_loopback() {
-        let error = anyhow::anyhow!("--metrics: other hosts could read it, {address}");
-        return Err(diag::hint(
-            error,
-            format!(
-                "use 127.0.0.1:{}, or add --metrics-public where a firewall guards the port: names of processes, \
-                 users and cgroups are served without a password",
-                address.port()
-            ),
-        ));
-    }
+    let address = address(addr, public)?;
     let listen = || {
         let listener = std::net::TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
@@ -88,6 +74,29 @@ fn bind(addr: &str, public: bool) -> anyhow::Result<TcpListener> {
             anyhow::Error::new(error).context(format!("--metrics: cannot listen, {address}"));
         diag::hint(error, remedy)
     })
+}
+
+/// The address that metrics are served at, where it may be.
+///
+/// # Errors
+/// It is none, or other hosts could read there; with a remedy.
+pub fn address(addr: &str, public: bool) -> anyhow::Result<SocketAddr> {
+    let address: SocketAddr = addr.parse().map_err(|_| {
+        let error = anyhow::anyhow!("--metrics: not an IP address and a port, {addr}");
+        diag::hint(error, "for example `--metrics 127.0.0.1:9464`")
+    })?;
+    if !public && !address.ip().to_canonical().is_loopback() {
+        let error = anyhow::anyhow!("--metrics: other hosts could read it, {address}");
+        return Err(diag::hint(
+            error,
+            format!(
+                "use 127.0.0.1:{}, or add --metrics-public where a firewall guards the port: names of processes, \
+                 users and cgroups are served without a password",
+                address.port()
+            ),
+        ));
+    }
+    Ok(address)
 }
 
 /// An open port that does not answer yet.

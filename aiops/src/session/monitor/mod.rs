@@ -20,6 +20,7 @@ mod daemon;
 mod detach;
 mod events;
 mod files;
+mod holder;
 mod latest;
 mod metrics;
 mod own;
@@ -39,6 +40,7 @@ pub use detach::is_child;
 pub use detach::start as detach;
 pub use files::state;
 pub use files::store_state;
+pub use metrics::address;
 
 /// What may be changed while it runs (SIGHUP).
 #[derive(Clone, Debug, PartialEq)]
