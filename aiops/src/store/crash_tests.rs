@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 
-use super::history::entries;
+use super::history::entries_of_hosts;
 use super::rows::Rows;
 use super::segments;
 use super::wal::operations;
@@ -81,10 +81,11 @@ fn tick(second: u64) -> Tick {
 
 fn ticks_of(log: &Path, tails: Option<&Path>) -> (Vec<Tick>, Option<Damage>) {
     let mut ticks = Vec::new();
-    let damage = entries(log, tails, &mut |entry| match entry {
+    let damage = entries_of_hosts(log, tails, &mut |_, entry| match entry {
         Entry::Tick(tick) => ticks.push(*tick),
         Entry::Event(event) => panic!("{event:?} was never written"),
-    });
+    })
+    .unwrap();
     (ticks, damage)
 }
 
