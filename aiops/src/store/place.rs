@@ -227,6 +227,7 @@ pub(super) fn close_folder(folder: &Path) -> Result<(), StoreError> {
 
 /// What keeps a folder from being private, and the remedy: others can read what is in it.
 pub(super) fn exposed(folder: &Path) -> Option<String> {
+    check_trust(folder).ok()?;
     let mode = fs::metadata(folder).ok()?.mode() & 0o7777;
     (mode & 0o055 != 0).then(|| {
         format!(
@@ -408,5 +409,34 @@ mod tests {
         made.unwrap();
         assert_eq!((found, none), (Some(homes[2].join("leaf")), None));
         assert_eq!(left.unwrap(), 0, "nothing is made there");
+    }
+
+    #[test]
+    fn tails_of_stores_that_are_gone_are_removed() {
+        let place = std::env::temp_dir().join(format!("aiops-home-{}", std::process::id()));
+        let (home, store) = (place.join("home"), place.join("store"));
+        let folders = ["gone", "waits", "used", "other"].map(|name| home.join(name));
+        let made = || -> Result<(), StoreError> {
+            own_folder(&store)?;
+            Meta::new(&Host::default(), &store, folders[2].clone()).write(&store)?;
+            for (folder, of) in folders.iter().zip(["none", "none", "store", "store"]) {
+                own_folder(folder)?;
+                let of = place.join(of);
+                let write = || fs::write(folder.join(OF), of.as_os_str().as_bytes());
+                write().map_err(io_error(folder, "write"))?;
+            }
+            let tail = folders[1].join("1.tail");
+            fs::write(&tail, b"frames").map_err(io_error(&tail, "write"))
+        };
+        let made = made();
+        sweep_home(&home);
+        let left = folders.each_ref().map(|folder| folder.exists());
+        leave(&folders[1]);
+        leave(&folders[2]);
+        let then = folders.each_ref().map(|folder| folder.exists());
+        let _ = fs::remove_dir_all(&place);
+        made.unwrap();
+        assert_eq!(left, [false, true, true, false]);
+        assert_eq!(then, [false, true, false, false]);
     }
 }
