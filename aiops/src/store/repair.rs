@@ -48,6 +48,9 @@ pub struct Repaired {
     pub saved: Option<(u64, u64)>,
 }
 
+/// Where what was damaged stands now; ticks and events that are left.
+type Outcome = (Option<PathBuf>, Option<(u64, u64)>);
+
 /// What is left of a segment.
 struct Left {
     /// Its tables that are as they were written.
@@ -227,10 +230,7 @@ impl Store {
     }
 
     /// Puts what is damaged of a segment aside; returns where, and how many ticks and events are left.
-    fn repair_segment(
-        &self,
-        segment: &Segment,
-    ) -> Result<(Option<PathBuf>, Option<(u64, u64)>), StoreError> {
+    fn repair_segment(&self, segment: &Segment) -> Result<Outcome, StoreError> {
         let left = Left::of(segment)?;
         let lost = left.lost();
         let mut events = Vec::new();
