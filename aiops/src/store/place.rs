@@ -227,7 +227,9 @@ pub(super) fn close_folder(folder: &Path) -> Result<(), StoreError> {
 
 /// What keeps a folder from being private, and the remedy: others can read what is in it.
 pub(super) fn exposed(folder: &Path) -> Option<String> {
-    check_trust(folder).ok()?;
+    if check_trust(folder).is_err() || !folder.join(META).exists() {
+        return None;
+    }
     let mode = fs::metadata(folder).ok()?.mode() & 0o7777;
     (mode & 0o055 != 0).then(|| {
         format!(
