@@ -310,6 +310,8 @@ const TAILS: &str = "tails";
 const OF: &str = "store";
 /// What a killed writer left goes after this, unless its store is there.
 const STALE: Duration = Duration::from_secs(24 * 3600);
+/// A folder that changed since then may be of a writer that starts: its store says so a moment later.
+const SETTLED: Duration = Duration::from_secs(3600);
 
 /// Where a store's newest frames go: a folder of its own on a tmpfs, else one beside its logs. What stands there for
 /// stores that are gone is removed.
@@ -358,8 +360,11 @@ fn sweep_home(home: &Path) {
             let age = meta.modified().ok()?.elapsed().unwrap_or_default();
             (is_tail && meta.len() > 0 && age < STALE).then_some(())
         };
+        let changed = entry.metadata().and_then(|meta| meta.modified());
+        let age = changed.map(|at| at.elapsed().unwrap_or_default());
+        let settled = age.is_ok_and(|age| age >= SETTLED);
         let mut entries = fs::read_dir(&folder).into_iter().flatten().flatten();
-        if !used && entries.find_map(waits).is_none() {
+        if settled && !used && entries.find_map(waits).is_none() {
             let _ = fs::remove_dir_all(&folder);
         }
     }
@@ -390,6 +395,8 @@ fn tails_in(homes: &[PathBuf], name: &str) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
 
     #[test]
@@ -428,7 +435,18 @@ mod tests {
                 write().map_err(io_error(folder, "write"))?;
             }
             let tail = folders[1].join("1.tail");
-            fs::write(&tail, b"frames").map_err(io_error(&tail, "write"))
+            fs::write(&tail, b"frames").map_err(io_error(&tail, "write"))?;
+            sweep_home(&home);
+            assert!(
+                folders.iter().all(|folder| folder.exists()),
+                "one may be starting"
+            );
+            let before = SystemTime::now() - 2 * SETTLED;
+            for folder in &folders {
+                let age = || fs::File::open(folder)?.set_modified(before);
+                age().map_err(io_error(folder, "age"))?;
+            }
+            Ok(())
         };
         let made = made();
         sweep_home(&home);
