@@ -314,10 +314,8 @@ fn damage_is_found_told_and_put_aside() {
     let moved = repaired["data"]["repairs"][0]["moved_to"]
         .as_str()
         .expect("a place");
-    assert_eq!(
-        fs::read(Path::new(moved).join("process.parquet")).expect("the table"),
-        bytes
-    );
+    assert_eq!(fs::read(moved).expect("the table"), bytes);
+    assert!(moved.ends_with("-process.parquet"), "{moved}");
     let (_, code) = json(&[
         "store",
         "verify",
@@ -347,12 +345,34 @@ fn refused(args: &[&str], words: &[&str]) {
     }
 }
 
+/// Whoever reads or writes a store says the same.
+fn refused_by_all(place: &Scratch, path: &str, words: &[&str]) {
+    for command in ["info", "verify", "compact", "repair"] {
+        refused(&["store", command, "--store", path], words);
+    }
+    let out = place.path("out");
+    let day = ["--start", "2023-11-14", "--store", path];
+    for command in [
+        &["query", "memory"][..],
+        &["export", "--to", "csv", "--out", &out],
+    ] {
+        refused(&[command, &day].concat(), words);
+    }
+    refused(&["monitor", "status", "--store", path], words);
+    refused(&["monitor", "memory", "--no-bpf", "--store", path], words);
+}
+
 #[test]
 fn what_is_no_store_of_ours_is_one_error_with_a_remedy() {
     let place = Scratch::new();
     let none = place.path("none");
     for command in ["info", "verify", "compact", "repair"] {
         refused(&["store", command, "--store", &none], &[&none]);
+    }
+    let empty = place.path("empty");
+    fs::create_dir(&empty).expect("a folder");
+    for command in ["info", "verify", "compact", "repair"] {
+        refused(&["store", command, "--store", &empty], &["not a store"]);
     }
     let file = place.path("file");
     fs::write(&file, b"x").expect("a file");
@@ -390,15 +410,18 @@ fn what_is_no_store_of_ours_is_one_error_with_a_remedy() {
             .success()
     );
     fs::set_permissions(&path, fs::Permissions::from_mode(0o770)).expect("a mode");
-    for command in ["compact", "repair"] {
-        refused(&["store", command, "--store", &path], &["0700"]);
-    }
+    refused_by_all(&place, &path, &["mode 0770", "chmod 0700"]);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a mode");
+    let shown = run(&["store", "info", "--store", &path]);
+    assert!(
+        shown.status.success() && said(&shown).contains("warning: "),
+        "{}",
+        said(&shown)
+    );
     fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).expect("a mode");
     if rustix::process::geteuid().is_root() {
         std::os::unix::fs::chown(&path, Some(65534), None).expect("another owner");
-        for command in ["compact", "repair"] {
-            refused(&["store", command, "--store", &path], &["owner"]);
-        }
+        refused_by_all(&place, &path, &["user 65534", "chown -R root"]);
     } else {
         println!("SKIPPED: another owner needs root");
     }
@@ -416,13 +439,24 @@ fn what_is_old_goes_where_no_segment_can_be_made() {
     recorder.close().expect("an end");
     store.compact().expect("segments");
     assert_eq!(store.segments().expect("segments").len(), 3);
-    // A log that cannot be opened, as a full disk would not take a segment.
-    let log = store.folder().join("wal/000000000000001-0-1.wal");
-    std::os::unix::fs::symlink("/nonexistent/log", log).expect("a link");
+    // A damaged log that cannot be put aside, as a full disk would not take a segment.
+    let mut recorder = Recorder::open(store.clone(), host()).expect("a store");
+    recorder.push(&tick(40_001), false).expect("a tick");
+    recorder.close().expect("an end");
+    let log = fs::read_dir(store.folder().join("wal")).expect("logs");
+    let log = log.flatten().next().expect("a log").path();
+    let mut bytes = fs::read(&log).expect("a log");
+    bytes[4096 + 20] ^= 1;
+    fs::write(&log, bytes).expect("damage");
+    fs::write(store.folder().join("damaged"), b"").expect("a file");
     let path = place.path("store");
     let output = run(&["store", "compact", "--store", &path, "--max-size", "1"]);
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
-    assert!(said(&output).contains("000000000000001-0-1.wal"));
+    assert!(
+        said(&output).contains("damaged: ") && said(&output).contains("hint: a folder belongs"),
+        "{}",
+        said(&output)
+    );
     assert_eq!(
         store.segments().expect("segments").len(),
         1,

@@ -115,7 +115,7 @@ impl TableArg {
 /// The range or the folder is no good, or the store cannot be read; each with its remedy.
 pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let now = time::now_ns();
-    let store = Store::at(&context.store);
+    let store = super::store_at(context);
     let range = range(args, now)?;
     let hostname = match store.meta().map_err(store_error)? {
         Some(meta) => meta.hostname,

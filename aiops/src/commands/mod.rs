@@ -28,12 +28,14 @@ use std::io::Write as _;
 use serde::Serialize;
 
 use crate::cli::Context;
+use crate::diag;
 use crate::diag::Exit;
 use crate::render;
 use crate::render::Format;
 use crate::report::Report;
 use crate::report::Severity;
 use crate::report::oom::Incident;
+use crate::store::Store;
 
 /// What to do.
 #[derive(Debug, clap::Subcommand)]
@@ -204,6 +206,15 @@ fn ending<D>(report: &Report<D>, context: &Context, exit_code: bool) -> Exit {
     }
 }
 
+/// The store that is named; says so where others can read it.
+fn store_at(context: &Context) -> Store {
+    let store = Store::at(&context.store);
+    if let Some(exposed) = store.exposed() {
+        diag::warn(&exposed);
+    }
+    store
+}
+
 /// Writes an incident to stdout as one line of JSON.
 fn out_incident(incident: &Incident, context: &Context) -> std::io::Result<()> {
     let line = render::incident_line(incident, context.style.lang);
@@ -216,5 +227,5 @@ fn out(text: &str) -> std::io::Result<()> {
     let written = stdout
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush());
-    written.map_err(crate::diag::stdout_error)
+    written.map_err(diag::stdout_error)
 }

@@ -13,7 +13,6 @@ use crate::session::monitor;
 use crate::session::store_error;
 use crate::source::clock;
 use crate::source::host;
-use crate::store::Store;
 use crate::time;
 
 const SCHEMA: &str = "aiops.monitor-status/1";
@@ -32,7 +31,7 @@ pub struct Args {}
 /// # Errors
 /// The store is not there or cannot be read, or the report cannot be printed; each with its remedy.
 pub(super) fn run(_: &Args, context: &Context) -> anyhow::Result<Exit> {
-    let store = Store::at(&context.store);
+    let store = super::store_at(context);
     let known = monitor::state(&store).map_err(store_error)?;
     let running = known.as_ref().is_some_and(|(_, alive)| *alive);
     let state = known.map(|(state, _)| state);

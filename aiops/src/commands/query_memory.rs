@@ -283,7 +283,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         top: if text { args.top.unwrap_or(TOP) } else { 0 },
         trend: text,
     };
-    let store = Store::at(&context.store);
+    let store = super::store_at(context);
     let query = Query {
         store: &store,
         options: &options,
@@ -399,7 +399,7 @@ fn by_frames(
             .map(|ago| i64::try_from(ago.as_millis()).unwrap_or(i64::MAX)),
         top: args.top.unwrap_or(TOP),
     };
-    frames::run(&Store::at(&context.store), &question, context)
+    frames::run(&super::store_at(context), &question, context)
 }
 
 /// The range that is asked for.

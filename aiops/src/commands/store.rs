@@ -32,7 +32,6 @@ use crate::report::store::Whole;
 use crate::session::store_error;
 use crate::source::host;
 use crate::source::priority;
-use crate::store;
 use crate::store::Broken;
 use crate::store::BrokenPart;
 use crate::store::Damage;
@@ -206,7 +205,7 @@ fn whole(inventory: &Inventory) -> Whole {
 }
 
 fn info(context: &Context) -> anyhow::Result<Exit> {
-    let store = store::Store::at(&context.store);
+    let store = super::store_at(context);
     let meta = store.meta().map_err(store_error)?;
     let summary = store.summary().map_err(store_error)?;
     let parts = whole(&summary.inventory);
@@ -217,7 +216,7 @@ fn info(context: &Context) -> anyhow::Result<Exit> {
         layout: meta.as_ref().map(|meta| meta.schema),
         hostname: meta.as_ref().map(|meta| meta.hostname.clone()),
         machine_id: meta.as_ref().and_then(|meta| meta.machine_id.clone()),
-        tails: meta.as_ref().map(|meta| shown(&meta.tails)),
+        tails: store.tails().as_deref().map(shown),
         written_now: summary.inventory.logs.iter().any(|log| log.written_now),
         from: from.and_then(at),
         to: to.and_then(at),
@@ -247,6 +246,21 @@ fn info(context: &Context) -> anyhow::Result<Exit> {
         reason: reason.clone(),
         ..DamageRow::default()
     }));
+    damages.extend(summary.unsummed.iter().map(|path| DamageRow {
+        what: "sums",
+        path: shown(&path.join("_sums")),
+        reason: "it is not there".to_owned(),
+        ..DamageRow::default()
+    }));
+    if meta.is_none() {
+        store.is_one().map_err(store_error)?;
+        damages.push(DamageRow {
+            what: "meta",
+            path: shown(&context.store.join("store.json")),
+            reason: "it is not there".to_owned(),
+            ..DamageRow::default()
+        });
+    }
     let findings = damages.iter().map(damage_finding).collect();
     let accounting = accounting(&damages);
     print("info", data, findings, accounting, context, false)
@@ -262,6 +276,10 @@ fn damage_finding(row: &DamageRow) -> Finding {
         "log" => msg!(
             "{path} is damaged: a part of its samples is lost",
             "{path} 已损坏：其中部分样本丢失"
+        ),
+        "sums" => msg!(
+            "{path} is missing: damage of this segment would not be noticed",
+            "{path} 缺失：该分段若损坏将无法发现"
         ),
         _ => msg!(
             "{path} is damaged: it is not known whose history this is",
@@ -308,6 +326,10 @@ fn broken(part: &BrokenPart) -> DamageRow {
             ..DamageRow::default()
         },
         Broken::Log(damage) => damaged_log(damage),
+        Broken::Sums(_) => DamageRow {
+            what: "sums",
+            ..DamageRow::default()
+        },
         Broken::Segment(segment) => DamageRow {
             what: "segment",
             from: at(segment.from_ms),
@@ -323,7 +345,7 @@ fn broken(part: &BrokenPart) -> DamageRow {
 }
 
 fn verify(args: &VerifyArgs, context: &Context) -> anyhow::Result<Exit> {
-    let store = store::Store::at(&context.store);
+    let store = super::store_at(context);
     let verified = store.verify().map_err(store_error)?;
     let damages: Vec<DamageRow> = verified.broken.iter().map(broken).collect();
     let findings = damages.iter().map(damage_finding).collect();
@@ -353,7 +375,7 @@ fn verify(args: &VerifyArgs, context: &Context) -> anyhow::Result<Exit> {
 }
 
 fn repair(context: &Context) -> anyhow::Result<Exit> {
-    let store = store::Store::at(&context.store);
+    let store = super::store_at(context);
     let host = this_host(context);
     match store.own(&host) {
         // A store.json that cannot be understood is what is repaired.
@@ -390,7 +412,7 @@ fn is_damage(error: &StoreError) -> bool {
 
 fn compact(args: &CompactArgs, context: &Context) -> anyhow::Result<Exit> {
     priority::step_back();
-    let store = store::Store::at(&context.store);
+    let store = super::store_at(context);
     store.own(&this_host(context)).map_err(store_error)?;
     let before = whole(&store.inventory().map_err(store_error)?);
     // What is old goes even where no segment can be made: on a full disk that is what makes room.

@@ -83,7 +83,7 @@ pub struct VerifyData {
 /// Something that is wrong.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct DamageRow {
-    /// segment, log, meta.
+    /// segment, sums, log, meta.
     pub what: &'static str,
     /// The file or folder.
     pub path: String,
@@ -137,7 +137,7 @@ pub struct RepairData {
 /// What was done about a damaged part.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RepairRow {
-    /// segment, log, meta.
+    /// segment, sums, log, meta.
     pub what: &'static str,
     /// The part.
     pub path: String,

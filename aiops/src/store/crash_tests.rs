@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 
-use super::history::entries;
+use super::history::entries_of_hosts;
 use super::rows::Rows;
 use super::segments;
 use super::wal::operations;
@@ -81,10 +81,11 @@ fn tick(second: u64) -> Tick {
 
 fn ticks_of(log: &Path, tails: Option<&Path>) -> (Vec<Tick>, Option<Damage>) {
     let mut ticks = Vec::new();
-    let damage = entries(log, tails, &mut |entry| match entry {
+    let damage = entries_of_hosts(log, tails, &mut |_, entry| match entry {
         Entry::Tick(tick) => ticks.push(*tick),
         Entry::Event(event) => panic!("{event:?} was never written"),
-    });
+    })
+    .unwrap();
     (ticks, damage)
 }
 
@@ -193,7 +194,7 @@ fn five_hundred_flips_and_cuts_of_a_segment_are_found_and_the_others_answer() {
     let folder = Folder::new("segment");
     let store = folder.store();
     let place = store.segments_folder();
-    fs::create_dir_all(&place).unwrap();
+    Recorder::open(folder.store(), Host::default()).unwrap();
     let one = segment(&place, "one", 1);
     segment(&place, "two", 1000);
     let each = 300 * u64::from(PROCESSES);
@@ -537,13 +538,14 @@ fn repair_saves_what_can_be_read_and_deletes_nothing() {
     let held = Recorder::open(folder.store(), Host::default());
     assert!(held.is_err(), "store.json makes no sense");
     let alone = store.upkeep(true).unwrap();
-    assert!(matches!(store.upkeep(true), Err(StoreError::Busy { .. })));
+    assert!(matches!(store.upkeep(true), Err(StoreError::Upkeep { .. })));
     let repaired = store.repair(&Host::default()).unwrap();
     drop(alone);
     assert_eq!(repaired.len(), 3, "{repaired:#?}");
     let moved = |one: &Repaired| one.moved_to.as_ref().is_some_and(|path| path.exists());
     assert!(repaired.iter().all(moved));
-    let saved = repaired.iter().find_map(|one| one.saved).unwrap();
+    let of_log = |one: &&Repaired| matches!(one.part.part, Broken::Log(_));
+    let saved = repaired.iter().find(of_log).unwrap().saved.unwrap();
     // The frame that was hit is the 302nd: lost up to the next key frame.
     assert!((360..600).contains(&saved.0), "{saved:?}");
     assert_eq!(store.verify().unwrap().broken, []);

@@ -13,12 +13,12 @@ use super::Range;
 use super::Segment;
 use super::Store;
 use super::StoreError;
+use super::error::damaged;
 use super::history::entries_of_hosts;
 use super::history::id_of;
 use super::rows::HOUR_MS;
 use super::rows::Rows;
 use super::segments;
-use super::segments::damaged;
 use super::table::Column;
 use super::table::Table;
 use super::table::Values;
@@ -264,7 +264,7 @@ impl Store {
                 }),
                 Err(_) if !segment.path.exists() => {
                     let gone = io::ErrorKind::NotFound.into();
-                    return Err(super::wal::io_error(&segment.path, "open")(gone));
+                    return Err(super::error::io_error(&segment.path, "open")(gone));
                 }
                 Err(error) => damages.push(broken(&segment.path, &error)),
             }
@@ -282,9 +282,9 @@ impl Store {
                     Entry::Tick(tick) => rows.push(&tick),
                     Entry::Event(event) => rows.event(event),
                 }
-            });
+            })?;
             if damage.is_some() && !log.exists() {
-                return Err(super::wal::io_error(&log, "open")(
+                return Err(super::error::io_error(&log, "open")(
                     io::ErrorKind::NotFound.into(),
                 ));
             }

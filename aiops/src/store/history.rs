@@ -26,14 +26,14 @@ use super::StoreError;
 use super::Tick;
 use super::WalOptions;
 use super::WalWriter;
+use super::error::NOT_REGULAR;
+use super::error::io_error;
 use super::place;
 use super::place::Meta;
-use super::read_wal;
 use super::rows::HOUR_MS;
 use super::segments;
 use super::segments::Segment;
 use super::wal::NEW;
-use super::wal::io_error;
 use super::wal::read_open;
 use crate::model::ClockPair;
 use crate::model::Host;
@@ -80,16 +80,48 @@ impl Store {
     /// What it says of itself; `None`: nothing was ever written.
     ///
     /// # Errors
-    /// It is not there, cannot be read, or is of a later aiops.
+    /// It is not there, others could have written it, it cannot be read, or it is of a later aiops.
     pub fn meta(&self) -> Result<Option<Meta>, StoreError> {
-        fs::read_dir(&self.folder).map_err(io_error(&self.folder, "read the store"))?;
+        self.trusted()?;
         Meta::read(&self.folder)
     }
 
-    /// Where frames stand that are not durable yet; `None`: nowhere that is known.
-    pub(super) fn tails(&self) -> Option<PathBuf> {
-        let said = || Some(Meta::read(&self.folder).ok()??.tails);
-        self.tails.clone().or_else(said)
+    /// Checks that nobody but its owner, who we are or root is, can have written what is in it.
+    ///
+    /// # Errors
+    /// It is not there, no folder, somebody else's, or others may write.
+    pub(super) fn trusted(&self) -> Result<(), StoreError> {
+        place::check_trust(&self.folder)?;
+        for folder in [self.wals(), self.segments_folder()] {
+            match place::check_trust(&folder) {
+                Err(error) if is_vanished(&error) => {}
+                other => other?,
+            }
+        }
+        // Who may not look into it learns that, and not that it is empty.
+        fs::read_dir(&self.folder)
+            .map(drop)
+            .map_err(io_error(&self.folder, "read the store"))
+    }
+
+    /// What keeps it from being private, with the remedy.
+    #[must_use]
+    pub fn exposed(&self) -> Option<String> {
+        place::exposed(&self.folder)
+    }
+
+    /// Where frames stand that are not durable yet; `None`: nowhere that is known and to be believed.
+    #[must_use]
+    pub fn tails(&self) -> Option<PathBuf> {
+        let said = || Some(Meta::read(&self.folder).ok()??.tails_of(&self.folder));
+        let tails = self.tails.clone().or_else(said)?;
+        // What others can write to is nothing to believe.
+        place::check_trust(&tails).is_ok().then_some(tails)
+    }
+
+    /// Where the next writer puts them.
+    pub(super) fn next_tails(&self) -> PathBuf {
+        (self.tails.clone()).unwrap_or_else(|| place::tails_for(&self.folder))
     }
 
     /// Where it is.
@@ -106,13 +138,14 @@ impl Store {
         self.folder.join("segments")
     }
 
-    /// Makes its folders, or checks that nobody else can write there.
+    /// Makes its folders, or checks that nobody else can write there; nobody else may read there from now on.
     ///
     /// # Errors
     /// It belongs to somebody else, others may write, or the system refuses.
     fn prepare(&self) -> Result<(), StoreError> {
         for folder in [self.folder.clone(), self.wals(), self.segments_folder()] {
             place::own_folder(&folder)?;
+            place::close_folder(&folder)?;
         }
         Ok(())
     }
@@ -208,24 +241,37 @@ pub(super) fn again<T>(mut look: impl FnMut() -> Result<T, StoreError>) -> Resul
 #[derive(Debug)]
 pub(super) struct OpenLog {
     path: PathBuf,
-    log: File,
+    /// `None`: something else has its name, a pipe or a link.
+    log: Option<File>,
     tail: Option<File>,
 }
 
 impl OpenLog {
     pub(super) fn open(path: PathBuf, tails: Option<&Path>) -> Result<Self, StoreError> {
-        let log = File::open(&path).map_err(io_error(&path, "open"))?;
-        let tail = tails.and_then(|tails| File::open(tail(tails, &id_of(&path))).ok());
+        let log = match place::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
+            other => Some(other.map_err(io_error(&path, "open"))?),
+        };
+        let tail = tails.and_then(|tails| place::open(&tail(tails, &id_of(&path))).ok());
         Ok(Self { path, log, tail })
+    }
+
+    /// Takes the lock that the writer holds; `false`: it is being written.
+    pub(super) fn lock(&self) -> bool {
+        let lock = |log| flock(log, FlockOperation::NonBlockingLockExclusive).is_ok();
+        self.log.as_ref().is_none_or(lock)
     }
 
     /// Hands over what it holds, with the host that wrote it.
     pub(super) fn entries(&self, take: &mut dyn FnMut(&Host, Entry)) -> Option<Damage> {
-        decode(
-            &self.path,
-            read_open(&self.path, &self.log, self.tail.as_ref()),
-            take,
-        )
+        let found = match &self.log {
+            Some(log) => read_open(&self.path, log, self.tail.as_ref()),
+            None => {
+                let odd = io::Error::new(io::ErrorKind::InvalidData, NOT_REGULAR);
+                Err(io_error(&self.path, "read the log")(odd))
+            }
+        };
+        decode(&self.path, found, take)
     }
 }
 
@@ -262,23 +308,16 @@ pub(super) fn tail(tails: &Path, id: &str) -> PathBuf {
     tails.join(format!("{id}.tail"))
 }
 
-/// Hands over what a log holds.
-pub(super) fn entries(
-    log: &Path,
-    tails: Option<&Path>,
-    take: &mut dyn FnMut(Entry),
-) -> Option<Damage> {
-    entries_of_hosts(log, tails, &mut |_, entry| take(entry))
-}
-
-/// As [`entries`], with the host that wrote it.
+/// Hands over what a log holds, with the host that wrote it.
+///
+/// # Errors
+/// It cannot be opened; a damaged one is told, not an error.
 pub(super) fn entries_of_hosts(
     log: &Path,
     tails: Option<&Path>,
     take: &mut dyn FnMut(&Host, Entry),
-) -> Option<Damage> {
-    let tail = tails.map(|tails| tail(tails, &id_of(log)));
-    decode(log, read_wal(log, tail.as_deref()), take)
+) -> Result<Option<Damage>, StoreError> {
+    Ok(OpenLog::open(log.to_path_buf(), tails)?.entries(take))
 }
 
 fn decode(
@@ -296,7 +335,7 @@ fn decode(
     let found = match found {
         Ok(found) => found,
         Err(error) => {
-            damage.error = Some(error.to_string());
+            damage.error = Some(error.reason());
             return Some(damage);
         }
     };
@@ -400,11 +439,20 @@ fn move_tails(from: &Path, to: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Copies a file; the copy is durable, and ours alone.
+pub(super) fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let mut from = place::open(from)?;
+    let mut to = place::private_file(to)?;
+    to.set_len(0)?;
+    io::copy(&mut from, &mut to)?;
+    to.sync_all()
+}
+
 /// Moves a tail, mostly to another file system.
 pub(super) fn move_tail(from: &Path, to: &Path) -> Result<(), StoreError> {
     let moved = || -> io::Result<()> {
         if fs::rename(from, to).is_err() {
-            fs::copy(from, to)?;
+            copy(from, to)?;
             fs::remove_file(from)?;
         }
         Ok(())
@@ -452,14 +500,11 @@ impl Recorder {
                 });
             }
             known => {
-                let tails =
-                    (store.tails.clone()).unwrap_or_else(|| place::tails_for(&store.folder));
-                let meta = Meta::new(&host, tails);
+                let meta = Meta::new(&host, &store.folder, store.next_tails());
                 place::own_folder(&meta.tails)?;
-                if let Some(known) = &known
-                    && known.tails != meta.tails
-                {
-                    move_tails(&known.tails, &meta.tails)?;
+                let before = known.as_ref().map(|known| known.tails_of(&store.folder));
+                if let Some(before) = before.filter(|before| *before != meta.tails) {
+                    move_tails(&before, &meta.tails)?;
                 }
                 if known.as_ref() != Some(&meta) {
                     meta.write(&store.folder)?;
@@ -645,10 +690,11 @@ impl Recorder {
     /// # Errors
     /// The system refuses.
     pub fn close(mut self) -> Result<(), StoreError> {
-        match self.log.take() {
-            Some(log) => log.writer.finish(),
-            None => Ok(()),
+        if let Some(log) = self.log.take() {
+            log.writer.finish()?;
         }
+        place::leave(&self.tails);
+        Ok(())
     }
 }
 

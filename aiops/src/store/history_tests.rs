@@ -14,6 +14,8 @@ use crate::model::Sample;
 
 #[path = "figures_tests.rs"]
 mod figures;
+#[path = "repair_tests.rs"]
+mod repair;
 
 /// A folder of its own, removed at the end.
 struct Folder(PathBuf);
@@ -379,8 +381,13 @@ fn two_never_compact_at_once() {
     let store = folder.store();
     // As repair does.
     let lock = store.upkeep(false).unwrap();
-    assert!(matches!(store.compact(), Err(StoreError::Busy { .. })));
-    assert!(matches!(store.retain(0, 0), Err(StoreError::Busy { .. })));
+    let busy = StoreError::Upkeep {
+        path: store.folder().to_path_buf(),
+    };
+    let said = |error: StoreError| (error.to_string(), error.remedy());
+    assert_eq!(said(store.compact().unwrap_err()), said(busy));
+    let retained = store.retain(0, 0);
+    assert!(matches!(retained, Err(StoreError::Upkeep { .. })));
     drop(lock);
     store.compact().unwrap();
     recorder.close().unwrap();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::HashSet;
 use std::fs;
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::path::PathBuf;
@@ -16,10 +17,15 @@ use super::Entry;
 use super::Segment;
 use super::Store;
 use super::StoreError;
+use super::error::damaged;
+use super::error::io_error;
+use super::history::is_vanished;
 use super::place;
+use super::place::META;
 use super::place::Meta;
-use super::verify::ASIDE;
-use super::wal::io_error;
+use super::repair::ASIDE;
+use super::sums::Said;
+use super::verify::NO_META;
 use crate::model::Host;
 
 /// A log of a store.
@@ -68,6 +74,8 @@ pub struct Summary {
     pub damages: Vec<Damage>,
     /// Segments that cannot be read, and why.
     pub unread: Vec<(PathBuf, String)>,
+    /// Segments that have no checksums.
+    pub unsummed: Vec<PathBuf>,
 }
 
 /// Held while the parts of a store are replaced, by compact, retain and repair: two at once would do the work twice.
@@ -120,9 +128,10 @@ impl Store {
         for (segment, _) in &inventory.segments {
             summary.widen(segment.from_ms, segment.to_ms);
             if let Err(error) = summary.segment(segment, &mut kinds) {
-                let reason = std::error::Error::source(&error).map(ToString::to_string);
-                let reason = reason.unwrap_or_else(|| error.to_string());
-                summary.unread.push((segment.path.clone(), reason));
+                if error.is_refused() {
+                    return Err(error);
+                }
+                summary.unread.push((segment.path.clone(), error.reason()));
             }
         }
         summary.samples_in_segments = summary.samples;
@@ -158,16 +167,43 @@ impl Store {
     /// Checks that this user and this host may change it.
     ///
     /// # Errors
-    /// It is not there, somebody else's, open to others, of another host or of a later aiops.
+    /// It is not there, no store, damaged, somebody else's, open to others, of another host or of a later aiops.
     pub fn own(&self, host: &Host) -> Result<(), StoreError> {
-        place::check_folder(self.folder())?;
+        for folder in [
+            self.folder().to_path_buf(),
+            self.wals(),
+            self.segments_folder(),
+        ] {
+            match place::check_folder(&folder) {
+                Err(error) if folder != self.folder() && is_vanished(&error) => {}
+                other => other?,
+            }
+        }
         match Meta::read(self.folder())? {
             Some(meta) if !meta.is_of(host) => Err(StoreError::OtherHost {
                 path: self.folder().to_path_buf(),
                 hostname: meta.hostname,
             }),
-            _ => Ok(()),
+            Some(_) => Ok(()),
+            None => {
+                self.is_one()?;
+                let gone = io::Error::new(io::ErrorKind::InvalidData, NO_META);
+                Err(io_error(&self.folder().join(META), "read")(gone))
+            }
         }
+    }
+
+    /// Checks that there is something of a store, where store.json is not.
+    ///
+    /// # Errors
+    /// There is nothing, or a folder cannot be read.
+    pub fn is_one(&self) -> Result<(), StoreError> {
+        if self.logs()?.is_empty() && self.segments()?.is_empty() {
+            return Err(StoreError::NoStore {
+                path: self.folder().to_path_buf(),
+            });
+        }
+        Ok(())
     }
 
     /// Takes the lock of those who replace parts of it; with `alone`, the writer's too.
@@ -175,19 +211,18 @@ impl Store {
     /// # Errors
     /// Another one has it, or the system refuses.
     pub fn upkeep(&self, alone: bool) -> Result<Upkeep, StoreError> {
-        let lock = |name: &str| -> Result<File, StoreError> {
+        let lock = |name: &str, busy: fn(PathBuf) -> StoreError| -> Result<File, StoreError> {
             let path = self.folder().join(name);
             let file = place::private_file(&path).map_err(io_error(&path, "open the lock"))?;
-            flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
-                StoreError::Busy {
-                    path: self.folder().to_path_buf(),
-                }
-            })?;
-            Ok(file)
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => Ok(file),
+                Err(_) => Err(busy(self.folder().to_path_buf())),
+            }
         };
+        let writer = || lock("lock", |path| StoreError::Busy { path });
         Ok(Upkeep {
-            _lock: lock("upkeep.lock")?,
-            _writer: alone.then(|| lock("lock")).transpose()?,
+            _lock: lock("upkeep.lock", |path| StoreError::Upkeep { path })?,
+            _writer: alone.then(writer).transpose()?,
         })
     }
 }
@@ -204,6 +239,10 @@ impl Summary {
         segment: &Segment,
         kinds: &mut BTreeMap<String, (u64, u64, Option<u64>)>,
     ) -> Result<(), StoreError> {
+        segment.complete()?;
+        if !Said::of(&segment.path).is_ok_and(|said| said.is_there()) {
+            self.unsummed.push(segment.path.clone());
+        }
         let entries = fs::read_dir(&segment.path).map_err(io_error(&segment.path, "read"))?;
         for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
             let name = path.file_stem().unwrap_or_default().to_string_lossy();
@@ -217,13 +256,9 @@ impl Summary {
                     "event" => self.events += table.rows(),
                     "process" => {
                         for group in 0..table.groups() {
-                            let counts =
-                                table
-                                    .ints(group, "n")
-                                    .map_err(|error| StoreError::Segment {
-                                        path: path.clone(),
-                                        source: Box::new(error),
-                                    })?;
+                            let counts = table
+                                .ints(group, "n")
+                                .map_err(|error| damaged(&path, error))?;
                             let counts = counts.into_iter().flatten();
                             self.samples +=
                                 counts.filter_map(|n| u64::try_from(n).ok()).sum::<u64>();

@@ -14,17 +14,17 @@ use std::path::PathBuf;
 
 use super::Range;
 use super::StoreError;
+use super::error::damaged;
+use super::error::io_error;
 use super::export::Batch;
 use super::export::DAY_MS;
 use super::export::boots;
 use super::export::of_boot;
 use super::rows::HOUR_MS;
-use super::segments::damaged;
 use super::table;
 use super::table::Column;
 use super::table::Kind;
 use super::table::Writer;
-use super::wal::io_error;
 
 /// Beginning of the name of a file that is being written: engines pass over names with a dot.
 const TMP: &str = ".tmp-";

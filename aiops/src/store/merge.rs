@@ -11,9 +11,9 @@ use std::ops::Range;
 use std::path::Path;
 
 use super::StoreError;
+use super::error::damaged;
 use super::segments;
 use super::segments::Segment;
-use super::segments::damaged;
 use super::table;
 use super::table::ByteArray;
 use super::table::Kind;

@@ -12,6 +12,7 @@
 
 #[cfg(test)]
 mod crash_tests;
+mod error;
 mod event;
 mod export;
 mod history;
@@ -20,6 +21,7 @@ mod lake;
 mod merge;
 mod place;
 mod reading;
+mod repair;
 mod rollup;
 mod rows;
 mod scan;
@@ -34,6 +36,7 @@ mod wal;
 
 pub use crate::model::Range;
 pub use crate::model::Sums;
+pub use error::StoreError;
 pub use event::Event;
 pub use export::Batch;
 pub use export::Cell;
@@ -50,6 +53,8 @@ pub use inventory::Upkeep;
 pub use lake::Lake;
 pub use lake::Part;
 pub use place::Meta;
+pub use place::read;
+pub use repair::Repaired;
 pub use scan::ProcessSums;
 pub use scan::Scan;
 pub use segments::Segment;
@@ -63,10 +68,8 @@ pub use tick::Tick;
 pub use upkeep::Removed;
 pub use verify::Broken;
 pub use verify::BrokenPart;
-pub use verify::Repaired;
 pub use verify::Verified;
 pub use wal::Recovered;
-pub use wal::StoreError;
 pub use wal::WalOptions;
 pub use wal::WalWriter;
 pub use wal::read_wal;

@@ -435,25 +435,8 @@ impl<'a> Reading<'a> {
             if !times.iter().any(|ts| self.ask.range.holds(*ts)) {
                 continue;
             }
-            let pid = table.numbers(group, "pid")?;
-            let texts = |name: &str| table.texts(group, name);
-            let (kind, id, severity) = (texts("kind")?, texts("id")?, texts("severity")?);
-            let (title, cgroup, body) = (texts("title")?, texts("cgroup")?, texts("body")?);
-            for (row, ts_ms) in times.into_iter().enumerate() {
-                let text = |column: &[Option<String>]| column[row].clone().unwrap_or_default();
-                if self.ask.range.holds(ts_ms) {
-                    events.push(Event {
-                        ts_ms,
-                        kind: text(&kind),
-                        id: text(&id),
-                        severity: text(&severity),
-                        title: text(&title),
-                        pid: u32::try_from(pid[row]).ok(),
-                        cgroup: cgroup[row].clone(),
-                        body: text(&body),
-                    });
-                }
-            }
+            let found = Event::read(&table, group)?.into_iter();
+            events.extend(found.filter(|event| self.ask.range.holds(event.ts_ms)));
         }
         Ok(())
     }

@@ -13,10 +13,14 @@ use super::rows::Head;
 use super::rows::Key;
 use super::rows::Run;
 use super::rows::int;
+use super::rows::labelled;
 use super::rows::text_of;
 use super::table::Column;
+use super::table::ParquetError;
+use super::table::Table;
 use super::table::Values;
 use super::tick::PROCESS_FIELDS;
+use crate::model::Container;
 use crate::model::Identity;
 
 /// The figures that have roll-ups.
@@ -167,6 +171,76 @@ pub(super) fn columns(
         ]);
     }
     columns
+}
+
+/// The table once more, of a segment's rows of processes; `times` are those of its ticks.
+///
+/// # Errors
+/// The rows cannot be read.
+pub(super) fn rebuilt(process: &Table, times: &[i64]) -> Result<Vec<Column>, ParquetError> {
+    let mut all = labelled(columns(&[], times, &HashMap::new()), &(None, None));
+    for group in 0..process.groups() {
+        let ints = |name: &str| process.numbers(group, name);
+        let texts = |name: &str| process.texts(group, name);
+        let (pid, start) = (ints("pid")?, ints("start")?);
+        let (ts, n) = (ints("ts")?, ints("n")?);
+        let (host, boot, comm) = (texts("host")?, texts("boot_id")?, texts("comm")?);
+        let (cgroup, container, user) = (texts("cgroup")?, texts("container")?, texts("user")?);
+        let fields: Vec<Vec<i64>> = (PROCESS_FIELDS.iter())
+            .map(|name| ints(name))
+            .collect::<Result<_, _>>()?;
+        // Rows that follow each other and are of one boot; those of others stand between them.
+        let mut runs: Vec<(Key, Run<Head>)> = Vec::new();
+        let mut who = HashMap::new();
+        for row in 0..pid.len() {
+            let key = (
+                u32::try_from(pid[row]).unwrap_or(0),
+                u64::try_from(start[row]).unwrap_or(0),
+            );
+            let begin = times.partition_point(|time| *time < ts[row]);
+            let count = usize::try_from(n[row]).unwrap_or(0);
+            runs.push((
+                key,
+                Run {
+                    ts: ts[row],
+                    n: n[row],
+                    last: (begin + count).saturating_sub(1),
+                    head: Head::named(comm[row].as_deref().unwrap_or_default()),
+                    figures: (fields.iter())
+                        .map(|field| u64::try_from(field[row]).ok())
+                        .collect(),
+                },
+            ));
+            let container = container[row].as_deref().and_then(|text| {
+                let (runtime, id) = text.split_once(':')?;
+                Some(Container {
+                    runtime: runtime.to_owned(),
+                    id: id.to_owned(),
+                    pod: None,
+                })
+            });
+            who.insert(
+                key,
+                Identity {
+                    cgroup: cgroup[row].as_deref().map(Into::into),
+                    container,
+                    user: user[row].clone(),
+                    ..Identity::default()
+                },
+            );
+            let of = (host[row].clone(), boot[row].clone());
+            let next = host.get(row + 1).zip(boot.get(row + 1));
+            if next != Some((&of.0, &of.1)) {
+                let part = labelled(columns(&runs, times, &who), &of);
+                all.iter_mut()
+                    .zip(part)
+                    .for_each(|(all, part)| all.append(part));
+                runs.clear();
+                who.clear();
+            }
+        }
+    }
+    Ok(all)
 }
 
 #[cfg(test)]

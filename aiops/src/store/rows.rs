@@ -37,6 +37,16 @@ pub(super) struct Head {
     oom_score_adj: Option<i32>,
 }
 
+impl Head {
+    /// Of which only the name is known.
+    pub(super) fn named(comm: &str) -> Self {
+        Self {
+            comm: comm.into(),
+            ..Self::default()
+        }
+    }
+}
+
 /// Consecutive samples that are alike.
 #[derive(Clone, Debug)]
 pub(super) struct Run<H> {
@@ -139,6 +149,11 @@ impl Rows {
         self.boot = host.boot_id.as_deref().map(short_boot);
     }
 
+    /// The same, as rows say it.
+    pub(super) fn of_rows(&mut self, host: Option<String>, boot: Option<String>) {
+        (self.host, self.boot) = (host, boot);
+    }
+
     /// Takes the next tick; its time must be behind the one before.
     pub(super) fn push(&mut self, tick: &Tick) {
         let ts = tick.clock.real_ns.div_euclid(1_000_000);
@@ -193,14 +208,8 @@ impl Rows {
         self,
         mut take: impl FnMut(&'static str, Vec<Column>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let (host, boot) = (self.host, self.boot);
-        let mut put = |name, mut columns: Vec<Column>| {
-            let rows = columns.first().map_or(0, |column| column.values.len());
-            for (name, text) in [("host", &host), ("boot_id", &boot)] {
-                columns.push(Column::new(name, Values::Text(vec![text.clone(); rows])));
-            }
-            take(name, columns)
-        };
+        let of = (self.host, self.boot);
+        let mut put = |name, columns: Vec<Column>| take(name, labelled(columns, &of));
         let runs = self.processes.finish();
         put("process", processes(&runs, &self.who))?;
         put("rollup", rollup::columns(&runs, &self.times, &self.who))?;
@@ -230,6 +239,18 @@ impl Rows {
             Ok(()) => tables,
         }
     }
+}
+
+/// Columns with their host and its boot behind them.
+pub(super) fn labelled(
+    mut columns: Vec<Column>,
+    (host, boot): &(Option<String>, Option<String>),
+) -> Vec<Column> {
+    let rows = columns.first().map_or(0, |column| column.values.len());
+    for (name, text) in [("host", host), ("boot_id", boot)] {
+        columns.push(Column::new(name, Values::Text(vec![text.clone(); rows])));
+    }
+    columns
 }
 
 /// Texts of a process, as its rows have them.

@@ -16,16 +16,19 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use super::StoreError;
+use super::error::damaged;
+use super::error::io_error;
 use super::rows::Rows;
 use super::sums;
 use super::table;
 use super::table::Table;
-use super::wal::io_error;
 
 /// What a segment was made from, in its host's table: ids with blanks between.
 const SOURCES: &str = "aiops.sources";
 /// Version of the columns, in each table.
 const SCHEMA: &str = "aiops.schema";
+/// Its tables, each of which is there, with rows or without.
+pub(super) const TABLES: [&str; 5] = ["process", "rollup", "cgroup", "event", "system"];
 /// Beginning of the name of a folder that is being written.
 const TMP: &str = "tmp-";
 
@@ -58,12 +61,29 @@ impl Segment {
 
     /// A table of it: `system`, `process`, `rollup`, `cgroup`, `event`.
     pub(super) fn table(&self, name: &str) -> Result<Table, StoreError> {
-        let path = self.path.join(format!("{name}.parquet"));
-        sums::check(&path).map_err(|error| StoreError::Segment {
-            path: path.clone(),
-            source: Box::new(error),
-        })?;
+        let path = self.file(name);
+        sums::check(&path).map_err(|error| damaged(&path, error))?;
         Table::open(&path).map_err(|error| damaged(&path, error))
+    }
+
+    /// The file of a table.
+    pub(super) fn file(&self, table: &str) -> PathBuf {
+        self.path.join(format!("{table}.parquet"))
+    }
+
+    /// Checks that every table is there.
+    ///
+    /// # Errors
+    /// One is not.
+    pub(super) fn complete(&self) -> Result<(), StoreError> {
+        let files = TABLES.map(|table| self.file(table));
+        match files.into_iter().find(|file| !file.exists()) {
+            Some(path) => Err(StoreError::Segment {
+                path,
+                source: "it is not there".into(),
+            }),
+            None => Ok(()),
+        }
     }
 
     /// Bytes on disk.
@@ -80,13 +100,6 @@ impl Segment {
         let note = table.ok().and_then(|table| table.note(SOURCES));
         let note = note.unwrap_or_default();
         note.split_whitespace().map(str::to_owned).collect()
-    }
-}
-
-pub(super) fn damaged(path: &Path, error: parquet::errors::ParquetError) -> StoreError {
-    StoreError::Segment {
-        path: path.to_path_buf(),
-        source: Box::new(error),
     }
 }
 
@@ -185,7 +198,7 @@ fn private(path: &Path) -> io::Result<()> {
 }
 
 /// Makes the entries of a folder durable.
-fn sync(folder: &Path) -> Result<(), StoreError> {
+pub(super) fn sync(folder: &Path) -> Result<(), StoreError> {
     let file = File::open(folder).map_err(io_error(folder, "open"))?;
     file.sync_all().map_err(io_error(folder, "sync"))
 }

@@ -14,10 +14,12 @@ use super::Event;
 use super::Store;
 use super::StoreError;
 use super::Tick;
+use super::error::io_error;
 use super::history::OpenLog;
 use super::history::again;
 use super::history::is_vanished;
 use super::history::vanished;
+use super::place;
 use super::reading::Broken;
 use super::reading::Reading;
 use super::rows::HOUR_MS;
@@ -25,7 +27,6 @@ use super::rows::int;
 use super::segments::Segment;
 use super::sums::Said;
 use super::table::Table;
-use super::wal::io_error;
 use crate::model::CgroupMetrics;
 use crate::model::CgroupRun;
 use crate::model::Host;
@@ -126,6 +127,9 @@ impl Opened {
     /// The table that is wanted.
     pub(super) fn table(&self) -> Result<Option<Table>, Broken> {
         let (name, file) = &self.table;
+        if file.is_none() {
+            return Err(format!("it has no {name}.parquet").into());
+        }
         self.checked(name, file.as_ref())
     }
 
@@ -142,9 +146,9 @@ struct Plan {
     coverage: Coverage,
 }
 
-/// A file of a segment; one that it does not have (older versions, no such rows) is no error.
+/// A file of a segment; one that it does not have is no error yet.
 fn open(path: &Path) -> io::Result<Option<File>> {
-    match File::open(path) {
+    match place::open(path) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
@@ -175,8 +179,8 @@ impl Store {
             let path = segment.path.clone();
             match Opened::open(segment, table) {
                 Ok(segment) => opened.push(segment),
-                Err(error) if is_vanished(&error) => return Err(error),
-                Err(error) => coverage.broken(&path, &error),
+                Err(error) if is_vanished(&error) || error.is_refused() => return Err(error),
+                Err(error) => coverage.broken(&path, &error.reason()),
             }
         }
         Ok(Plan {

@@ -80,6 +80,19 @@ impl Column {
     }
 }
 
+impl Column {
+    /// Rows behind its own: of a column of the same name and kind.
+    pub(super) fn append(&mut self, other: Self) {
+        match (&mut self.values, other.values) {
+            (Values::Int(all), Values::Int(more)) => all.extend(more),
+            (Values::Time(all), Values::Time(more)) => all.extend(more),
+            (Values::Text(all), Values::Text(more)) => all.extend(more),
+            // Another kind is no more of the same.
+            _ => {}
+        }
+    }
+}
+
 /// What a column holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -272,8 +285,7 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn open(path: &Path) -> Result<Self, ParquetError> {
-        let file = File::open(path).map_err(|error| ParquetError::External(Box::new(error)))?;
-        Self::of(file)
+        Self::of(super::place::open(path)?)
     }
 
     /// A table whose file is open already: it stays readable when somebody removes it.

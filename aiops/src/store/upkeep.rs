@@ -6,13 +6,10 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::path::PathBuf;
 use std::time::SystemTime;
-
-use rustix::fs::FlockOperation;
-use rustix::fs::flock;
 
 use super::Damage;
 use super::Entry;
@@ -20,16 +17,17 @@ use super::Event;
 use super::Segment;
 use super::Store;
 use super::StoreError;
+use super::error::io_error;
+use super::history::OpenLog;
 use super::history::entries_of_hosts;
 use super::history::id_of;
 use super::history::tail;
 use super::inventory::bytes_below;
 use super::merge;
+use super::repair::ASIDE;
 use super::rows::HOUR_MS;
 use super::rows::Rows;
 use super::segments;
-use super::verify::ASIDE;
-use super::wal::io_error;
 
 /// Most bytes of logs that were put aside; the oldest goes first.
 const MOST_ASIDE: u64 = 64 << 20;
@@ -45,6 +43,8 @@ pub(super) struct Saved {
     pub(super) events: u64,
     /// What was lost.
     pub(super) damage: Option<Damage>,
+    /// Where a damaged log is kept.
+    pub(super) kept: Option<PathBuf>,
 }
 
 /// What retention removed.
@@ -87,34 +87,26 @@ impl Store {
         let (_, made) = segments::list(&self.segments_folder())?;
         let mut damages = Vec::new();
         for log in self.logs()? {
-            let id = id_of(&log);
-            let file = File::open(&log).map_err(io_error(&log, "open"))?;
-            // The writer holds a lock on what it writes.
-            if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            let file = OpenLog::open(log.clone(), tails.as_deref())?;
+            if !file.lock() {
                 continue;
             }
-            if !made.contains(&id) {
+            if !made.contains(&id_of(&log)) {
                 let damage = self.save(&log, tails.as_deref())?.damage;
                 let unread = damage.as_ref().is_some_and(|damage| damage.error.is_some());
-                let whole = damage.is_none();
                 damages.extend(damage);
-                if !whole {
-                    if !unread {
-                        self.aside_log(&log, tails.as_deref())?;
-                    }
+                if unread {
                     continue;
                 }
             }
-            fs::remove_file(&log).map_err(io_error(&log, "remove"))?;
-            if let Some(tails) = &tails {
-                let _ = fs::remove_file(tail(tails, &id));
-            }
+            remove_log(&log, tails.as_deref())?;
         }
         self.trim_aside(MOST_ASIDE);
         Ok(damages)
     }
 
-    /// Makes a segment of what can be read of a log, its damage among the events; of one that cannot be read, none.
+    /// Makes a segment of what can be read of a log, its damage among the events; of one that cannot be read, none. A
+    /// damaged one stands aside before its segment is there: whoever finds that segment may remove the log.
     pub(super) fn save(&self, log: &Path, tails: Option<&Path>) -> Result<Saved, StoreError> {
         let (mut rows, mut saved) = (Rows::default(), Saved::default());
         let mut last = None;
@@ -131,11 +123,12 @@ impl Store {
                     rows.event(event);
                 }
             }
-        });
+        })?;
         if let Some(damage) = &saved.damage {
             if damage.error.is_some() {
                 return Ok(saved);
             }
+            saved.kept = Some(self.keep_log(log, tails)?);
             rows.event(told(damage, last.or_else(|| began(log)).unwrap_or(0)));
         }
         let id = id_of(log);
@@ -196,7 +189,7 @@ impl Store {
                             lost_bytes: 0,
                             lost_ticks: 0,
                             lost_events: 0,
-                            error: Some(source.to_string()),
+                            error: Some(super::error::told(&*source)),
                         });
                     }
                     Err(error) => return Err(error),
@@ -264,6 +257,15 @@ impl Store {
         }
         Ok(removed)
     }
+}
+
+/// Removes a log that a segment was made of, and its tail.
+pub(super) fn remove_log(log: &Path, tails: Option<&Path>) -> Result<(), StoreError> {
+    fs::remove_file(log).map_err(io_error(log, "remove"))?;
+    if let Some(tails) = tails {
+        let _ = fs::remove_file(tail(tails, &id_of(log)));
+    }
+    Ok(())
 }
 
 /// When a log began, ms since 1970 UTC, as its name says.

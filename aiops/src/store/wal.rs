@@ -30,6 +30,9 @@ use rustix::fs::flock;
 use serde::Deserialize;
 use serde::Serialize;
 
+use super::error::StoreError;
+use super::error::io_error;
+use super::place;
 use super::tick::Layout;
 use crate::model::Host;
 
@@ -38,7 +41,7 @@ const KINDS: [u8; 2] = [1, 2];
 /// First bytes of a file.
 const MAGIC: [u8; 8] = *b"AIOPSWAL";
 /// Version of the format.
-const VERSION: u16 = 1;
+pub(super) const VERSION: u16 = 1;
 /// A device's block, and the header's size.
 const BLOCK: usize = 4096;
 /// The file grows by this.
@@ -53,105 +56,6 @@ pub(super) const NEW: &str = "new";
 
 /// Most bytes that wait for a disk that takes nothing: then they are given up, so that memory stays bounded.
 const MOST_WAITING: usize = if cfg!(test) { 64 << 10 } else { 8 << 20 };
-
-/// Why the store could not be written or read.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The system refused.
-    #[error("{}: cannot {what}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What was tried.
-        what: &'static str,
-        /// Why not.
-        source: io::Error,
-    },
-    /// Another process writes it.
-    #[error("{}: another aiops writes this store", path.display())]
-    Busy {
-        /// The store.
-        path: PathBuf,
-    },
-    /// Others may write there.
-    #[error("{}: not a folder that only its owner can write to", path.display())]
-    Unsafe {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// Another host writes it.
-    #[error("{}: the store of another host, {hostname}", path.display())]
-    OtherHost {
-        /// The store.
-        path: PathBuf,
-        /// That host.
-        hostname: String,
-    },
-    /// A segment is damaged, or cannot be written.
-    #[error("{}: the segment cannot be used", path.display())]
-    Segment {
-        /// The file or folder.
-        path: PathBuf,
-        /// Why not.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// The file is something else, or its beginning is damaged.
-    #[error("{}: not an aiops log, or its first block is damaged", path.display())]
-    NotALog {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Written by a later aiops.
-    #[error("{}: format version {found}, this aiops reads up to {VERSION}", path.display())]
-    TooNew {
-        /// The file.
-        path: PathBuf,
-        /// Its version.
-        found: u16,
-    },
-}
-
-impl StoreError {
-    /// What the user can do, where there is something.
-    #[must_use]
-    pub fn remedy(&self) -> Option<&'static str> {
-        match self {
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                Some("free some space; history goes on as soon as there is room")
-            }
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-                Some("run as the owner of the store, usually root")
-            }
-            Self::Busy { .. } => Some("one daemon is enough; see who it is: fuser STORE/lock"),
-            Self::Unsafe { .. } => Some("give it to the user that runs aiops, with mode 0700"),
-            Self::OtherHost { .. } => {
-                Some("read it as it is (query, export), and write to another one: --store DIR")
-            }
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                Some("`aiops monitor memory` makes it; --store DIR or AIOPS_STORE name another one")
-            }
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::NotADirectory => {
-                Some("name the folder of a store: --store DIR or AIOPS_STORE")
-            }
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::InvalidData => {
-                Some("`aiops store repair` puts it aside and writes it anew")
-            }
-            Self::Segment { .. } => {
-                Some("`aiops store repair` puts it aside; the rest is not touched")
-            }
-            Self::Io { .. } => None,
-            Self::NotALog { .. } => {
-                Some("`aiops store repair` puts it aside; the rest is not touched")
-            }
-            Self::TooNew { .. } => Some("read it with the aiops that wrote it, or a later one"),
-        }
-    }
-}
-
-pub(super) fn io_error(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> StoreError {
-    let path = path.to_path_buf();
-    move |source| StoreError::Io { path, what, source }
-}
 
 /// What a file says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -554,8 +458,8 @@ impl Recovered {
 /// # Errors
 /// The file cannot be read, or its header makes no sense.
 pub fn read_wal(path: &Path, tail: Option<&Path>) -> Result<Recovered, StoreError> {
-    let log = File::open(path).map_err(io_error(path, "read the log"))?;
-    let tail = tail.and_then(|tail| File::open(tail).ok());
+    let log = place::open(path).map_err(io_error(path, "read the log"))?;
+    let tail = tail.and_then(|tail| place::open(tail).ok());
     read_open(path, &log, tail.as_ref())
 }
 

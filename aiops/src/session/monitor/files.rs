@@ -12,6 +12,7 @@ use std::time::Instant;
 use super::own;
 use crate::report::monitor::MonitorState;
 use crate::report::monitor::StoreState;
+use crate::store;
 use crate::store::Entry;
 use crate::store::Store;
 use crate::store::StoreError;
@@ -62,8 +63,8 @@ pub(super) fn remove(folder: &Path) {
 
 /// The process that the folder names as the writer, whether it lives or not.
 pub(super) fn pid(folder: &Path) -> Option<u32> {
-    let text = fs::read_to_string(folder.join(PID)).ok()?;
-    text.trim().parse().ok()
+    let bytes = store::read(&folder.join(PID)).ok()?;
+    std::str::from_utf8(&bytes).ok()?.trim().parse().ok()
 }
 
 /// How the writer of a store was doing when it last said so, and whether it is alive.
@@ -71,10 +72,11 @@ pub(super) fn pid(folder: &Path) -> Option<u32> {
 /// # Errors
 /// The store cannot be looked at.
 pub fn state(store: &Store) -> Result<Option<(MonitorState, bool)>, StoreError> {
-    let Some(meta) = store.meta()? else {
+    if store.meta()?.is_none() {
         return Ok(None);
-    };
-    let Ok(bytes) = fs::read(meta.tails.join(STATE)) else {
+    }
+    let bytes = store.tails().map(|tails| store::read(&tails.join(STATE)));
+    let Some(Ok(bytes)) = bytes else {
         return Ok(None);
     };
     let Ok(state) = serde_json::from_slice::<MonitorState>(&bytes) else {

@@ -1,0 +1,287 @@
+//! What is left of a store after repair, and who may read it.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::super::super::Broken;
+use super::super::super::Repaired;
+use super::super::super::table::Table;
+use super::*;
+
+/// Two segments, of two hours.
+fn made(folder: &Folder) -> Vec<Segment> {
+    let mut recorder = folder.recorder();
+    fill(&mut recorder, 300..2 * HOUR_S);
+    recorder.close().unwrap();
+    folder.store().compact_at(0).unwrap();
+    folder.store().segments().unwrap()
+}
+
+fn flip(path: &Path, at: impl Fn(usize) -> usize) {
+    let mut bytes = fs::read(path).unwrap();
+    let place = at(bytes.len());
+    bytes[place] ^= 2;
+    fs::write(path, bytes).unwrap();
+}
+
+fn repair(folder: &Folder) -> Vec<Repaired> {
+    let repaired = folder.store().repair(&Host::default()).unwrap();
+    assert_eq!(folder.store().verify().unwrap().broken, []);
+    assert_eq!(folder.store().repair(&Host::default()).unwrap(), []);
+    repaired
+}
+
+fn aside(folder: &Folder) -> Vec<String> {
+    let entries = fs::read_dir(folder.store().folder().join("damaged")).unwrap();
+    let name = |entry: io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+    let mut names: Vec<String> = entries.map(name).collect();
+    names.sort();
+    names
+}
+
+/// Titles of all events.
+fn told(folder: &Folder) -> Vec<String> {
+    let segments = folder.store().segments().unwrap();
+    let titles = segments.iter().map(|segment| {
+        let table = segment.table("event").unwrap();
+        let groups = (0..table.groups()).map(|group| table.texts(group, "title").unwrap());
+        groups.flatten().flatten().collect::<Vec<_>>()
+    });
+    titles.flatten().collect()
+}
+
+#[test]
+fn a_flipped_bit_in_the_sums_of_hours_costs_nothing() {
+    let folder = Folder::new("rollup");
+    let segments = made(&folder);
+    let before = folder.everything();
+    let path = segments[0].file("rollup");
+    let rows = Table::open(&path).unwrap().group(0).unwrap();
+    flip(&path, |len| len / 2);
+    let repaired = repair(&folder);
+    assert_eq!(repaired.len(), 1);
+    let name = segments[0].path.file_name().unwrap().to_str().unwrap();
+    assert_eq!(aside(&folder), [format!("{name}-rollup.parquet")]);
+    assert_eq!(folder.everything(), before);
+    assert_eq!(Table::open(&path).unwrap().group(0).unwrap(), rows);
+    let titles = told(&folder);
+    assert!(
+        titles.len() == 1 && titles[0].contains("made again"),
+        "{titles:?}"
+    );
+    // It is one of its day like any other.
+    folder.store().compact_at(DAY_MS).unwrap();
+    assert_eq!(folder.store().segments().unwrap().len(), 1);
+    assert_eq!((folder.everything(), told(&folder)), (before, titles));
+    assert_eq!(folder.store().verify().unwrap().broken, []);
+}
+
+#[test]
+fn tables_whose_checksums_match_are_saved() {
+    for (name, n) in [
+        ("process", 24),
+        ("cgroup", 46),
+        ("event", 46),
+        ("system", 24),
+    ] {
+        let folder = Folder::new(name);
+        let segments = made(&folder);
+        assert_eq!(folder.everything().0, 46);
+        let path = segments[0].file(name);
+        flip(&path, |len| len / 2);
+        let repaired = repair(&folder);
+        assert_eq!(repaired.len(), 1, "{name}");
+        assert_eq!(folder.everything().0, n, "{name}");
+        // Without the times of its ticks nothing of a segment can be told.
+        assert_eq!(segments[0].path.exists(), name != "system");
+        let titles = told(&folder);
+        assert!(titles.len() == 1 && titles[0].contains(name), "{titles:?}");
+        assert_eq!(aside(&folder).len(), 1, "{name}");
+    }
+}
+
+#[test]
+fn what_is_missing_of_a_segment_is_damage() {
+    let folder = Folder::new("missing");
+    let segments = made(&folder);
+    let before = folder.everything();
+    fs::remove_file(segments[0].path.join("_sums")).unwrap();
+    fs::remove_file(segments[1].file("rollup")).unwrap();
+    let summary = folder.store().summary().unwrap();
+    assert_eq!(summary.unsummed, [segments[0].path.clone()]);
+    assert_eq!(summary.unread.len(), 1);
+    let broken = folder.store().verify().unwrap().broken;
+    assert!(matches!(&broken[0].part, Broken::Sums(one) if *one == segments[0]));
+    assert_eq!(broken[1].path, segments[1].file("rollup"));
+    assert_eq!(repair(&folder).len(), 2);
+    assert!(segments[0].path.join("_sums").exists());
+    assert_eq!(folder.everything(), before);
+}
+
+#[test]
+fn a_flipped_bit_in_the_checksums_costs_nothing() {
+    let folder = Folder::new("sums");
+    let segments = made(&folder);
+    let before = folder.everything();
+    flip(&segments[0].path.join("_sums"), |_| 3);
+    assert_eq!(folder.store().verify().unwrap().broken.len(), 1);
+    assert_eq!(repair(&folder).len(), 1);
+    assert_eq!((folder.everything(), told(&folder)), (before, Vec::new()));
+}
+
+#[test]
+fn a_store_without_its_file_is_damaged_and_an_empty_folder_is_none() {
+    let folder = Folder::new("no-meta");
+    let mut recorder = Recorder::open(
+        folder.store(),
+        Host {
+            hostname: "web-1".into(),
+            ..Host::default()
+        },
+    )
+    .unwrap();
+    fill(&mut recorder, 300..2 * HOUR_S);
+    recorder.close().unwrap();
+    let store = folder.store();
+    store.compact_at(0).unwrap();
+    let before = folder.everything();
+    fs::remove_file(store.folder().join("store.json")).unwrap();
+    let broken = store.verify().unwrap().broken;
+    assert!(matches!(broken[..], [ref one] if one.part == Broken::Meta));
+    let theirs = store.repair(&Host::default());
+    assert!(
+        matches!(&theirs, Err(StoreError::OtherHost { hostname, .. }) if hostname == "web-1"),
+        "{theirs:?}"
+    );
+    let ours = Host {
+        hostname: "web-1".into(),
+        ..Host::default()
+    };
+    assert_eq!(store.repair(&ours).unwrap().len(), 1);
+    assert_eq!(store.verify().unwrap().broken, []);
+    assert_eq!(folder.everything(), before);
+    let empty = folder.0.join("empty");
+    fs::create_dir(&empty).unwrap();
+    let none = Store::at(&empty);
+    assert!(matches!(none.verify(), Err(StoreError::NoStore { .. })));
+    let none = none.own(&Host::default());
+    assert!(matches!(none, Err(StoreError::NoStore { .. })));
+    assert_eq!(fs::read_dir(&empty).unwrap().count(), 0);
+}
+
+#[test]
+fn a_copy_has_no_part_in_the_tails_of_its_original() {
+    let folder = Folder::new("copied");
+    let mut recorder = folder.recorder();
+    fill(&mut recorder, 300..900);
+    let original = Store::at(&folder.0.join("store"));
+    assert_eq!(original.tails(), Some(folder.0.join("tails")));
+    let copy = folder.0.join("copy");
+    for part in ["", "wal"] {
+        let (from, to) = (original.folder().join(part), copy.join(part));
+        place::own_folder(&to).unwrap();
+        for entry in fs::read_dir(from).unwrap().flatten() {
+            if entry.file_type().unwrap().is_file() {
+                fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+            }
+        }
+    }
+    let tails = || fs::read_dir(folder.0.join("tails")).unwrap().count();
+    let before = tails();
+    assert_eq!(Store::at(&copy).tails(), None);
+    let own = Store::at(&copy).with_tails(&folder.0.join("own"));
+    Recorder::open(own, Host::default()).unwrap();
+    assert_eq!((tails(), before), (1, 1), "nothing was moved away");
+    drop(recorder);
+}
+
+#[test]
+fn a_damaged_log_stands_aside_before_its_segment_is_there() {
+    let folder = Folder::new("ordered");
+    let mut recorder = folder.recorder();
+    fill(&mut recorder, 300..HOUR_S);
+    drop(recorder);
+    let store = folder.store();
+    let log = store.logs().unwrap().remove(0);
+    let mut bytes = fs::read(&log).unwrap();
+    bytes[4096 + 20] ^= 1;
+    fs::write(&log, &bytes).unwrap();
+    // Killed behind the segment.
+    store.save(&log, store.tails().as_deref()).unwrap();
+    assert!(log.exists());
+    store.compact_at(0).unwrap();
+    assert!(!log.exists());
+    let name = log.file_name().unwrap().to_str().unwrap();
+    let kept = store.folder().join("damaged").join(name);
+    assert_eq!(fs::read(kept).unwrap(), bytes);
+    assert_eq!(told(&folder).len(), 1);
+}
+
+#[test]
+fn a_pipe_in_place_of_a_file_is_damage_and_nobody_waits_for_it() {
+    let folder = Folder::new("pipe");
+    let segments = made(&folder);
+    let mut recorder = folder.recorder();
+    fill(&mut recorder, 2 * HOUR_S..2 * HOUR_S + 900);
+    recorder.close().unwrap();
+    let store = folder.store();
+    let log = store.logs().unwrap().remove(0);
+    let files = [
+        segments[0].path.join("_sums"),
+        segments[0].file("process"),
+        segments[1].file("system"),
+        store.folder().join("store.json"),
+        log,
+    ];
+    for file in &files {
+        fs::remove_file(file).unwrap();
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, file, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    }
+    let broken = store.verify().unwrap().broken;
+    assert_eq!(broken.len(), 4, "{broken:?}");
+    assert!(
+        broken
+            .iter()
+            .all(|one| one.reason.contains("not a regular file")),
+        "{broken:?}"
+    );
+    assert_eq!(repair(&folder).len(), 4);
+    let lock = store.folder().join("lock");
+    fs::remove_file(&lock).unwrap();
+    std::os::unix::fs::symlink("/dev/null", &lock).unwrap();
+    let error = Recorder::open(folder.store(), Host::default()).unwrap_err();
+    assert!(error.remedy().unwrap().contains("rm "), "{error:?}");
+}
+
+#[test]
+fn what_others_could_have_written_is_read_by_nobody() {
+    let folder = Folder::new("trust");
+    made(&folder);
+    let store = folder.store();
+    let mode =
+        |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    for path in [
+        store.folder().to_path_buf(),
+        store.wals(),
+        store.segments_folder(),
+    ] {
+        mode(&path, 0o770);
+        for refused in [
+            store.meta().err(),
+            store.verify().err(),
+            store.own(&Host::default()).err(),
+        ] {
+            let error = refused.unwrap();
+            let remedy = format!("chmod 0700 {}", path.display());
+            assert!(matches!(error, StoreError::Unsafe { .. }), "{error}");
+            assert!(error.remedy().unwrap().ends_with(&remedy), "{error:?}");
+        }
+        mode(&path, 0o700);
+    }
+    assert_eq!(store.exposed(), None);
+    mode(store.folder(), 0o755);
+    assert!(store.meta().is_ok() && store.exposed().unwrap().contains("chmod 0700"));
+    // The writer makes it private.
+    folder.recorder();
+    assert_eq!(store.exposed(), None);
+}
