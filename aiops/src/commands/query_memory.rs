@@ -49,9 +49,25 @@ const TOP: usize = 20;
 /// Most steps of a series.
 const MOST_STEPS: i64 = 100_000;
 
+/// What frames answer is in the help of builds that have them.
+#[cfg(feature = "frames")]
+macro_rules! frames_example {
+    () => {
+        "
+  aiops query memory --start -1h --group-by comm,user --compare 24h
+      what is larger than in the same hour yesterday"
+    };
+}
+#[cfg(not(feature = "frames"))]
+macro_rules! frames_example {
+    () => {
+        ""
+    };
+}
+
 /// Options of `query memory`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(after_help = concat!("\
 Times: 2024-01-01, '2024-01-01 10:00', 2024-01-01T10:00:00+08:00, today, yesterday, now, -2h, -7d.
 A day as --end is meant whole; another end is not part of the range.
 
@@ -63,9 +79,7 @@ Examples:
   aiops query memory --start -2h --system --incidents --step 5m
       the host every five minutes, and what happened
   aiops query memory --start 2024-01-01 --end 2024-01-31 --comm java -o csv
-      a month of one program, for a spreadsheet
-  aiops query memory --start -1h --group-by comm,user --compare 24h
-      what is larger than in the same hour yesterday")]
+      a month of one program, for a spreadsheet", frames_example!()))]
 pub struct Args {
     /// First moment [default: -1h].
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
@@ -85,18 +99,23 @@ pub struct Args {
     /// OOM incidents and findings.
     #[arg(long)]
     incidents: bool,
-    /// Put processes together, by one key or by several: figures are then of the total of all members at each sample.
+    /// Put processes together: figures are then of the total of all members at each sample.
+    #[cfg_attr(feature = "frames", doc = "")]
+    #[cfg_attr(
+        feature = "frames",
+        doc = "Several keys make a group of each combination."
+    )]
     #[arg(
         long,
         alias = "by",
-        value_name = "KEY,KEY",
+        value_name = if cfg!(feature = "frames") { "KEY,KEY" } else { "KEY" },
         value_enum,
         value_delimiter = ',',
         default_value = "pid"
     )]
     group_by: Vec<ByArg>,
     /// Compare with the same range so long before: what grew by how much.
-    #[arg(long, value_name = "TIME", value_parser = cli::duration)]
+    #[arg(long, value_name = "TIME", value_parser = cli::duration, hide = cfg!(not(feature = "frames")))]
     compare: Option<Duration>,
     /// The figure to look at.
     #[arg(long, value_enum, default_value = "rss")]
@@ -416,7 +435,7 @@ fn range(args: &Args, now_ns: i64) -> Result<Range, String> {
     };
     if range.start_ms >= range.end_ms {
         return Err(format!(
-            "--start {start} ({}) is not before --end {end} ({})",
+            "--start {start} ({}) is not before --end {end} ({})\nhint: swap them; without --end the range goes on until now",
             stamp(range.start_ms),
             stamp(range.end_ms)
         ));
@@ -528,26 +547,31 @@ fn accounting(data: &QueryData<Value>, coverage: &Coverage) -> Accounting {
     accounting
 }
 
+/// What is said of a range without samples; `known`: first and last time that the store holds.
+pub(super) fn empty_range(known: Option<(i64, i64)>) -> Finding {
+    let whole = match known.map(|(first, last)| (stamp(first), stamp(last))) {
+        Some((first, last)) => msg!(
+            "the store holds {first} to {last}",
+            "该存储的数据范围是 {first} 至 {last}"
+        ),
+        None => msg!("the store holds nothing yet", "该存储中还没有数据"),
+    };
+    Finding {
+        id: "history-empty-range",
+        severity: Severity::Info,
+        title: msg!("No sample was taken in this range", "该时段内没有采样"),
+        evidence: vec![whole],
+        advice: vec![msg!(
+            "ask for a range inside of it; `aiops monitor memory` writes new samples",
+            "请查询其中的时段；`aiops monitor memory` 写入新的采样"
+        )],
+    }
+}
+
 fn findings(data: &QueryData<Value>, coverage: &Coverage) -> Vec<Finding> {
     let mut findings = Vec::new();
     if data.range.ticks == 0 {
-        let whole = match (&data.range.store_first, &data.range.store_last) {
-            (Some(first), Some(last)) => msg!(
-                "the store holds {first} to {last}",
-                "该存储的数据范围是 {first} 至 {last}"
-            ),
-            _ => msg!("the store holds nothing yet", "该存储中还没有数据"),
-        };
-        findings.push(Finding {
-            id: "history-empty-range",
-            severity: Severity::Info,
-            title: msg!("No sample was taken in this range", "该时段内没有采样"),
-            evidence: vec![whole],
-            advice: vec![msg!(
-                "ask for a range inside of it; `aiops monitor memory` writes new samples",
-                "请查询其中的时段；`aiops monitor memory` 写入新的采样"
-            )],
-        });
+        findings.push(empty_range(coverage.known));
     } else if data.processes && data.rows.is_empty() {
         findings.push(Finding {
             id: "history-nobody",

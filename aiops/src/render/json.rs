@@ -79,7 +79,8 @@ fn choose(value: &mut Value, lang: Lang) {
     }
 }
 
-fn string(text: &str, out: &mut String) {
+/// A text, quoted.
+pub(super) fn string(text: &str, out: &mut String) {
     out.push('"');
     for c in text.chars() {
         match c {

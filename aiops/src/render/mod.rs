@@ -99,6 +99,11 @@ pub fn record_line<T: Serialize>(kind: &str, record: &T, lang: Lang) -> Result<S
     json::line(kind, record, lang)
 }
 
+/// A text as JSON, quoted and harmless, behind what `out` holds.
+pub fn json_text(text: &str, out: &mut String) {
+    json::string(text, out);
+}
+
 /// An incident as one line of JSON, `{"type":"incident",…}`, with its newline.
 pub fn incident_line(incident: &Incident, lang: Lang) -> Result<String> {
     json::line("incident", incident, lang)

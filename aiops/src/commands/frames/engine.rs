@@ -143,7 +143,8 @@ struct Pieces<'a> {
     base: u32,
     piece: Runs,
     labels: Vec<Labels>,
-    processes: HashMap<(u32, u64), u32>,
+    /// Processes by the boot, as the store counts texts, the id and the start: ids begin again with every boot.
+    processes: HashMap<(Option<u32>, u32, u64), u32>,
     done: &'a mut dyn FnMut(&Runs) -> anyhow::Result<()>,
     failed: Option<anyhow::Error>,
 }
@@ -166,7 +167,8 @@ impl Pieces<'_> {
             return;
         }
         let next = count(self.processes.len());
-        let process = (run.who.pid, run.who.start);
+        let boot = run.who.boot.map(|boot| boot.id);
+        let process = (boot, run.who.pid, run.who.start);
         let process = *self.processes.entry(process).or_insert(next);
         let piece = &mut self.piece;
         piece.process.push(process);
