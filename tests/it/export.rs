@@ -86,7 +86,14 @@ impl Lab {
         let mut recorder = Recorder::open(store.clone(), host).unwrap();
         for number in 0..TICKS {
             if recorder.push(&tick(number), false).unwrap().turned {
-                store.compact().unwrap();
+                // A program that another test starts just now may hold the lock of the log for a moment.
+                for _ in 0..100 {
+                    store.compact().unwrap();
+                    if !store.segments().unwrap().is_empty() {
+                        break;
+                    }
+                    std::thread::sleep(std::time::Duration::from_millis(10));
+                }
             }
             if number == 5 {
                 let event = Event {
@@ -455,10 +462,12 @@ impl Drop for Disk {
 #[test]
 fn a_full_disk_is_said_and_nothing_half_written_stays() {
     let lab = Lab::new("full");
-    let Some(disk) = Disk::new(&lab.0.join("disk"), 24) else {
+    let Some(disk) = Disk::new(&lab.0.join("disk"), 64) else {
         println!("SKIPPED: a disk of its own needs root");
         return;
     };
+    // A page is left: the beginning of a file.
+    fs::write(disk.0.join("other"), vec![1; 60 << 10]).unwrap();
     for to in ["parquet", "csv", "jsonl"] {
         let said = lab.refused(to, "disk", &["--table", "process"]);
         assert!(said.contains("No space left on device"), "{to}: {said}");
@@ -467,6 +476,6 @@ fn a_full_disk_is_said_and_nothing_half_written_stays() {
             "{to}: {said}"
         );
         let left: Vec<_> = fs::read_dir(&disk.0).unwrap().flatten().collect();
-        assert!(left.is_empty(), "{to}: {left:?}");
+        assert_eq!(left.len(), 1, "{to}: {left:?}");
     }
 }

@@ -20,6 +20,7 @@ use crate::report::export::ExportFile;
 use crate::report::export::ExportRange;
 use crate::session;
 use crate::session::store_error;
+use crate::store::Ask;
 use crate::store::Damage;
 use crate::store::Lake;
 use crate::store::Part;
@@ -31,11 +32,6 @@ use crate::time;
 
 /// Name and version of the report.
 const SCHEMA: &str = "aiops.export/1";
-/// Any time.
-const ALL: Range = Range {
-    start_ms: i64::MIN,
-    end_ms: i64::MAX,
-};
 /// Milliseconds of a day of UTC.
 const DAY_MS: i64 = 86_400_000;
 
@@ -141,7 +137,6 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         .into_iter()
         .filter(|name| args.table.is_empty() || args.table.iter().any(|one| one.name() == *name))
         .collect();
-    let whole = store.extent(ALL).map_err(store_error)?;
     let mut findings = Vec::new();
     let (parts, damages) = match store.extent(range).map_err(store_error)? {
         Some(extent) => {
@@ -164,9 +159,16 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         }
         None => Default::default(),
     };
-    if parts.is_empty() && damages.is_empty() {
-        let known = whole.map(|all| (all.start_ms, all.end_ms.saturating_sub(1)));
-        findings.push(empty_range(known));
+    if parts.is_empty() {
+        let ask = Ask {
+            range,
+            fields: &[],
+            pids: &[],
+        };
+        let there = store.system(&ask, &mut |_, _| {}).map_err(store_error)?;
+        if there.times.is_empty() {
+            findings.push(empty_range(there.known));
+        }
     }
     for damage in &damages {
         diag::warn(&said(damage));
