@@ -1,7 +1,7 @@
 //! History as lines of text: CSV (RFC 4180) and JSON lines, one file for each table.
 //!
 //! Times are RFC 3339 in UTC. Texts of processes may hold anything: what could drive a terminal is escaped in
-//! both. A file appears whole, by a rename.
+//! both, and no field of CSV is a formula. A file appears whole, by a rename.
 
 use std::fs::File;
 use std::io;
@@ -198,9 +198,13 @@ fn csv(_: &str, _: &[String], cells: &[Cell<'_>], line: &mut String) {
     line.push_str("\r\n");
 }
 
-/// A text as a field: quoted where it must be. One that is empty is quoted, too: nothing at all is unknown.
+/// A text as a field: quoted where it must be. One that is empty is quoted, too: nothing at all is unknown. What a
+/// spreadsheet would take for a formula has an apostrophe before it.
 fn quoted(text: &str) -> String {
-    let text = escape::plain(text);
+    let mut text = escape::plain(text);
+    if text.starts_with(['=', '+', '-', '@']) {
+        text = format!("'{text}").into();
+    }
     let plain = !text.is_empty() && !text.contains(['"', ',', '\r', '\n']);
     if plain && text.trim() == text {
         return text.into_owned();
@@ -235,6 +239,9 @@ mod tests {
         assert_eq!(quoted("nginx: worker"), "nginx: worker");
         assert_eq!(quoted("a,b \"c\""), "\"a,b \"\"c\"\"\"");
         assert_eq!(quoted("a\nb\x1b[2J"), r"a\nb\x1b[2J");
+        assert_eq!(quoted("=1+1"), "'=1+1");
+        assert_eq!(quoted("@a,b"), "\"'@a,b\"");
+        assert_eq!(quoted("-bash"), "'-bash");
         assert_eq!(quoted(""), "\"\"");
         assert_eq!(quoted(" x"), "\" x\"");
         assert_eq!(moment(1_700_000_000_123), "2023-11-14T22:13:20.123Z");
