@@ -15,7 +15,6 @@ use anyhow::Context as _;
 
 use crate::diag;
 use crate::render;
-use crate::render::escape;
 use crate::store::Batch;
 use crate::store::Cell;
 use crate::store::Part;
@@ -192,24 +191,10 @@ fn csv(_: &str, _: &[String], cells: &[Cell<'_>], line: &mut String) {
             Cell::Unknown => {}
             Cell::Int(value) => line.push_str(&value.to_string()),
             Cell::Time(ms) => line.push_str(&moment(*ms)),
-            Cell::Text(text) => line.push_str(&quoted(text)),
+            Cell::Text(text) => line.push_str(&render::csv::text(text)),
         }
     }
     line.push_str("\r\n");
-}
-
-/// A text as a field: quoted where it must be. One that is empty is quoted, too: nothing at all is unknown. What a
-/// spreadsheet would take for a formula has an apostrophe before it.
-fn quoted(text: &str) -> String {
-    let mut text = escape::plain(text);
-    if text.starts_with(['=', '+', '-', '@']) {
-        text = format!("'{text}").into();
-    }
-    let plain = !text.is_empty() && !text.contains(['"', ',', '\r', '\n']);
-    if plain && text.trim() == text {
-        return text.into_owned();
-    }
-    format!("\"{}\"", text.replace('"', "\"\""))
 }
 
 /// A row as an object: unknown is null.
@@ -235,15 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_are_quoted_and_harmless() {
-        assert_eq!(quoted("nginx: worker"), "nginx: worker");
-        assert_eq!(quoted("a,b \"c\""), "\"a,b \"\"c\"\"\"");
-        assert_eq!(quoted("a\nb\x1b[2J"), r"a\nb\x1b[2J");
-        assert_eq!(quoted("=1+1"), "'=1+1");
-        assert_eq!(quoted("@a,b"), "\"'@a,b\"");
-        assert_eq!(quoted("-bash"), "'-bash");
-        assert_eq!(quoted(""), "\"\"");
-        assert_eq!(quoted(" x"), "\" x\"");
+    fn moments_are_of_utc() {
         assert_eq!(moment(1_700_000_000_123), "2023-11-14T22:13:20.123Z");
     }
 }

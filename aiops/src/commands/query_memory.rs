@@ -1,5 +1,6 @@
 //! `aiops query memory`: what memory was like at any time that history remembers.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -14,6 +15,7 @@ use crate::analysis::history::Cgroups;
 use crate::analysis::history::History;
 use crate::analysis::history::Host;
 use crate::analysis::history::Options;
+use crate::analysis::history::Rows;
 use crate::analysis::history::SYSTEM_FIELDS;
 use crate::analysis::history::stamp;
 use crate::cli;
@@ -23,14 +25,18 @@ use crate::diag::Exit;
 use crate::model::Filter;
 use crate::model::Range;
 use crate::msg;
+use crate::render;
 use crate::render::Format;
 use crate::report::Accounting;
 use crate::report::Finding;
 use crate::report::HostInfo;
 use crate::report::Report;
 use crate::report::Severity;
+use crate::report::query::Axis;
+use crate::report::query::CgroupRow;
 use crate::report::query::Incident;
 use crate::report::query::QueryData;
+use crate::report::query::Row;
 use crate::session::store_error;
 use crate::source;
 use crate::store::Ask;
@@ -44,10 +50,14 @@ use crate::time;
 const SCHEMA: &str = "aiops.query-memory/1";
 /// Steps of the host, where none are asked for.
 const STEPS: i64 = 24;
+/// The range, where no start is given.
+const HOUR_MS: i64 = 3_600_000;
 /// Rows of the text report.
 const TOP: usize = 20;
 /// Most steps of a series.
 const MOST_STEPS: i64 = 100_000;
+/// Points of all series together, unless --top asks for more: about 30 MB.
+const POINTS: i64 = 250_000;
 
 /// What frames answer is in the help of builds that have them.
 #[cfg(feature = "frames")]
@@ -81,7 +91,7 @@ Examples:
   aiops query memory --start 2024-01-01 --end 2024-01-31 --comm java -o csv
       a month of one program, for a spreadsheet", frames_example!()))]
 pub struct Args {
-    /// First moment [default: -1h].
+    /// First moment [default: an hour before --end].
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     start: Option<String>,
     /// End [default: now].
@@ -126,7 +136,8 @@ pub struct Args {
     /// Order of rows [default: --agg].
     #[arg(long, value_name = "FIELD", value_enum)]
     sort: Option<AggArg>,
-    /// Rows of the text, 0 for all [default: 20]. Other formats hold all.
+    /// Rows of the text, and rows with steps in all formats, 0 for all [default: 20, fewer where steps are many].
+    /// Other formats hold all rows.
     #[arg(long, value_name = "N")]
     top: Option<usize>,
     /// Values by steps of this length.
@@ -289,6 +300,9 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     if args.group_by.len() > 1 || args.compare.is_some() {
         return by_frames(args, range, step_ms, context);
     }
+    if let Some(text) = unfiltered(args, processes) {
+        return Ok(super::usage(&text));
+    }
     let text = context.format == Format::Text;
     let sort: Agg = args.sort.unwrap_or(args.agg).into();
     let options = Options {
@@ -298,37 +312,59 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         agg: args.agg.into(),
         sort,
         step_ms,
-        // Who reads another format cuts for himself.
-        top: if text { args.top.unwrap_or(TOP) } else { 0 },
         trend: text,
+    };
+    let steps = step_ms.map_or(1, |step| (range.end_ms - range.start_ms - 1) / step + 1);
+    let fit = usize::try_from(POINTS / steps.max(1)).unwrap_or(TOP);
+    let top = match args.top {
+        // The text says how many there are, and not what they are.
+        None if text => TOP,
+        None => TOP.min(fit).max(1),
+        Some(0) => usize::MAX,
+        Some(top) => top,
     };
     let store = Store::at(&context.store);
     let query = Query {
         store: &store,
         options: &options,
+        field: args.field,
+        top,
     };
-    let field = args.field;
     let mut data = QueryData {
-        field: field.field().to_owned(),
+        field: args.field.field().to_owned(),
         group_by: options.by.id(),
         agg: options.agg.id(),
         sort: sort.id(),
         step_s: step_ms.map(|step| step as f64 / 1000.0),
+        series_rows: step_ms
+            .map(|_| top as u64)
+            .filter(|_| processes || args.cgroups),
         processes,
-        top: options.top,
+        axis: Axis {
+            start_ms: range.start_ms as f64,
+            end_ms: range.end_ms as f64,
+            steps: step_ms.map_or(STEPS, |_| steps).try_into().unwrap_or(1),
+        },
+        top: if top == usize::MAX { 0 } else { top },
         ..QueryData::default()
     };
     let meta = store.meta().map_err(store_error)?;
     let mut coverage = None;
+    let mut rows: Box<dyn Iterator<Item = Row>> = Box::new(std::iter::empty());
     if processes {
-        let (history, found) = query.processes(field.field()).map_err(store_error)?;
-        (data.rows, data.rows_total) = history.rows(field.unit());
+        let (all, total, found) = query.rows().map_err(store_error)?;
+        data.rows_total = total;
+        if text {
+            data.rows = all.take(top).collect();
+        } else {
+            rows = all;
+        }
         coverage = Some(found);
     }
     if args.system {
         let length = range.end_ms - range.start_ms;
         let mut host = Host::new(range.start_ms, step_ms.unwrap_or(length / STEPS));
-        let ask = query.ask(&SYSTEM_FIELDS);
+        let ask = query.ask(&SYSTEM_FIELDS, &options.filter.pids);
         let found = store
             .system(&ask, &mut |ts, values| host.take(ts, values))
             .map_err(store_error)?;
@@ -336,12 +372,8 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         coverage = Some(found);
     }
     if args.cgroups {
-        let mut cgroups = Cgroups::new(options.clone());
-        let ask = query.ask(&CGROUP_FIELDS);
-        let found = store
-            .cgroup_runs(&ask, &mut |run| cgroups.take(run))
-            .map_err(store_error)?;
-        data.cgroups = Some(cgroups.rows());
+        let (list, found) = query.cgroups().map_err(store_error)?;
+        data.cgroups = Some(list);
         coverage = Some(found);
     }
     if args.incidents {
@@ -367,7 +399,39 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         data,
         findings,
     };
-    super::print(&report, context, false)
+    if text {
+        return super::print(&report, context, false);
+    }
+    let ending = super::ending(&report, context, false);
+    super::stream(|out| {
+        render::history(report, &mut rows, context.format, context.style.lang, out)
+    })?;
+    Ok(ending)
+}
+
+/// What is asked for that the filters do not know.
+fn unfiltered(args: &Args, processes: bool) -> Option<String> {
+    let filter = &args.filter;
+    let given = [
+        ("--pid", !filter.pid.is_empty()),
+        ("--cgroup", !filter.cgroup.is_empty()),
+        ("--comm", !filter.comm.is_empty()),
+        ("--container", !filter.container.is_empty()),
+        ("--user", !filter.user.is_empty()),
+    ];
+    for (what, asked, known) in [
+        ("--system", args.system && !processes, &[][..]),
+        ("--cgroups", args.cgroups, &["--cgroup"]),
+        ("--incidents", args.incidents, &["--pid", "--cgroup"]),
+    ] {
+        let odd = |(name, is): &&(&str, bool)| *is && !known.contains(name);
+        if let Some((name, _)) = given.iter().find(odd).filter(|_| asked) {
+            return Some(format!(
+                "{name} is about processes: {what} cannot be filtered by it; ask for them apart"
+            ));
+        }
+    }
+    None
 }
 
 /// Several keys, or two ranges: frames answer.
@@ -423,19 +487,23 @@ fn by_frames(
 
 /// The range that is asked for.
 fn range(args: &Args, now_ns: i64) -> Result<Range, String> {
-    let start = args.start.as_deref().unwrap_or("-1h");
     let end = args.end.as_deref().unwrap_or("now");
     let ms = |text: &str, name: &str, end: bool| {
         let ns = time::moment(text, now_ns, end).map_err(|why| format!("{name}: {why}"))?;
         Ok::<i64, String>(ns.div_euclid(1_000_000))
     };
+    let end_ms = ms(end, "--end", true)?;
     let range = Range {
-        start_ms: ms(start, "--start", false)?,
-        end_ms: ms(end, "--end", true)?,
+        start_ms: match &args.start {
+            Some(start) => ms(start, "--start", false)?,
+            None => end_ms.saturating_sub(HOUR_MS),
+        },
+        end_ms,
     };
     if range.start_ms >= range.end_ms {
         return Err(format!(
-            "--start {start} ({}) is not before --end {end} ({})\nhint: swap them; without --end the range goes on until now",
+            "--start {} ({}) is not before --end {end} ({})\nhint: swap them; without --end the range goes on until now",
+            args.start.as_deref().unwrap_or_default(),
             stamp(range.start_ms),
             stamp(range.end_ms)
         ));
@@ -446,29 +514,103 @@ fn range(args: &Args, now_ns: i64) -> Result<Range, String> {
 struct Query<'a> {
     store: &'a Store,
     options: &'a Options,
+    field: FieldArg,
+    /// Rows that have a course.
+    top: usize,
+}
+
+/// What a row is of: name, boot, pid, start.
+type Who = (Option<String>, Option<String>, Option<u32>, Option<u64>);
+
+fn who(row: &Row) -> Who {
+    // A process may change its name.
+    let name = row.name.clone().filter(|_| row.pid.is_none());
+    (name, row.boot_id.clone(), row.pid, row.start)
 }
 
 impl Query<'_> {
-    fn ask<'b>(&'b self, fields: &'b [&'b str]) -> Ask<'b> {
+    fn ask<'b>(&self, fields: &'b [&'b str], pids: &'b [u32]) -> Ask<'b> {
         Ask {
             range: self.options.range,
             fields,
-            pids: &self.options.filter.pids,
+            pids,
         }
     }
 
-    fn processes(&self, field: &'static str) -> Result<(History, Coverage), StoreError> {
+    /// Reads processes into rows.
+    fn read(&self, mut history: History, pids: &[u32]) -> Result<(Rows, Coverage), StoreError> {
+        let field = self.field.field();
         debug_assert!(PROCESS_FIELDS.contains(&field));
-        let mut history = History::new(self.options.clone());
-        let fields = [field];
-        let hours = self.options.hours_do();
         // Roll-ups know no uid, which a filter by the number of a user needs.
         let by_uid = |user: &String| user.parse::<u32>().is_ok();
-        let hours = hours && !self.options.filter.users.iter().any(by_uid);
+        let hours = history.options().hours_do() && !self.options.filter.users.iter().any(by_uid);
+        let fields = [field];
+        let ask = self.ask(&fields, pids);
         let coverage = self
             .store
-            .pieces(&self.ask(&fields), hours, &mut |piece| history.take(piece))?;
-        Ok((history, coverage))
+            .pieces(&ask, hours, &mut |piece| history.take(piece))?;
+        let rows = history.rows(self.field.unit(), &coverage.times);
+        Ok((rows, coverage))
+    }
+
+    /// All rows, how many, and what was read. Courses take memory: rows are found without them, and the first ones
+    /// are read again.
+    fn rows(&self) -> Result<(Box<dyn Iterator<Item = Row>>, u64, Coverage), StoreError> {
+        let single = self.options.by == By::Process;
+        let twice = self.options.step_ms.is_some() || (self.options.trend && single);
+        let first = Options {
+            step_ms: None,
+            trend: self.options.trend && !twice,
+            ..self.options.clone()
+        };
+        let (mut rows, coverage) = self.read(History::new(first), &self.options.filter.pids)?;
+        let total = rows.left() as u64;
+        if !twice || total == 0 {
+            return Ok((Box::new(rows), total, coverage));
+        }
+        let mut head: Vec<Row> = rows.by_ref().take(self.top).collect();
+        let mut history = History::new(self.options.clone());
+        let mut pids = self.options.filter.pids.clone();
+        if single {
+            pids = head.iter().filter_map(|row| row.pid).collect();
+        } else {
+            history = history.only(head.iter().map(|row| row.name.clone()).collect());
+        }
+        let (again, _) = self.read(history, &pids)?;
+        let mut courses: HashMap<Who, Row> = again.map(|row| (who(&row), row)).collect();
+        for row in &mut head {
+            if let Some(course) = courses.remove(&who(row)) {
+                (row.series, row.trend) = (course.series, course.trend);
+            }
+        }
+        Ok((Box::new(head.into_iter().chain(rows)), total, coverage))
+    }
+
+    /// Memory cgroups, in the same way.
+    fn cgroups(&self) -> Result<(Vec<CgroupRow>, Coverage), StoreError> {
+        let ask = self.ask(&CGROUP_FIELDS, &[]);
+        let read = |mut cgroups: Cgroups| {
+            let coverage = self.store.cgroup_runs(&ask, &mut |run| cgroups.take(run))?;
+            Ok::<_, StoreError>((cgroups.rows(), coverage))
+        };
+        let first = Options {
+            step_ms: None,
+            trend: self.options.trend && self.options.step_ms.is_none(),
+            ..self.options.clone()
+        };
+        let (mut list, coverage) = read(Cgroups::new(first))?;
+        if self.options.step_ms.is_some() {
+            let head = list.iter().take(self.top).map(|row| row.path.clone());
+            let (again, _) = read(Cgroups::new(self.options.clone()).only(head.collect()))?;
+            let courses = again.into_iter().map(|row| (row.path.clone(), row));
+            let mut courses: HashMap<String, CgroupRow> = courses.collect();
+            for row in &mut list {
+                if let Some(course) = courses.remove(&row.path) {
+                    (row.series, row.trend) = (course.series, course.trend);
+                }
+            }
+        }
+        Ok((list, coverage))
     }
 }
 
@@ -572,7 +714,7 @@ fn findings(data: &QueryData<Value>, coverage: &Coverage) -> Vec<Finding> {
     let mut findings = Vec::new();
     if data.range.ticks == 0 {
         findings.push(empty_range(coverage.known));
-    } else if data.processes && data.rows.is_empty() {
+    } else if data.processes && data.rows_total == 0 {
         findings.push(Finding {
             id: "history-nobody",
             severity: Severity::Info,

@@ -8,6 +8,7 @@
 mod account;
 mod cache;
 mod collect;
+pub mod csv;
 mod diff;
 mod doctor;
 pub mod escape;
@@ -35,6 +36,7 @@ pub use inspect::reason as inspect_reason;
 pub use inspect::write_json as inspect_json;
 pub use lang::Lang;
 pub use oom::live as incident_live;
+pub use query::history;
 pub use style::Color;
 pub use style::Style;
 
