@@ -1,21 +1,20 @@
 //! `aiops query memory`: what memory was like at any time that history remembers.
 
-use std::collections::HashMap;
+mod read;
+
 use std::time::Duration;
 
 use serde_json::Value;
 
+use self::read::Query;
+use self::read::RowsBox;
 use super::frames;
 use super::options::FilterArgs;
 use crate::analysis::history;
 use crate::analysis::history::Agg;
 use crate::analysis::history::By;
-use crate::analysis::history::CGROUP_FIELDS;
-use crate::analysis::history::Cgroups;
-use crate::analysis::history::History;
 use crate::analysis::history::Host;
 use crate::analysis::history::Options;
-use crate::analysis::history::Rows;
 use crate::analysis::history::SYSTEM_FIELDS;
 use crate::analysis::history::stamp;
 use crate::cli;
@@ -33,18 +32,13 @@ use crate::report::HostInfo;
 use crate::report::Report;
 use crate::report::Severity;
 use crate::report::query::Axis;
-use crate::report::query::CgroupRow;
 use crate::report::query::Incident;
 use crate::report::query::QueryData;
-use crate::report::query::Row;
 use crate::session::store_error;
 use crate::source;
-use crate::store::Ask;
 use crate::store::Coverage;
 use crate::store::Event;
-use crate::store::PROCESS_FIELDS;
 use crate::store::Store;
-use crate::store::StoreError;
 use crate::time;
 
 const SCHEMA: &str = "aiops.query-memory/1";
@@ -350,7 +344,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     };
     let meta = store.meta().map_err(store_error)?;
     let mut coverage = None;
-    let mut rows: Box<dyn Iterator<Item = Row>> = Box::new(std::iter::empty());
+    let mut rows: RowsBox = Box::new(std::iter::empty());
     if processes {
         let (all, total, found) = query.rows().map_err(store_error)?;
         data.rows_total = total;
@@ -509,109 +503,6 @@ fn range(args: &Args, now_ns: i64) -> Result<Range, String> {
         ));
     }
     Ok(range)
-}
-
-struct Query<'a> {
-    store: &'a Store,
-    options: &'a Options,
-    field: FieldArg,
-    /// Rows that have a course.
-    top: usize,
-}
-
-/// What a row is of: name, boot, pid, start.
-type Who = (Option<String>, Option<String>, Option<u32>, Option<u64>);
-
-fn who(row: &Row) -> Who {
-    // A process may change its name.
-    let name = row.name.clone().filter(|_| row.pid.is_none());
-    (name, row.boot_id.clone(), row.pid, row.start)
-}
-
-impl Query<'_> {
-    fn ask<'b>(&self, fields: &'b [&'b str], pids: &'b [u32]) -> Ask<'b> {
-        Ask {
-            range: self.options.range,
-            fields,
-            pids,
-        }
-    }
-
-    /// Reads processes into rows.
-    fn read(&self, mut history: History, pids: &[u32]) -> Result<(Rows, Coverage), StoreError> {
-        let field = self.field.field();
-        debug_assert!(PROCESS_FIELDS.contains(&field));
-        // Roll-ups know no uid, which a filter by the number of a user needs.
-        let by_uid = |user: &String| user.parse::<u32>().is_ok();
-        let hours = history.options().hours_do() && !self.options.filter.users.iter().any(by_uid);
-        let fields = [field];
-        let ask = self.ask(&fields, pids);
-        let coverage = self
-            .store
-            .pieces(&ask, hours, &mut |piece| history.take(piece))?;
-        let rows = history.rows(self.field.unit(), &coverage.times);
-        Ok((rows, coverage))
-    }
-
-    /// All rows, how many, and what was read. Courses take memory: rows are found without them, and the first ones
-    /// are read again.
-    fn rows(&self) -> Result<(Box<dyn Iterator<Item = Row>>, u64, Coverage), StoreError> {
-        let single = self.options.by == By::Process;
-        let twice = self.options.step_ms.is_some() || (self.options.trend && single);
-        let first = Options {
-            step_ms: None,
-            trend: self.options.trend && !twice,
-            ..self.options.clone()
-        };
-        let (mut rows, coverage) = self.read(History::new(first), &self.options.filter.pids)?;
-        let total = rows.left() as u64;
-        if !twice || total == 0 {
-            return Ok((Box::new(rows), total, coverage));
-        }
-        let mut head: Vec<Row> = rows.by_ref().take(self.top).collect();
-        let mut history = History::new(self.options.clone());
-        let mut pids = self.options.filter.pids.clone();
-        if single {
-            pids = head.iter().filter_map(|row| row.pid).collect();
-        } else {
-            history = history.only(head.iter().map(|row| row.name.clone()).collect());
-        }
-        let (again, _) = self.read(history, &pids)?;
-        let mut courses: HashMap<Who, Row> = again.map(|row| (who(&row), row)).collect();
-        for row in &mut head {
-            if let Some(course) = courses.remove(&who(row)) {
-                (row.series, row.trend) = (course.series, course.trend);
-            }
-        }
-        Ok((Box::new(head.into_iter().chain(rows)), total, coverage))
-    }
-
-    /// Memory cgroups, in the same way.
-    fn cgroups(&self) -> Result<(Vec<CgroupRow>, Coverage), StoreError> {
-        let ask = self.ask(&CGROUP_FIELDS, &[]);
-        let read = |mut cgroups: Cgroups| {
-            let coverage = self.store.cgroup_runs(&ask, &mut |run| cgroups.take(run))?;
-            Ok::<_, StoreError>((cgroups.rows(), coverage))
-        };
-        let first = Options {
-            step_ms: None,
-            trend: self.options.trend && self.options.step_ms.is_none(),
-            ..self.options.clone()
-        };
-        let (mut list, coverage) = read(Cgroups::new(first))?;
-        if self.options.step_ms.is_some() {
-            let head = list.iter().take(self.top).map(|row| row.path.clone());
-            let (again, _) = read(Cgroups::new(self.options.clone()).only(head.collect()))?;
-            let courses = again.into_iter().map(|row| (row.path.clone(), row));
-            let mut courses: HashMap<String, CgroupRow> = courses.collect();
-            for row in &mut list {
-                if let Some(course) = courses.remove(&row.path) {
-                    (row.series, row.trend) = (course.series, course.trend);
-                }
-            }
-        }
-        Ok((list, coverage))
-    }
 }
 
 /// OOM incidents and findings among what happened.
