@@ -93,21 +93,31 @@ fn moment_in(text: &str, now_ns: i64, end: bool, zone: &TimeZone) -> Result<i64,
     ns(at.to_zoned(zone.clone()).map_err(|_| wrong())?.timestamp())
 }
 
-/// `2h`, `7d`, `1.5h`: nanoseconds.
+/// `2h`, `7d`, `1.5h`, `1h30m`, `0`: nanoseconds.
 fn span_ns(text: &str) -> Option<i64> {
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-    let (number, unit) = text.split_at(digits);
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        "w" => 604_800,
-        _ => return None,
-    };
-    let number: f64 = number.parse().ok()?;
-    let span = std::time::Duration::try_from_secs_f64(number * f64::from(seconds)).ok()?;
-    i64::try_from(span.as_nanos()).ok()
+    if text == "0" {
+        return Some(0);
+    }
+    let mut rest = text;
+    let mut sum: i64 = 0;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, tail) = rest.split_at(digits);
+        let (unit, tail) = tail.split_at_checked(1)?;
+        let seconds = match unit {
+            "s" => 1,
+            "m" => 60,
+            "h" => 3600,
+            "d" => 86_400,
+            "w" => 604_800,
+            _ => return None,
+        };
+        let number: f64 = number.parse().ok()?;
+        let span = std::time::Duration::try_from_secs_f64(number * f64::from(seconds)).ok()?;
+        sum = sum.checked_add(i64::try_from(span.as_nanos()).ok()?)?;
+        rest = tail;
+    }
+    (!text.is_empty()).then_some(sum)
 }
 
 #[cfg(test)]
@@ -124,6 +134,12 @@ mod tests {
             human(ns, 28_800).unwrap()
         };
         for (text, begin, end) in [
+            (
+                "-1h30m",
+                "2023-11-15 04:43:20.000",
+                "2023-11-15 04:43:20.000",
+            ),
+            ("-0", "2023-11-15 06:13:20.000", "2023-11-15 06:13:20.000"),
             ("now", "2023-11-15 06:13:20.000", "2023-11-15 06:13:20.000"),
             (
                 "today",

@@ -76,6 +76,40 @@ fn groups_by_two_keys_are_exact_and_steps_are_a_wide_table() {
     }
 }
 
+/// A key that is named twice goes to frames, one that is named once to the fast path: both answer the same.
+#[cfg(feature = "frames")]
+#[test]
+fn frames_and_the_fast_path_are_of_one_mind() {
+    let history = History::new("frames-same", 3, 0..0);
+    for (from, to) in [(0, 10_800), (1795, 9005), (9000, 10_790)] {
+        let (start, end) = (time(from), time(to));
+        let range = ["--start", &start, "--end", &end, "--agg", "p95"];
+        let ask =
+            |keys: &'static str| history.report(&[&["--group-by", keys][..], &range].concat());
+        let (fast, frames) = (ask("comm"), ask("comm,comm"));
+        assert_eq!(fast["schema"], "aiops.query-memory/1");
+        let rows = fast["data"]["rows"].as_array().expect("rows");
+        assert_eq!(
+            Some(rows.len()),
+            frames["data"]["rows"].as_array().map(Vec::len)
+        );
+        for one in rows {
+            let other = row(&frames, one["name"].as_str().expect("a name"));
+            assert_eq!(one["processes"], other["processes"]);
+            for name in ["avg", "max", "p95", "first", "last", "growth"] {
+                let wanted = one[format!("{name}_kb")].as_f64().expect("a number");
+                near(&other[name], wanted);
+            }
+        }
+    }
+    // Nor do they differ about a range of which nothing is known.
+    let (start, end) = (time(90_000), time(93_600));
+    let ask = |keys: &'static str| {
+        history.report(&["--group-by", keys, "--start", &start, "--end", &end])
+    };
+    assert_eq!(ask("comm")["findings"], ask("comm,comm")["findings"]);
+}
+
 #[cfg(feature = "frames")]
 #[test]
 fn two_hours_beside_each_other_say_what_grew() {
@@ -119,4 +153,11 @@ fn a_build_without_frames_says_which_has_them() {
     assert_eq!(output.status.code(), Some(1), "{error}");
     assert!(error.contains("hint: group by one key"), "{error}");
     assert!(output.stdout.is_empty() && rss(10, 0).is_some());
+    // Its help speaks of nothing that it cannot do.
+    let help = crate::support::stdout(&["query", "memory", "--help"]);
+    assert!(help.contains("--group-by <KEY>"), "{help}");
+    assert!(
+        !help.contains("--compare") && !help.contains(",user"),
+        "{help}"
+    );
 }

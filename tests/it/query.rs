@@ -296,6 +296,88 @@ fn groups_are_totals_at_each_moment() {
 }
 
 #[test]
+fn a_group_is_nothing_where_nobody_of_it_is() {
+    let history = History::new("absent", 2, 600..660);
+    let figures = |from: u64, to: u64| {
+        let all = ["--start", &time(from), "--end", &time(to), "--pid", "11"];
+        let more = ["--group-by", "comm", "--agg", "p95", "--step", "30s"];
+        history.report(&[&all[..], &more].concat())["data"]["rows"][0].clone()
+    };
+    // There from 60 s to 120 s of each hour: 14 of 714 ticks, 7 of 10.
+    let web = figures(0, 7200);
+    assert_eq!(
+        (&web["samples"], &web["processes"]),
+        (&14.into(), &1.into())
+    );
+    close(&web["avg_kb"], 500.0 * 14.0 / 714.0);
+    for (key, value) in [
+        ("first_kb", 0),
+        ("last_kb", 0),
+        ("min_kb", 0),
+        ("p95_kb", 0),
+    ] {
+        assert_eq!(web[key], value, "{key}");
+    }
+    assert_eq!(web["max_kb"], 500);
+    let web = figures(40, 140);
+    close(&web["avg_kb"], 500.0 * 7.0 / 10.0);
+    assert_eq!(
+        (&web["first_kb"], &web["growth_kb"]),
+        (&0.into(), &0.into())
+    );
+    // Steps from 40, 70 and 100 s: of the first, one tick of three is its own.
+    let series = web["series"].as_array().expect("steps");
+    let values: Vec<&Value> = series.iter().map(|point| &point["samples"]).collect();
+    assert_eq!(values, [3, 3, 3]);
+    assert_eq!(
+        (&series[0]["min"], &series[1]["min"]),
+        (&0.into(), &500.into())
+    );
+    let web = figures(60, 100);
+    assert_eq!(
+        (&web["min_kb"], &web["last_kb"]),
+        (&500.into(), &500.into())
+    );
+    // From the middle of it to where it is gone.
+    let web = figures(100, 300);
+    assert_eq!(
+        (&web["first_kb"], &web["growth_kb"]),
+        (&500.into(), &(-500).into())
+    );
+}
+
+#[test]
+fn steps_are_of_the_first_rows() {
+    let history = History::new("series", 2, 0..0);
+    let all = ["--start", &time(0), "--end", &time(7200), "--step", "30m"];
+    for by in ["pid", "comm"] {
+        let more = ["--group-by", by, "--agg", "avg", "--top", "1"];
+        let report = history.report(&[&all[..], &more].concat());
+        let rows = report["data"]["rows"].as_array().expect("rows");
+        assert_eq!(report["data"]["series_rows"], 1);
+        assert!(rows.len() > 1, "{by}");
+        assert_eq!(rows[0]["name"], "db");
+        assert_eq!(rows[0]["series"].as_array().map(Vec::len), Some(4));
+        assert_eq!(rows[0]["series"][0]["value"], 3000.0);
+        assert!(rows[1..].iter().all(|row| row.get("series").is_none()));
+        let more = ["--group-by", by, "--top", "0"];
+        let report = history.report(&[&all[..], &more].concat());
+        let rows = report["data"]["rows"].as_array().expect("rows");
+        assert!(rows.iter().all(|row| row["series"].is_array()), "{by}");
+    }
+}
+
+#[test]
+fn courses_stand_on_one_axis() {
+    let history = History::new("axis", 2, 0..0);
+    let all = ["--start", &time(0), "--end", &time(7200), "--step", "5m"];
+    let text = history.text(&[&all[..], &["--group-by", "pid"]].concat());
+    // The second web: in the first five minutes of each hour.
+    let curve = format!("█{0}█{0}", "·".repeat(11));
+    assert!(text.contains(&curve), "{text}");
+}
+
+#[test]
 fn filters_sort_and_top() {
     let history = History::new("filters", 2, 0..0);
     let all = ["--start", &time(0), "--end", &time(7200)];
@@ -314,7 +396,12 @@ fn filters_sort_and_top() {
     assert_eq!(pids(&["--comm", "web"]), [10, 11]);
     assert_eq!(pids(&["--cgroup", "/shop"]), [10, 11]);
     assert_eq!(pids(&["--cgroup", "/sho"]), [0; 0]);
-    assert_eq!(pids(&["--container", "0123456789ab"]), [10, 11]);
+    for id in ["docker:0123456789abcdef", "0123456789abcdef", "0123456"] {
+        assert_eq!(pids(&["--container", id]), [10, 11], "{id}");
+    }
+    for id in ["podman:0123456789abcdef", "012345", "1234567"] {
+        assert_eq!(pids(&["--container", id]), [0; 0], "{id}");
+    }
     assert_eq!(pids(&["--user", "postgres"]), [20]);
     assert_eq!(pids(&["--user", "33"]), [10, 11]);
 }
@@ -447,9 +534,40 @@ fn every_format_says_the_same() {
     assert_eq!((cell("avg_kb"), cell("p95_kb")), ("3000", ""));
     assert_eq!(csv.lines().count(), 4);
     let jsonl = history.text(&[&all[..], &["-o", "jsonl"]].concat());
-    let last = json(jsonl.lines().last().expect("a line"));
+    let lines: Vec<Value> = jsonl.lines().map(json).collect();
+    assert_eq!(lines.len(), 4);
+    let (last, rows) = lines.split_last().expect("a line");
     assert_eq!(last["type"], "report");
-    assert_eq!(row(&last, "pid", 20)["avg_kb"], 3000.0);
+    assert_eq!(last["data"]["rows_total"], 3);
+    assert!(rows.iter().all(|row| row["type"] == "row"));
+    assert_eq!(
+        (&rows[0]["pid"], &rows[0]["avg_kb"]),
+        (&20.into(), &3000.0.into())
+    );
+    // JSON holds the same rows, in the same order.
+    let report = history.report(&all);
+    let whole = report["data"]["rows"].as_array().expect("rows");
+    for (row, line) in whole.iter().zip(rows) {
+        let mut line = line.clone();
+        line.as_object_mut().expect("an object").remove("type");
+        assert_eq!(*row, line);
+    }
+    let both = ["--system", "--cgroups", "--incidents", "-o", "jsonl"];
+    let kinds = history.text(&[&all[..], &both].concat());
+    let mut kinds: Vec<String> = kinds
+        .lines()
+        .map(|line| json(line)["type"].as_str().expect("a type").to_owned())
+        .collect();
+    kinds.dedup();
+    assert_eq!(kinds, ["system", "cgroup", "incident", "report"]);
+    let steps = ["--cgroups", "--step", "30m", "-o", "csv"];
+    let csv = history.text(&[&all[..], &steps].concat());
+    let second: Vec<&str> = csv.lines().nth(1).expect("a step").split(',').collect();
+    assert_eq!(csv.lines().count(), 5);
+    assert_eq!(
+        (second[0], second[3], second[5]),
+        ("/shop/web", "1500", "1500")
+    );
     let text = history.text(&[&all[..], &["--step", "10m"]].concat());
     assert!(
         text.contains("Memory history") && text.contains("3 processes, rss_kb"),
@@ -500,6 +618,16 @@ fn what_makes_no_sense_is_said() {
         2,
         "csv holds one table",
     );
+    for args in [
+        ["--incidents", "--comm", "db"],
+        ["--cgroups", "--pid", "10"],
+        ["--system", "--user", "www"],
+    ] {
+        fails(&args, 2, "is about processes");
+    }
+    let report = history.report(&["--end", "2024-03-01 11:00"]);
+    let start = report["data"]["range"]["start"].as_str().expect("a time");
+    assert!(start.starts_with("2024-03-01T10:00:00"), "{start}");
     let empty = history.0.join("empty");
     fs::create_dir_all(&empty).expect("a folder");
     for (store, says) in [

@@ -1,8 +1,9 @@
 //! `cargo xtask interop`: other engines read what we write, and give the answers that we give.
 //!
 //! Two hosts' stores are exported into one lake. The SQL of docs/fleet.md is run as it stands there, and what
-//! DuckDB and pyarrow say of the lake and of a segment is compared with `aiops`; `--all` adds ClickHouse
-//! (chdb) and Spark. Python packages go below target/interop.
+//! DuckDB and pyarrow say of the lake, of segments and of files of text is compared with what `aiops query
+//! memory` answers, process by process; `--all` adds ClickHouse (chdb) and Spark. Python packages go below
+//! target/interop.
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -25,6 +26,8 @@ const HEAVY: &[&str] = &["chdb==4.4.0", "pyspark==4.3.0"];
 const FLEET: &str = "docs/fleet.md";
 /// The folder that its queries name.
 const PLACE: &str = "lake/";
+/// A range that holds everything that the example writes.
+const ALL: [&str; 2] = ["2026-11-18", "2026-11-21"];
 /// What asks the engines: reads its questions from a file.
 const ASK: &str = include_str!("interop/ask.py");
 
@@ -133,40 +136,77 @@ impl Work {
         Ok(())
     }
 
-    /// What aiops itself says: the same rows as lines of JSON, summed here without any engine.
+    /// What `aiops query` answers about each host, and about the oldest and the newest segment of one.
     fn truth(&self, aiops: &Path) -> Result<Value> {
         let mut hosts = serde_json::Map::new();
         for host in ["web-1", "web-2"] {
-            let out = self.0.join(format!("{host}-rows"));
+            hosts.insert(host.to_owned(), self.query(aiops, host, ALL)?);
+        }
+        let folder = self.0.join("web-1/segments");
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort();
+        // The oldest one is merged of several, the newest one is an hour's.
+        let ends = [names.first(), names.last()].into_iter().flatten();
+        let mut segments = serde_json::Map::new();
+        for name in ends {
+            let mut times = name.split('-').map(str::parse::<i64>);
+            let (Some(Ok(from)), Some(Ok(to))) = (times.next(), times.next()) else {
+                bail!("{name}: no segment's name");
+            };
+            let range = [moment(from)?, moment(to + 1)?];
+            let range = [range[0].as_str(), range[1].as_str()];
+            segments.insert(name.clone(), self.query(aiops, "web-1", range)?);
+        }
+        ensure!(
+            segments.len() == 2,
+            "{}: too few segments",
+            folder.display()
+        );
+        for format in ["csv", "jsonl"] {
             util::output(
                 Command::new(aiops)
-                    .args(["export", "--to", "jsonl", "--store"])
-                    .arg(self.0.join(host))
+                    .args(["export", "--to", format, "--table", "process", "--store"])
+                    .arg(self.0.join("web-1"))
                     .arg("--out")
-                    .arg(&out),
+                    .arg(self.0.join("texts")),
             )?;
-            hosts.insert(host.to_owned(), sums(&out.join("process.jsonl"))?);
         }
-        Ok(Value::Object(hosts))
+        Ok(serde_json::json!({ "hosts": hosts, "segments": segments }))
+    }
+
+    /// Samples, average and most of each process's rss in a range, by pid and start.
+    fn query(&self, aiops: &Path, host: &str, [start, end]: [&str; 2]) -> Result<Value> {
+        let text = util::output(
+            Command::new(aiops)
+                .args(["query", "memory", "--start", start, "--end", end])
+                .args(["-o", "json", "--strict", "--store"])
+                .arg(self.0.join(host)),
+        )?;
+        let report: Value = serde_json::from_str(&text)?;
+        let rows = report["data"]["rows"].as_array().context("rows")?;
+        ensure!(!rows.is_empty(), "{host}: no rows");
+        let mut found = serde_json::Map::new();
+        for row in rows {
+            let figures = ["samples", "avg_kb", "max_kb"].map(|name| row[name].clone());
+            let twice = found.insert(
+                format!("{} {}", row["pid"], row["start"]),
+                figures.to_vec().into(),
+            );
+            ensure!(twice.is_none(), "{host}: a process has two rows: {row}");
+        }
+        Ok(found.into())
     }
 }
 
-/// Samples, sum, least and most of rss by name of process.
-fn sums(rows: &Path) -> Result<Value> {
-    let text = std::fs::read_to_string(rows).with_context(|| rows.display().to_string())?;
-    let mut found: std::collections::BTreeMap<String, (i64, i64, i64)> = Default::default();
-    for line in text.lines() {
-        let row: Value = serde_json::from_str(line)?;
-        let int = |name: &str| row[name].as_i64();
-        let (Some(n), Some(rss)) = (int("n"), int("rss_kb")) else {
-            continue;
-        };
-        let comm = row["comm"].as_str().unwrap_or_default().to_owned();
-        let one = found.entry(comm).or_insert((0, 0, i64::MIN));
-        *one = (one.0 + n, one.1 + n * rss, one.2.max(rss));
-    }
-    ensure!(!found.is_empty(), "{}: no rows", rows.display());
-    Ok(serde_json::to_value(found)?)
+/// A moment, ms since 1970 UTC, as options take it.
+fn moment(ms: i64) -> Result<String> {
+    let at = format!("@{}.{:03}", ms / 1000, ms % 1000);
+    let text =
+        util::output(Command::new("date").args(["-u", "-d", &at, "+%Y-%m-%dT%H:%M:%S.%3NZ"]))?;
+    Ok(text.trim().to_owned())
 }
 
 /// Fenced blocks of the document by the engine that their first line names.

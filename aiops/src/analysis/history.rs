@@ -5,7 +5,9 @@
 //! counts samples. Summed-up hours are taken where nothing finer is asked for.
 
 mod counts;
+mod course;
 mod host;
+mod rows;
 
 use std::collections::HashMap;
 use std::collections::HashSet;
@@ -20,15 +22,15 @@ use crate::model::Sums;
 use crate::report::query::Covered;
 use crate::report::query::Figures;
 use crate::report::query::Gap;
-use crate::report::query::Point;
-use crate::report::query::Row;
 use crate::time;
 
 use counts::Counts;
+use course::Course;
 pub use host::CGROUP_FIELDS;
 pub use host::Cgroups;
 pub use host::Host;
 pub use host::SYSTEM_FIELDS;
+pub use rows::Rows;
 
 /// Milliseconds of an hour.
 const HOUR_MS: i64 = 3_600_000;
@@ -141,8 +143,6 @@ pub struct Options {
     pub sort: Agg,
     /// Length of the steps of exact series.
     pub step_ms: Option<i64>,
-    /// Rows that are made; 0: all.
-    pub top: usize,
     /// Make courses for people.
     pub trend: bool,
 }
@@ -173,97 +173,6 @@ impl Options {
     }
 }
 
-/// A figure by time.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Course {
-    step: i64,
-    start: i64,
-    points: Vec<(i64, Sums)>,
-}
-
-impl Course {
-    pub(crate) fn new(options: &Options) -> Self {
-        Self {
-            step: options.step(),
-            start: options.range.start_ms,
-            points: Vec::new(),
-        }
-    }
-
-    /// Adds equal samples at these times.
-    pub(crate) fn add(&mut self, value: i64, times: &[i64]) {
-        if self.step == 0 {
-            return;
-        }
-        let mut rest = times;
-        while let Some(first) = rest.first() {
-            let at = (first - self.start).div_euclid(self.step);
-            let until = self.start + (at + 1) * self.step;
-            // Most runs are short.
-            let n = rest.partition_point(|time| *time < until).max(1);
-            let last = rest[n - 1];
-            self.point(at).add(value, n as u64, *first, last);
-            rest = &rest[n..];
-        }
-    }
-
-    fn join(&mut self, ts: i64, sums: &Sums) {
-        if self.step > 0 {
-            self.point((ts.max(self.start) - self.start) / self.step)
-                .join(sums);
-        }
-    }
-
-    fn point(&mut self, at: i64) -> &mut Sums {
-        let place = match self.points.last() {
-            Some((last, _)) if *last == at => self.points.len() - 1,
-            Some((last, _)) if *last > at => {
-                match self.points.binary_search_by_key(&at, |one| one.0) {
-                    Ok(place) => place,
-                    Err(place) => {
-                        self.points.insert(place, (at, Sums::default()));
-                        place
-                    }
-                }
-            }
-            _ => {
-                // Most processes live in one step alone.
-                if self.points.is_empty() {
-                    self.points.reserve_exact(1);
-                }
-                self.points.push((at, Sums::default()));
-                self.points.len() - 1
-            }
-        };
-        &mut self.points[place].1
-    }
-
-    pub(crate) fn series(&self, agg: Agg) -> Vec<Point> {
-        let point = |(at, sums): &(i64, Sums)| Point {
-            ts_ms: self.start + at * self.step,
-            samples: sums.n,
-            value: match agg {
-                Agg::Max => sums.max as f64,
-                Agg::Last => sums.last.1 as f64,
-                Agg::Min => sums.min as f64,
-                Agg::First => sums.first.1 as f64,
-                _ => sums.avg().unwrap_or_default(),
-            },
-            min: sums.min,
-            max: sums.max,
-        };
-        self.points.iter().map(point).collect()
-    }
-
-    pub(crate) fn trend(&self) -> Vec<(f64, u64)> {
-        let point = |(at, sums): &(i64, Sums)| {
-            let value = u64::try_from(sums.max).unwrap_or(0);
-            ((self.start + at * self.step) as f64, value)
-        };
-        self.points.iter().map(point).collect()
-    }
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
     boot: u32,
@@ -271,11 +180,22 @@ struct Key {
     start: u64,
 }
 
+/// Numbers of who it is: boot, pid, start, and the names.
+type Ids = (u32, u32, u64, [u32; 4]);
+
 /// Stands for a text that is not there.
 const NONE: u32 = u32::MAX;
 /// Marks the number of a user without a name.
 const UID: u32 = 1 << 31;
 
+/// What is kept of a row beside its sums, where it is asked for.
+#[derive(Debug)]
+struct Detail {
+    counts: Counts,
+    course: Course,
+}
+
+/// There may be hundreds of thousands of them: no more than is needed.
 #[derive(Debug)]
 struct Found {
     /// The process, or the group's name.
@@ -284,13 +204,13 @@ struct Found {
     user: u32,
     cgroup: u32,
     container: u32,
-    members: u64,
+    members: u32,
+    /// Samples; of a group: ticks with a member.
     n: u64,
     from: i64,
     to: i64,
     sums: Sums,
-    counts: Counts,
-    course: Course,
+    detail: Option<Box<Detail>>,
 }
 
 /// A change of a group's total.
@@ -300,6 +220,7 @@ struct Edge {
     at: u32,
     value: i64,
     members: i32,
+    known: i32,
 }
 
 /// Rows in the making.
@@ -311,10 +232,11 @@ pub struct History {
     processes: HashMap<Key, usize>,
     groups: HashMap<u32, usize>,
     members: HashSet<(u32, Key)>,
-    before: Option<(Key, usize)>,
+    before: Option<(Ids, Option<usize>)>,
     part: u64,
     times: Vec<i64>,
     edges: Vec<Edge>,
+    only: Option<HashSet<Option<String>>>,
 }
 
 impl History {
@@ -332,7 +254,21 @@ impl History {
             part: 0,
             times: Vec::new(),
             edges: Vec::new(),
+            only: None,
         }
+    }
+
+    /// What is asked.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Of groups, only those of these names.
+    #[must_use]
+    pub fn only(mut self, names: HashSet<Option<String>>) -> Self {
+        self.only = Some(names);
+        self
     }
 
     /// Adds what one process did. Its first figure is the one that rows are about.
@@ -351,7 +287,9 @@ impl History {
                 let at = self.process(&hour.who, hour.from_ms, hour.to_ms, hour.n);
                 if let (Some(row), Some(sums)) = (self.rows.get_mut(at), hour.sums.first()) {
                     row.sums.join(sums);
-                    row.course.join(hour.ts, sums);
+                    if let Some(detail) = &mut row.detail {
+                        detail.course.join(hour.ts, sums);
+                    }
                 }
             }
         }
@@ -377,32 +315,37 @@ impl History {
 
     /// The row of a process, with its time and its samples.
     fn process(&mut self, who: &Owner<'_>, from: i64, to: i64, n: u64) -> usize {
-        let key = self.key(who);
+        let ids = ids(who);
         let at = match self.before {
-            Some((before, at)) if before == key => at,
-            _ => match self.processes.get(&key) {
-                Some(at) => *at,
-                None => {
-                    let at = self.row(Ok(key), from, to);
-                    self.processes.insert(key, at);
-                    at
+            // Runs of one process stand together.
+            Some((before, Some(at))) if before == ids => at,
+            _ => {
+                let key = self.key(who);
+                let at = match self.processes.get(&key) {
+                    Some(at) => *at,
+                    None => {
+                        let at = self.row(Ok(key), from, to);
+                        self.processes.insert(key, at);
+                        at
+                    }
+                };
+                // Names as of its last sample.
+                if self
+                    .rows
+                    .get(at)
+                    .is_some_and(|row| row.n == 0 || to >= row.to)
+                {
+                    let (comm, user) = (self.learn(who.comm), self.user(who));
+                    let (cgroup, container) = (self.learn(who.cgroup), self.learn(who.container));
+                    if let Some(row) = self.rows.get_mut(at) {
+                        (row.comm, row.user) = (comm, user);
+                        (row.cgroup, row.container) = (cgroup, container);
+                    }
                 }
-            },
-        };
-        self.before = Some((key, at));
-        let fresh = self
-            .rows
-            .get(at)
-            .is_some_and(|row| row.n == 0 || to >= row.to);
-        // Names as of its last sample.
-        if fresh {
-            let (comm, user) = (self.learn(who.comm), self.user(who));
-            let (cgroup, container) = (self.learn(who.cgroup), self.learn(who.container));
-            if let Some(row) = self.rows.get_mut(at) {
-                (row.comm, row.user) = (comm, user);
-                (row.cgroup, row.container) = (cgroup, container);
+                self.before = Some((ids, Some(at)));
+                at
             }
-        }
+        };
         if let Some(row) = self.rows.get_mut(at) {
             row.n += n;
             row.from = row.from.min(from);
@@ -424,19 +367,24 @@ impl History {
     }
 
     fn row(&mut self, key: Result<Key, u32>, from: i64, to: i64) -> usize {
+        let wanted = self.options.counts() || self.options.step() > 0;
+        let detail = || Detail {
+            counts: Counts::default(),
+            course: Course::new(&self.options),
+        };
+        let detail = wanted.then(|| Box::new(detail()));
         self.rows.push(Found {
             key,
             comm: NONE,
             user: NONE,
             cgroup: NONE,
             container: NONE,
-            members: u64::from(key.is_ok()),
+            members: u32::from(key.is_ok()),
             n: 0,
             from,
             to,
             sums: Sums::default(),
-            counts: Counts::default(),
-            course: Course::new(&self.options),
+            detail,
         });
         self.rows.len() - 1
     }
@@ -446,11 +394,7 @@ impl History {
         let at = self.process(&run.who, from, to, run.n as u64);
         let counts = self.options.counts();
         if let (Some(row), Some(Some(value))) = (self.rows.get_mut(at), run.values.first()) {
-            row.sums.add(*value, run.n as u64, from, to);
-            row.course.add(*value, run.samples());
-            if counts {
-                row.counts.add(*value, run.n as u64);
-            }
+            row.add(Some(*value), run.samples(), counts);
         }
     }
 
@@ -463,12 +407,49 @@ impl History {
             self.times.extend_from_slice(run.times);
         }
         let who = &run.who;
+        let ids = ids(who);
+        let at = match self.before {
+            Some((before, at)) if before == ids => at,
+            _ => {
+                let at = self.group(run);
+                self.before = Some((ids, at));
+                at
+            }
+        };
+        let (Some(value), Some(Ok(row))) = (run.values.first(), at.map(u32::try_from)) else {
+            return;
+        };
+        let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        let (known, value) = (i32::from(value.is_some()), value.unwrap_or(0));
+        for (at, value, members, known) in [
+            (run.first, value, 1, known),
+            (run.first + run.n, value.saturating_neg(), -1, -known),
+        ] {
+            self.edges.push(Edge {
+                row,
+                at: place(at),
+                value,
+                members,
+                known,
+            });
+        }
+    }
+
+    /// The row of a group, of which this is a member; `None`: the group is not wanted.
+    fn group(&mut self, run: &Run<'_>) -> Option<usize> {
+        let who = &run.who;
         let group = match self.options.by {
             By::Process | By::Comm => self.learn(who.comm),
             By::Cgroup => self.learn(who.cgroup),
             By::Container => self.learn(who.container),
             By::User => self.user(who),
         };
+        if let Some(only) = &self.only {
+            let name = self.names.get(&group).map(ToString::to_string);
+            if !only.contains(&name) {
+                return None;
+            }
+        }
         let (from, to) = run.span();
         let at = match self.groups.get(&group) {
             Some(at) => *at,
@@ -479,39 +460,23 @@ impl History {
             }
         };
         let key = self.key(who);
-        if self.before != Some((key, at)) {
-            let new = self.members.insert((group, key));
-            self.before = Some((key, at));
-            if let Some(row) = self.rows.get_mut(at) {
-                row.members += u64::from(new);
-            }
+        let new = self.members.insert((group, key));
+        if let Some(row) = self.rows.get_mut(at) {
+            row.members += u32::from(new);
         }
-        let (Some(Some(value)), Ok(row)) = (run.values.first(), u32::try_from(at)) else {
-            return;
-        };
-        let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-        for (at, value, members) in [
-            (run.first, *value, 1),
-            (run.first + run.n, value.saturating_neg(), -1),
-        ] {
-            self.edges.push(Edge {
-                row,
-                at: place(at),
-                value,
-                members,
-            });
-        }
+        Some(at)
     }
 
     /// Adds up what members had at each moment of a part.
     fn sweep(&mut self) {
         let mut edges = std::mem::take(&mut self.edges);
-        edges.sort_unstable_by_key(|edge| (edge.row, edge.at));
+        edges.sort_unstable_by_key(|edge| (u64::from(edge.row) << 32) | u64::from(edge.at));
         let counts = self.options.counts();
-        let (mut total, mut members) = (0_i64, 0_i64);
+        let (mut total, mut members, mut known) = (0_i64, 0_i64, 0_i64);
         for (index, edge) in edges.iter().enumerate() {
             total = total.saturating_add(edge.value);
             members += i64::from(edge.members);
+            known += i64::from(edge.known);
             let next = edges.get(index + 1).filter(|next| next.row == edge.row);
             let Some(next) = next.filter(|next| next.at > edge.at && members > 0) else {
                 continue;
@@ -529,64 +494,75 @@ impl History {
             row.n += times.len() as u64;
             row.from = row.from.min(*from);
             row.to = row.to.max(*to);
-            row.sums.add(total, times.len() as u64, *from, *to);
-            row.course.add(total, times);
-            if counts {
-                row.counts.add(total, times.len() as u64);
-            }
+            row.add((known > 0).then_some(total), times, counts);
         }
         edges.clear();
         self.edges = edges;
     }
 
-    /// The rows in their order, at most `top`, and how many there were; `unit` is what their keys end with.
+    /// The rows in their order; `times` are those of all ticks of the range, `unit` is what keys end with.
     #[must_use]
-    pub fn rows(mut self, unit: &'static str) -> (Vec<Row>, u64) {
+    pub fn rows(mut self, unit: &'static str, times: &[i64]) -> Rows {
         self.sweep();
-        let counts = self.options.counts();
-        let (sort, top) = (self.options.sort, self.options.top);
-        let mut found: Vec<(Figures, Found)> = std::mem::take(&mut self.rows)
-            .into_iter()
-            .map(|mut row| {
-                let p95 = if counts { row.counts.share(0.95) } else { None };
-                (figures(&row.sums, p95), row)
-            })
-            .collect();
-        let name = |id: u32| self.names.get(&id).map_or("", |name| &**name);
-        let title = |row: &Found| name(row.key.map_or_else(|group| group, |_| row.comm));
-        let pid = |row: &Found| row.key.ok().map(|key| (key.pid, key.start));
-        found.sort_by(|(a, x), (b, y)| {
-            let order = match sort {
-                Agg::Name => title(x).cmp(title(y)),
-                Agg::Pid => pid(x).cmp(&pid(y)),
-                _ => sort.of(b, y.n).total_cmp(&sort.of(a, x.n)),
-            };
-            order
-                .then_with(|| title(x).cmp(title(y)))
-                .then_with(|| pid(x).cmp(&pid(y)))
-        });
-        let total = found.len() as u64;
-        found.truncate(if top == 0 { found.len() } else { top });
-        let text = |id: u32| self.names.get(&id).map(ToString::to_string);
-        let rows = found.into_iter().map(|(figures, row)| Row {
-            unit,
-            name: text(row.key.map_or_else(|group| group, |_| row.comm)),
-            pid: row.key.ok().map(|key| key.pid),
-            start: row.key.ok().map(|key| key.start),
-            boot_id: row.key.ok().and_then(|key| text(key.boot)),
-            user: text(row.user),
-            cgroup: text(row.cgroup),
-            container: text(row.container),
-            processes: row.members,
-            from: stamp(row.from),
-            to: stamp(row.to),
-            samples: row.n,
-            figures,
-            series: (self.options.step_ms).map(|_| row.course.series(self.options.agg)),
-            trend: row.course.trend(),
-        });
-        (rows.collect(), total)
+        // What was needed to find them.
+        (self.processes, self.groups) = (HashMap::new(), HashMap::new());
+        (self.members, self.edges) = (HashSet::new(), Vec::new());
+        for row in self.rows.iter_mut().filter(|row| row.key.is_err()) {
+            row.fill(times);
+        }
+        let ends = times.first().copied().zip(times.last().copied());
+        Rows::new(self.options, self.names, self.rows, ends, unit)
     }
+}
+
+impl Found {
+    /// Adds equal samples at these times.
+    fn add(&mut self, value: Option<i64>, times: &[i64], counts: bool) {
+        let (Some(from), Some(to)) = (times.first(), times.last()) else {
+            return;
+        };
+        let n = times.len() as u64;
+        if let Some(value) = value {
+            self.sums.add(value, n, *from, *to);
+        }
+        let Some(detail) = &mut self.detail else {
+            return;
+        };
+        detail.course.add(value, times);
+        if let Some(value) = value.filter(|_| counts) {
+            detail.counts.add(value, n);
+        }
+    }
+
+    /// The total of a group is 0 at every tick at which it had no member.
+    fn fill(&mut self, times: &[i64]) {
+        let absent = (times.len() as u64).saturating_sub(self.n);
+        if self.sums.n == 0 {
+            return;
+        }
+        if absent > 0 {
+            // Its ends are looked at in figures().
+            let (first, last) = (self.sums.first, self.sums.last);
+            self.sums.add(0, absent, first.0, last.0);
+            (self.sums.first, self.sums.last) = (first, last);
+        }
+        if let Some(detail) = &mut self.detail {
+            detail.course.fill(times);
+            if absent > 0 {
+                detail.counts.add(0, absent);
+            }
+        }
+    }
+}
+
+fn ids(who: &Owner<'_>) -> Ids {
+    let id = |name: Option<Name<'_>>| name.map_or(NONE, |name| name.id);
+    let user = match (who.user, who.uid) {
+        (None, Some(uid)) => UID | uid,
+        (name, _) => id(name),
+    };
+    let names = [id(who.comm), user, id(who.cgroup), id(who.container)];
+    (id(who.boot), who.pid, who.start, names)
 }
 
 /// A moment in the local zone, RFC 3339.

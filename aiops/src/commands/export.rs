@@ -6,6 +6,8 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
 use super::export_text::Texts;
+use super::query_memory::empty_range;
+use crate::analysis::history::stamp;
 use crate::cli::Context;
 use crate::diag;
 use crate::diag::Exit;
@@ -18,6 +20,7 @@ use crate::report::export::ExportFile;
 use crate::report::export::ExportRange;
 use crate::session;
 use crate::session::store_error;
+use crate::store::Ask;
 use crate::store::Damage;
 use crate::store::Lake;
 use crate::store::Part;
@@ -42,7 +45,7 @@ Examples:
       process.csv, a row for each run of samples that are alike (n of them)
   aiops export --to jsonl --out incident --start '2026-11-23 14:00' --end '2026-11-23 14:30' -o json
 
-Days are days of UTC. The same range makes the same files; a wider one replaces those that it covers.")]
+Days are days of UTC. The same range makes files of the same names and rows; a wider one replaces those that it covers.")]
 pub struct Args {
     /// Form of the files.
     #[arg(long, value_enum, value_name = "FORMAT")]
@@ -116,7 +119,10 @@ impl TableArg {
 pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let now = time::now_ns();
     let store = super::store_at(context);
-    let range = range(args, now)?;
+    let range = match range(args, now) {
+        Ok(range) => range,
+        Err(text) => return Ok(super::usage(&text)),
+    };
     let hostname = match store.meta().map_err(store_error)? {
         Some(meta) => meta.hostname,
         None => {
@@ -131,25 +137,39 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         .into_iter()
         .filter(|name| args.table.is_empty() || args.table.iter().any(|one| one.name() == *name))
         .collect();
-    let Some(extent) = store.extent(range).map_err(store_error)? else {
-        return Err(nothing(&store, range));
+    let mut findings = Vec::new();
+    let (parts, damages) = match store.extent(range).map_err(store_error)? {
+        Some(extent) => {
+            folder(&args.out)?;
+            let stop = session::stop_flag()?;
+            let job = Job {
+                store: &store,
+                range,
+                extent,
+                tables: &tables,
+                stop: &stop,
+            };
+            let done = match args.to {
+                To::Parquet => job.lake(Lake::new(&args.out, &hostname, args.force)),
+                To::Csv => job.texts(Texts::csv(&args.out, args.force)),
+                To::Jsonl => job.texts(Texts::jsonl(&args.out, args.force)),
+            };
+            diag::progress("");
+            done?
+        }
+        None => Default::default(),
     };
-    folder(&args.out)?;
-    let stop = session::stop_flag()?;
-    let job = Job {
-        store: &store,
-        range,
-        extent,
-        tables: &tables,
-        stop: &stop,
-    };
-    let done = match args.to {
-        To::Parquet => job.lake(Lake::new(&args.out, &hostname, args.force)),
-        To::Csv => job.texts(Texts::csv(&args.out, args.force)),
-        To::Jsonl => job.texts(Texts::jsonl(&args.out, args.force)),
-    };
-    diag::progress("");
-    let (parts, damages) = done?;
+    if parts.is_empty() {
+        let ask = Ask {
+            range,
+            fields: &[],
+            pids: &[],
+        };
+        let there = store.system(&ask, &mut |_, _| {}).map_err(store_error)?;
+        if there.times.is_empty() {
+            findings.push(empty_range(there.known));
+        }
+    }
     for damage in &damages {
         diag::warn(&said(damage));
     }
@@ -185,20 +205,17 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         },
         accounting: accounting(&parts, &damages),
         data,
-        findings: Vec::new(),
+        findings,
     };
     super::print(&report, context, false)
 }
 
 /// The wanted range.
-fn range(args: &Args, now: i64) -> anyhow::Result<Range> {
+fn range(args: &Args, now: i64) -> Result<Range, String> {
     let read = |option: &str, text: &str, end: bool| {
         time::moment(text, now, end)
             .map(|ns| ns.div_euclid(1_000_000))
-            .map_err(|why| {
-                let error = anyhow::anyhow!("{option}: {why}");
-                diag::hint(error, "aiops export --help shows examples")
-            })
+            .map_err(|why| format!("{option}: {why}\nhint: aiops export --help shows examples"))
     };
     let start_ms = match &args.start {
         Some(text) => read("--start", text, false)?,
@@ -209,43 +226,13 @@ fn range(args: &Args, now: i64) -> anyhow::Result<Range> {
         None => now.div_euclid(1_000_000) + 1,
     };
     if start_ms >= end_ms {
-        let shown = |ms: i64| time::rfc3339(ms.saturating_mul(1_000_000), 0).unwrap_or_default();
-        let error = anyhow::anyhow!(
-            "--start {} is not before --end {}",
-            shown(start_ms),
-            shown(end_ms)
-        );
-        return Err(diag::hint(
-            error,
-            "swap them; without --end the range goes on until now",
+        return Err(format!(
+            "--start {} is not before --end {}\nhint: swap them; without --end the range goes on until now",
+            stamp(start_ms),
+            stamp(end_ms)
         ));
     }
     Ok(Range { start_ms, end_ms })
-}
-
-fn nothing(store: &Store, range: Range) -> anyhow::Error {
-    let shown = |ms: i64| time::rfc3339(ms.saturating_mul(1_000_000), 0).unwrap_or_default();
-    let error = anyhow::anyhow!(
-        "{}: no sample between {} and {}",
-        store.folder().display(),
-        if range.start_ms == i64::MIN {
-            "its beginning".to_owned()
-        } else {
-            shown(range.start_ms)
-        },
-        shown(range.end_ms)
-    );
-    let all = Range {
-        start_ms: i64::MIN,
-        end_ms: i64::MAX,
-    };
-    match store.extent(all) {
-        Ok(Some(all)) => {
-            let held = format!("it holds {} to {}", shown(all.start_ms), shown(all.end_ms));
-            diag::hint(error, held)
-        }
-        _ => diag::hint(error, "`aiops monitor memory` fills it"),
-    }
 }
 
 /// Makes the folder, or checks that it is one.

@@ -1,9 +1,8 @@
 //! History as lines of text: CSV (RFC 4180) and JSON lines, one file for each table.
 //!
 //! Times are RFC 3339 in UTC. Texts of processes may hold anything: what could drive a terminal is escaped in
-//! both. A file appears whole, by a rename.
+//! both, and no field of CSV is a formula. A file appears whole, by a rename.
 
-use std::fs;
 use std::fs::File;
 use std::io;
 use std::io::BufWriter;
@@ -16,15 +15,16 @@ use anyhow::Context as _;
 
 use crate::diag;
 use crate::render;
-use crate::render::Lang;
-use crate::render::escape;
 use crate::store::Batch;
 use crate::store::Cell;
 use crate::store::Part;
+use crate::store::TABLES;
+use crate::store::Unpublished;
+use crate::store::sweep_unpublished;
 use crate::time;
 
-/// Writes one line.
-type Line = fn(&Open, &Batch, usize) -> io::Result<String>;
+/// Writes one line: the table, its columns, and the row.
+type Line = fn(&str, &[String], &[Cell<'_>], &mut String);
 
 /// Files that are being written.
 pub(super) struct Texts {
@@ -39,8 +39,7 @@ pub(super) struct Texts {
 
 struct Open {
     table: &'static str,
-    tmp: PathBuf,
-    path: PathBuf,
+    name: Unpublished,
     file: BufWriter<File>,
     /// Columns, as the first rows have them.
     names: Vec<String>,
@@ -71,7 +70,7 @@ impl Texts {
         self.folder.join(format!("{table}.{}", self.end))
     }
 
-    /// Whether nothing is there that must stay.
+    /// Whether nothing is there that must stay. What killed exports left goes.
     pub(super) fn check(&self, tables: &[&'static str]) -> anyhow::Result<()> {
         for path in tables.iter().map(|table| self.path(table)) {
             if path.exists() && !self.force {
@@ -82,6 +81,10 @@ impl Texts {
                 ));
             }
         }
+        sweep_unpublished(&self.folder, |name| {
+            let table = name.strip_suffix(".csv").or(name.strip_suffix(".jsonl"));
+            table.is_some_and(|table| TABLES.contains(&table))
+        });
         Ok(())
     }
 
@@ -95,59 +98,65 @@ impl Texts {
             }
         };
         let open = &mut self.open[at];
-        let write = |open: &mut Open| -> io::Result<()> {
+        // Rows of another version of the columns go by their names.
+        let place = |name: &String| batch.names().position(|one| one == name);
+        let places: Vec<Option<usize>> = open.names.iter().map(place).collect();
+        let mut line = String::new();
+        let mut cells = Vec::new();
+        let mut write = |open: &mut Open| -> io::Result<()> {
             for row in 0..batch.rows() {
-                let line = (self.line)(open, batch, row)?;
+                let all: Vec<Cell<'_>> = batch.row(row).collect();
+                cells.clear();
+                cells.extend((places.iter()).map(|at| at.map_or(Cell::Unknown, |at| all[at])));
+                line.clear();
+                (self.line)(open.table, &open.names, &cells, &mut line);
                 open.file.write_all(line.as_bytes())?;
                 open.rows += 1;
             }
             Ok(())
         };
-        write(open).map_err(|error| unwritten(&open.tmp, error))
+        write(open).map_err(|error| unwritten(open.name.tmp(), error))
     }
 
     fn begin(&self, batch: &Batch) -> anyhow::Result<Open> {
-        let path = self.path(batch.table);
-        let tmp = self
-            .folder
-            .join(format!(".tmp-{}.{}", batch.table, self.end));
-        // Left by an export that was killed.
-        let _ = fs::remove_file(&tmp);
+        let name = Unpublished::new(self.path(batch.table));
         let file = File::options()
             .write(true)
             .create_new(true)
             .mode(0o600)
-            .open(&tmp)
-            .map_err(|error| unwritten(&tmp, error))?;
+            .open(name.tmp())
+            .map_err(|error| unwritten(name.tmp(), error))?;
         let mut open = Open {
             table: batch.table,
-            path,
+            name,
             file: BufWriter::with_capacity(1 << 16, file),
             names: batch.names().map(str::to_owned).collect(),
             rows: 0,
-            tmp,
         };
         if self.header {
             let header = open.names.join(",") + "\r\n";
             let wrote = open.file.write_all(header.as_bytes());
-            wrote.map_err(|error| unwritten(&open.tmp, error))?;
+            wrote.map_err(|error| unwritten(open.name.tmp(), error))?;
         }
         Ok(open)
     }
 
-    /// Ends all files and gives them their names.
+    /// Ends all files and gives them their names: all are whole before the first one appears.
     pub(super) fn publish(&mut self) -> anyhow::Result<Vec<Part>> {
         let mut done = Vec::new();
+        let end = |open: &mut Open| {
+            open.file.flush()?;
+            open.file.get_ref().sync_all()?;
+            Ok(open.file.get_ref().metadata()?.len())
+        };
+        let mut bytes = Vec::new();
         for open in &mut self.open {
-            let end = |open: &mut Open| {
-                open.file.flush()?;
-                open.file.get_ref().sync_all()?;
-                let bytes = open.file.get_ref().metadata()?.len();
-                fs::rename(&open.tmp, &open.path).map(|()| bytes)
-            };
-            let bytes = end(open).map_err(|error| unwritten(&open.tmp, error))?;
+            bytes.push(end(open).map_err(|error| unwritten(open.name.tmp(), error))?);
+        }
+        for (open, bytes) in self.open.iter().zip(bytes) {
+            let path = open.name.publish();
             done.push(Part {
-                path: open.path.clone(),
+                path: path.map_err(|error| unwritten(open.name.tmp(), error))?,
                 table: open.table,
                 rows: open.rows,
                 bytes,
@@ -156,15 +165,6 @@ impl Texts {
         let folder = File::open(&self.folder).and_then(|folder| folder.sync_all());
         folder.with_context(|| format!("{}: cannot sync", self.folder.display()))?;
         Ok(done)
-    }
-}
-
-impl Drop for Texts {
-    /// What was not published goes away.
-    fn drop(&mut self) {
-        for open in &self.open {
-            let _ = fs::remove_file(&open.tmp);
-        }
     }
 }
 
@@ -181,57 +181,38 @@ fn moment(ms: i64) -> String {
     text.replace("+00:00", "Z")
 }
 
-/// A row as CSV. Rows of another version of the columns go by their names.
-fn csv(open: &Open, batch: &Batch, row: usize) -> io::Result<String> {
-    let same = batch.names().eq(open.names.iter().map(String::as_str));
-    let cells: Vec<Cell<'_>> = if same {
-        batch.row(row).collect()
-    } else {
-        let place = |name: &String| batch.names().position(|one| one == name);
-        let cell = |name| place(name).and_then(|at| batch.row(row).nth(at));
-        (open.names.iter())
-            .map(|name| cell(name).unwrap_or(Cell::Unknown))
-            .collect()
-    };
-    let mut line = String::with_capacity(256);
-    for (at, cell) in cells.into_iter().enumerate() {
+/// A row as CSV.
+fn csv(_: &str, _: &[String], cells: &[Cell<'_>], line: &mut String) {
+    for (at, cell) in cells.iter().enumerate() {
         if at > 0 {
             line.push(',');
         }
         match cell {
             Cell::Unknown => {}
             Cell::Int(value) => line.push_str(&value.to_string()),
-            Cell::Time(ms) => line.push_str(&moment(ms)),
-            Cell::Text(text) => line.push_str(&quoted(text)),
+            Cell::Time(ms) => line.push_str(&moment(*ms)),
+            Cell::Text(text) => line.push_str(&render::csv::text(text)),
         }
     }
     line.push_str("\r\n");
-    Ok(line)
-}
-
-/// A text as a field: quoted where it must be. One that is empty is quoted, too: nothing at all is unknown.
-fn quoted(text: &str) -> String {
-    let text = escape::plain(text);
-    let plain = !text.is_empty() && !text.contains(['"', ',', '\r', '\n']);
-    if plain && text.trim() == text {
-        return text.into_owned();
-    }
-    format!("\"{}\"", text.replace('"', "\"\""))
 }
 
 /// A row as an object: unknown is null.
-fn json(_: &Open, batch: &Batch, row: usize) -> io::Result<String> {
-    let mut object = serde_json::Map::new();
-    for (name, cell) in batch.names().zip(batch.row(row)) {
-        let value = match cell {
-            Cell::Unknown => serde_json::Value::Null,
-            Cell::Int(value) => value.into(),
-            Cell::Time(ms) => moment(ms).into(),
-            Cell::Text(text) => text.into(),
-        };
-        object.insert(name.to_owned(), value);
+fn json(table: &str, names: &[String], cells: &[Cell<'_>], line: &mut String) {
+    line.push_str("{\"type\":");
+    render::json_text(table, line);
+    for (name, cell) in names.iter().zip(cells) {
+        line.push(',');
+        render::json_text(name, line);
+        line.push(':');
+        match cell {
+            Cell::Unknown => line.push_str("null"),
+            Cell::Int(value) => line.push_str(&value.to_string()),
+            Cell::Time(ms) => render::json_text(&moment(*ms), line),
+            Cell::Text(text) => render::json_text(text, line),
+        }
     }
-    render::record_line(batch.table, &object, Lang::En).map_err(io::Error::other)
+    line.push_str("}\n");
 }
 
 #[cfg(test)]
@@ -239,12 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_are_quoted_and_harmless() {
-        assert_eq!(quoted("nginx: worker"), "nginx: worker");
-        assert_eq!(quoted("a,b \"c\""), "\"a,b \"\"c\"\"\"");
-        assert_eq!(quoted("a\nb\x1b[2J"), r"a\nb\x1b[2J");
-        assert_eq!(quoted(""), "\"\"");
-        assert_eq!(quoted(" x"), "\" x\"");
+    fn moments_are_of_utc() {
         assert_eq!(moment(1_700_000_000_123), "2023-11-14T22:13:20.123Z");
     }
 }

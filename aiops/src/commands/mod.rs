@@ -229,3 +229,12 @@ fn out(text: &str) -> std::io::Result<()> {
         .and_then(|()| stdout.flush());
     written.map_err(diag::stdout_error)
 }
+
+/// Writes data to stdout as it is made.
+fn stream(
+    write: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    let mut stdout = std::io::BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
+    let written = write(&mut stdout).and_then(|()| stdout.flush());
+    written.map_err(diag::stdout_error)
+}

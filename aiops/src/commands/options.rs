@@ -16,7 +16,7 @@ pub(super) struct FilterArgs {
     /// Only processes in this memory cgroup or below it, as the kernel prints its path.
     #[arg(long, value_name = "PATH", value_delimiter = ',')]
     pub(super) cgroup: Vec<String>,
-    /// Only processes of this container: its id (12 characters are enough) or its pod's uid.
+    /// Only processes of this container: its id (7 characters are enough), `runtime:id` or its pod's uid.
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     pub(super) container: Vec<String>,
     /// Only processes of this user, by name or id.

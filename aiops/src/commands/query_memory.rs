@@ -1,17 +1,18 @@
 //! `aiops query memory`: what memory was like at any time that history remembers.
 
+mod read;
+
 use std::time::Duration;
 
 use serde_json::Value;
 
+use self::read::Query;
+use self::read::RowsBox;
 use super::frames;
 use super::options::FilterArgs;
 use crate::analysis::history;
 use crate::analysis::history::Agg;
 use crate::analysis::history::By;
-use crate::analysis::history::CGROUP_FIELDS;
-use crate::analysis::history::Cgroups;
-use crate::analysis::history::History;
 use crate::analysis::history::Host;
 use crate::analysis::history::Options;
 use crate::analysis::history::SYSTEM_FIELDS;
@@ -23,35 +24,53 @@ use crate::diag::Exit;
 use crate::model::Filter;
 use crate::model::Range;
 use crate::msg;
+use crate::render;
 use crate::render::Format;
 use crate::report::Accounting;
 use crate::report::Finding;
 use crate::report::HostInfo;
 use crate::report::Report;
 use crate::report::Severity;
+use crate::report::query::Axis;
 use crate::report::query::Incident;
 use crate::report::query::QueryData;
 use crate::session::store_error;
 use crate::source;
-use crate::store::Ask;
 use crate::store::Coverage;
 use crate::store::Event;
-use crate::store::PROCESS_FIELDS;
-use crate::store::Store;
-use crate::store::StoreError;
 use crate::time;
 
 const SCHEMA: &str = "aiops.query-memory/1";
 /// Steps of the host, where none are asked for.
 const STEPS: i64 = 24;
+/// The range, where no start is given.
+const HOUR_MS: i64 = 3_600_000;
 /// Rows of the text report.
 const TOP: usize = 20;
 /// Most steps of a series.
 const MOST_STEPS: i64 = 100_000;
+/// Points of all series together, unless --top asks for more: about 30 MB.
+const POINTS: i64 = 250_000;
+
+/// What frames answer is in the help of builds that have them.
+#[cfg(feature = "frames")]
+macro_rules! frames_example {
+    () => {
+        "
+  aiops query memory --start -1h --group-by comm,user --compare 24h
+      what is larger than in the same hour yesterday"
+    };
+}
+#[cfg(not(feature = "frames"))]
+macro_rules! frames_example {
+    () => {
+        ""
+    };
+}
 
 /// Options of `query memory`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(after_help = concat!("\
 Times: 2024-01-01, '2024-01-01 10:00', 2024-01-01T10:00:00+08:00, today, yesterday, now, -2h, -7d.
 A day as --end is meant whole; another end is not part of the range.
 
@@ -63,11 +82,9 @@ Examples:
   aiops query memory --start -2h --system --incidents --step 5m
       the host every five minutes, and what happened
   aiops query memory --start 2024-01-01 --end 2024-01-31 --comm java -o csv
-      a month of one program, for a spreadsheet
-  aiops query memory --start -1h --group-by comm,user --compare 24h
-      what is larger than in the same hour yesterday")]
+      a month of one program, for a spreadsheet", frames_example!()))]
 pub struct Args {
-    /// First moment [default: -1h].
+    /// First moment [default: an hour before --end].
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     start: Option<String>,
     /// End [default: now].
@@ -85,18 +102,23 @@ pub struct Args {
     /// OOM incidents and findings.
     #[arg(long)]
     incidents: bool,
-    /// Put processes together, by one key or by several: figures are then of the total of all members at each sample.
+    /// Put processes together: figures are then of the total of all members at each sample.
+    #[cfg_attr(feature = "frames", doc = "")]
+    #[cfg_attr(
+        feature = "frames",
+        doc = "Several keys make a group of each combination."
+    )]
     #[arg(
         long,
         alias = "by",
-        value_name = "KEY,KEY",
+        value_name = if cfg!(feature = "frames") { "KEY,KEY" } else { "KEY" },
         value_enum,
         value_delimiter = ',',
         default_value = "pid"
     )]
     group_by: Vec<ByArg>,
     /// Compare with the same range so long before: what grew by how much.
-    #[arg(long, value_name = "TIME", value_parser = cli::duration)]
+    #[arg(long, value_name = "TIME", value_parser = cli::duration, hide = cfg!(not(feature = "frames")))]
     compare: Option<Duration>,
     /// The figure to look at.
     #[arg(long, value_enum, default_value = "rss")]
@@ -107,7 +129,8 @@ pub struct Args {
     /// Order of rows [default: --agg].
     #[arg(long, value_name = "FIELD", value_enum)]
     sort: Option<AggArg>,
-    /// Rows of the text, 0 for all [default: 20]. Other formats hold all.
+    /// Rows of the text, and rows with steps in all formats, 0 for all [default: 20, fewer where steps are many].
+    /// Other formats hold all rows.
     #[arg(long, value_name = "N")]
     top: Option<usize>,
     /// Values by steps of this length.
@@ -270,6 +293,9 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     if args.group_by.len() > 1 || args.compare.is_some() {
         return by_frames(args, range, step_ms, context);
     }
+    if let Some(text) = unfiltered(args, processes) {
+        return Ok(super::usage(&text));
+    }
     let text = context.format == Format::Text;
     let sort: Agg = args.sort.unwrap_or(args.agg).into();
     let options = Options {
@@ -279,37 +305,59 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         agg: args.agg.into(),
         sort,
         step_ms,
-        // Who reads another format cuts for himself.
-        top: if text { args.top.unwrap_or(TOP) } else { 0 },
         trend: text,
+    };
+    let steps = step_ms.map_or(1, |step| (range.end_ms - range.start_ms - 1) / step + 1);
+    let fit = usize::try_from(POINTS / steps.max(1)).unwrap_or(TOP);
+    let top = match args.top {
+        // The text says how many there are, and not what they are.
+        None if text => TOP,
+        None => TOP.min(fit).max(1),
+        Some(0) => usize::MAX,
+        Some(top) => top,
     };
     let store = super::store_at(context);
     let query = Query {
         store: &store,
         options: &options,
+        field: args.field,
+        top,
     };
-    let field = args.field;
     let mut data = QueryData {
-        field: field.field().to_owned(),
+        field: args.field.field().to_owned(),
         group_by: options.by.id(),
         agg: options.agg.id(),
         sort: sort.id(),
         step_s: step_ms.map(|step| step as f64 / 1000.0),
+        series_rows: step_ms
+            .map(|_| top as u64)
+            .filter(|_| processes || args.cgroups),
         processes,
-        top: options.top,
+        axis: Axis {
+            start_ms: range.start_ms as f64,
+            end_ms: range.end_ms as f64,
+            steps: step_ms.map_or(STEPS, |_| steps).try_into().unwrap_or(1),
+        },
+        top: if top == usize::MAX { 0 } else { top },
         ..QueryData::default()
     };
     let meta = store.meta().map_err(store_error)?;
     let mut coverage = None;
+    let mut rows: RowsBox = Box::new(std::iter::empty());
     if processes {
-        let (history, found) = query.processes(field.field()).map_err(store_error)?;
-        (data.rows, data.rows_total) = history.rows(field.unit());
+        let (all, total, found) = query.rows().map_err(store_error)?;
+        data.rows_total = total;
+        if text {
+            data.rows = all.take(top).collect();
+        } else {
+            rows = all;
+        }
         coverage = Some(found);
     }
     if args.system {
         let length = range.end_ms - range.start_ms;
         let mut host = Host::new(range.start_ms, step_ms.unwrap_or(length / STEPS));
-        let ask = query.ask(&SYSTEM_FIELDS);
+        let ask = query.ask(&SYSTEM_FIELDS, &options.filter.pids);
         let found = store
             .system(&ask, &mut |ts, values| host.take(ts, values))
             .map_err(store_error)?;
@@ -317,12 +365,8 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         coverage = Some(found);
     }
     if args.cgroups {
-        let mut cgroups = Cgroups::new(options.clone());
-        let ask = query.ask(&CGROUP_FIELDS);
-        let found = store
-            .cgroup_runs(&ask, &mut |run| cgroups.take(run))
-            .map_err(store_error)?;
-        data.cgroups = Some(cgroups.rows());
+        let (list, found) = query.cgroups().map_err(store_error)?;
+        data.cgroups = Some(list);
         coverage = Some(found);
     }
     if args.incidents {
@@ -348,7 +392,39 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         data,
         findings,
     };
-    super::print(&report, context, false)
+    if text {
+        return super::print(&report, context, false);
+    }
+    let ending = super::ending(&report, context, false);
+    super::stream(|out| {
+        render::history(report, &mut rows, context.format, context.style.lang, out)
+    })?;
+    Ok(ending)
+}
+
+/// What is asked for that the filters do not know.
+fn unfiltered(args: &Args, processes: bool) -> Option<String> {
+    let filter = &args.filter;
+    let given = [
+        ("--pid", !filter.pid.is_empty()),
+        ("--cgroup", !filter.cgroup.is_empty()),
+        ("--comm", !filter.comm.is_empty()),
+        ("--container", !filter.container.is_empty()),
+        ("--user", !filter.user.is_empty()),
+    ];
+    for (what, asked, known) in [
+        ("--system", args.system && !processes, &[][..]),
+        ("--cgroups", args.cgroups, &["--cgroup"]),
+        ("--incidents", args.incidents, &["--pid", "--cgroup"]),
+    ] {
+        let odd = |(name, is): &&(&str, bool)| *is && !known.contains(name);
+        if let Some((name, _)) = given.iter().find(odd).filter(|_| asked) {
+            return Some(format!(
+                "{name} is about processes: {what} cannot be filtered by it; ask for them apart"
+            ));
+        }
+    }
+    None
 }
 
 /// Several keys, or two ranges: frames answer.
@@ -404,53 +480,28 @@ fn by_frames(
 
 /// The range that is asked for.
 fn range(args: &Args, now_ns: i64) -> Result<Range, String> {
-    let start = args.start.as_deref().unwrap_or("-1h");
     let end = args.end.as_deref().unwrap_or("now");
     let ms = |text: &str, name: &str, end: bool| {
         let ns = time::moment(text, now_ns, end).map_err(|why| format!("{name}: {why}"))?;
         Ok::<i64, String>(ns.div_euclid(1_000_000))
     };
+    let end_ms = ms(end, "--end", true)?;
     let range = Range {
-        start_ms: ms(start, "--start", false)?,
-        end_ms: ms(end, "--end", true)?,
+        start_ms: match &args.start {
+            Some(start) => ms(start, "--start", false)?,
+            None => end_ms.saturating_sub(HOUR_MS),
+        },
+        end_ms,
     };
     if range.start_ms >= range.end_ms {
         return Err(format!(
-            "--start {start} ({}) is not before --end {end} ({})",
+            "--start {} ({}) is not before --end {end} ({})\nhint: swap them; without --end the range goes on until now",
+            args.start.as_deref().unwrap_or_default(),
             stamp(range.start_ms),
             stamp(range.end_ms)
         ));
     }
     Ok(range)
-}
-
-struct Query<'a> {
-    store: &'a Store,
-    options: &'a Options,
-}
-
-impl Query<'_> {
-    fn ask<'b>(&'b self, fields: &'b [&'b str]) -> Ask<'b> {
-        Ask {
-            range: self.options.range,
-            fields,
-            pids: &self.options.filter.pids,
-        }
-    }
-
-    fn processes(&self, field: &'static str) -> Result<(History, Coverage), StoreError> {
-        debug_assert!(PROCESS_FIELDS.contains(&field));
-        let mut history = History::new(self.options.clone());
-        let fields = [field];
-        let hours = self.options.hours_do();
-        // Roll-ups know no uid, which a filter by the number of a user needs.
-        let by_uid = |user: &String| user.parse::<u32>().is_ok();
-        let hours = hours && !self.options.filter.users.iter().any(by_uid);
-        let coverage = self
-            .store
-            .pieces(&self.ask(&fields), hours, &mut |piece| history.take(piece))?;
-        Ok((history, coverage))
-    }
 }
 
 /// OOM incidents and findings among what happened.
@@ -528,27 +579,32 @@ fn accounting(data: &QueryData<Value>, coverage: &Coverage) -> Accounting {
     accounting
 }
 
+/// What is said of a range without samples; `known`: first and last time that the store holds.
+pub(super) fn empty_range(known: Option<(i64, i64)>) -> Finding {
+    let whole = match known.map(|(first, last)| (stamp(first), stamp(last))) {
+        Some((first, last)) => msg!(
+            "the store holds {first} to {last}",
+            "该存储的数据范围是 {first} 至 {last}"
+        ),
+        None => msg!("the store holds nothing yet", "该存储中还没有数据"),
+    };
+    Finding {
+        id: "history-empty-range",
+        severity: Severity::Info,
+        title: msg!("No sample was taken in this range", "该时段内没有采样"),
+        evidence: vec![whole],
+        advice: vec![msg!(
+            "ask for a range inside of it; `aiops monitor memory` writes new samples",
+            "请查询其中的时段；`aiops monitor memory` 写入新的采样"
+        )],
+    }
+}
+
 fn findings(data: &QueryData<Value>, coverage: &Coverage) -> Vec<Finding> {
     let mut findings = Vec::new();
     if data.range.ticks == 0 {
-        let whole = match (&data.range.store_first, &data.range.store_last) {
-            (Some(first), Some(last)) => msg!(
-                "the store holds {first} to {last}",
-                "该存储的数据范围是 {first} 至 {last}"
-            ),
-            _ => msg!("the store holds nothing yet", "该存储中还没有数据"),
-        };
-        findings.push(Finding {
-            id: "history-empty-range",
-            severity: Severity::Info,
-            title: msg!("No sample was taken in this range", "该时段内没有采样"),
-            evidence: vec![whole],
-            advice: vec![msg!(
-                "ask for a range inside of it; `aiops monitor memory` writes new samples",
-                "请查询其中的时段；`aiops monitor memory` 写入新的采样"
-            )],
-        });
-    } else if data.processes && data.rows.is_empty() {
+        findings.push(empty_range(coverage.known));
+    } else if data.processes && data.rows_total == 0 {
         findings.push(Finding {
             id: "history-nobody",
             severity: Severity::Info,

@@ -67,11 +67,11 @@ pub struct Run<'a> {
 impl super::Filter {
     /// Whether a row of history is wanted. It does not know the uid of a pod.
     #[must_use]
-    pub fn wants_owner(&self, who: &Owner<'_>) -> bool {
+    pub fn wants_owner<'a>(&self, who: &Owner<'a>) -> bool {
         let any = |list: &[String], is: &dyn Fn(&str) -> bool| {
             list.is_empty() || list.iter().any(|one| is(one))
         };
-        let text = |name: Option<Name<'_>>| name.map_or("", |name| name.text).to_owned();
+        let text = |name: Option<Name<'a>>| name.map_or("", |name| name.text);
         let (comm, cgroup, user) = (text(who.comm), text(who.cgroup), text(who.user));
         let container = text(who.container);
         let id = container.split_once(':').map_or("", |(_, id)| id);
@@ -80,9 +80,12 @@ impl super::Filter {
             who.cgroup.is_some()
                 && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
+        // `runtime:id`, as rows have it, or the beginning of an id that people copy.
         let inside = |name: &str| {
             !id.is_empty()
-                && (id == name || (name.len() >= super::SHORT_ID && id.starts_with(name)))
+                && (id == name
+                    || container == name
+                    || (name.len() >= super::SHORT_ID && id.starts_with(name)))
         };
         let owned = |name: &str| {
             (who.user.is_some() && user == name)

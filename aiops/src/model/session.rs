@@ -120,7 +120,11 @@ impl Filter {
         let inside = |name: &str| {
             container.is_some_and(|container| {
                 let begins = name.len() >= SHORT_ID && container.id.starts_with(name);
-                begins || container.id == name || container.pod.as_deref() == Some(name)
+                let whole = name.strip_prefix(container.runtime.as_str());
+                begins
+                    || container.id == name
+                    || container.pod.as_deref() == Some(name)
+                    || whole.and_then(|rest| rest.strip_prefix(':')) == Some(container.id.as_str())
             })
         };
         let owned = |name: &str| {
@@ -136,8 +140,8 @@ impl Filter {
     }
 }
 
-/// Characters of a container's id that tools show.
-pub(crate) const SHORT_ID: usize = 12;
+/// Fewest characters of a container's id that stand for it: what our tables show.
+pub(crate) const SHORT_ID: usize = 7;
 
 /// A kernel hook of this session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -51,6 +51,7 @@ impl TextReport for ExportData {
             out.line(0, Paint::Warn, none);
         }
         out.rule();
+        super::findings::write(&report.findings, out);
         super::account::write(&report.accounting, out);
     }
 }

@@ -3,9 +3,10 @@
 use super::Lang;
 use super::TextReport;
 use super::account;
+use super::csv::line;
+use super::csv::maybe;
+use super::csv::number as cell;
 use super::findings;
-use super::query::cell;
-use super::query::line;
 use super::text::Column;
 use super::text::Out;
 use super::text::Paint;
@@ -200,8 +201,8 @@ fn totals_cells(totals: Option<&Totals>) -> Vec<String> {
 }
 
 fn values(group: &GroupName) -> Vec<String> {
-    let values = group.0.iter().map(|(_, value)| value.clone());
-    values.map(Option::unwrap_or_default).collect()
+    let values = group.0.iter().map(|(_, value)| value);
+    values.map(|value| maybe(value.as_deref())).collect()
 }
 
 /// How many rows are shown.

@@ -4,6 +4,8 @@
 //! and compared with `diff`.
 
 use std::fmt::Write as _;
+use std::io;
+use std::io::Write;
 
 use serde::Serialize;
 use serde_json::Map;
@@ -58,6 +60,33 @@ pub(super) fn pretty(value: &Value) -> String {
     out
 }
 
+/// Rows of a list, made one by one.
+pub(super) type List<'a> = (&'static str, Box<dyn Iterator<Item = Result<Value>> + 'a>);
+
+/// Indented, with rows of lists that are empty in `whole`, in their order: a row a line, written as it is made.
+pub(super) fn streamed(whole: &Value, lists: Vec<List<'_>>, out: &mut dyn Write) -> io::Result<()> {
+    let text = pretty(whole);
+    let mut rest = text.as_str();
+    for (name, rows) in lists {
+        // A key: in a string, quotes are escaped.
+        let key = format!("\"{name}\": [");
+        let Some((before, behind)) = rest.split_once(&format!("{key}]")) else {
+            continue;
+        };
+        write!(out, "{before}{key}")?;
+        let mut line = String::new();
+        for (at, row) in rows.enumerate() {
+            line.clear();
+            line.push_str(if at == 0 { "\n      " } else { ",\n      " });
+            compact(&row.map_err(io::Error::other)?, " ", &mut line);
+            out.write_all(line.as_bytes())?;
+        }
+        out.write_all(if line.is_empty() { b"]" } else { b"\n    ]" })?;
+        rest = behind;
+    }
+    out.write_all(rest.as_bytes())
+}
+
 /// Replaces every message by its text in one language.
 fn choose(value: &mut Value, lang: Lang) {
     match value {
@@ -79,7 +108,8 @@ fn choose(value: &mut Value, lang: Lang) {
     }
 }
 
-fn string(text: &str, out: &mut String) {
+/// A text, quoted.
+pub(super) fn string(text: &str, out: &mut String) {
     out.push('"');
     for c in text.chars() {
         match c {

@@ -8,6 +8,7 @@
 mod account;
 mod cache;
 mod collect;
+pub mod csv;
 mod diff;
 mod doctor;
 pub mod escape;
@@ -35,6 +36,7 @@ pub use inspect::reason as inspect_reason;
 pub use inspect::write_json as inspect_json;
 pub use lang::Lang;
 pub use oom::live as incident_live;
+pub use query::history;
 pub use style::Color;
 pub use style::Style;
 
@@ -97,6 +99,11 @@ pub fn report<D: Serialize + TextReport>(
 /// A record of a live command as one line of JSON, `{"type":kind,…}`, with its newline.
 pub fn record_line<T: Serialize>(kind: &str, record: &T, lang: Lang) -> Result<String> {
     json::line(kind, record, lang)
+}
+
+/// A text as JSON, quoted and harmless, behind what `out` holds.
+pub fn json_text(text: &str, out: &mut String) {
+    json::string(text, out);
 }
 
 /// An incident as one line of JSON, `{"type":"incident",…}`, with its newline.

@@ -1,4 +1,8 @@
-//! `query memory` for people, and as CSV.
+//! `query memory` for people; for programs, see `stream`.
+
+mod stream;
+
+pub use stream::history;
 
 use serde::Serialize;
 
@@ -10,9 +14,10 @@ use super::text::Paint;
 use super::text::Table;
 use super::text::clock;
 use super::units;
-use super::units::sparkline;
+use super::units::axis_curve;
 use crate::msg;
 use crate::report::Report;
+use crate::report::query::Axis;
 use crate::report::query::CgroupRow;
 use crate::report::query::Covered;
 use crate::report::query::Figures;
@@ -43,11 +48,11 @@ impl<B: Serialize> TextReport for QueryData<B> {
         }
         if let Some(steps) = &data.system {
             out.rule();
-            system(steps, out);
+            system(steps, data.axis, out);
         }
         if let Some(list) = &data.cgroups {
             out.rule();
-            cgroups(list, data.top, out);
+            cgroups(list, data.axis, data.top, out);
         }
         if let Some(list) = &data.incidents {
             out.rule();
@@ -73,40 +78,6 @@ impl<B: Serialize> TextReport for QueryData<B> {
         }
         out.rule();
         super::account::write(&report.accounting, out);
-    }
-
-    fn csv(report: &Report<Self>) -> Option<String> {
-        let data = &report.data;
-        let mut text = String::new();
-        if data.processes {
-            row_lines(&data.field, &data.rows, &mut text);
-        } else if let Some(steps) = &data.system {
-            system_lines(steps, &mut text);
-        } else if let Some(list) = &data.cgroups {
-            cgroup_lines(list, &mut text);
-        } else if let Some(list) = &data.incidents {
-            line(
-                [
-                    "time", "kind", "id", "severity", "title", "pid", "cgroup", "body",
-                ],
-                &mut text,
-            );
-            for one in list {
-                let body = serde_json::to_string(&one.body).unwrap_or_default();
-                let cells = [
-                    one.time.clone(),
-                    one.kind.clone(),
-                    one.id.clone(),
-                    one.severity.clone(),
-                    one.title.clone(),
-                    cell(one.pid),
-                    cell(one.cgroup.clone()),
-                    body,
-                ];
-                line(cells, &mut text);
-            }
-        }
-        Some(text)
     }
 }
 
@@ -205,8 +176,10 @@ fn figure_cells(figures: &Figures, unit: &str, p95: bool, out: &Out) -> Vec<Stri
     cells
 }
 
-fn trend(points: &[(f64, u64)], out: &Out) -> String {
-    sparkline(points, TREND, out.unicode()).unwrap_or_default()
+/// A course on the axis of the range.
+fn trend(points: &[(f64, u64)], axis: Axis, columns: usize, out: &Out) -> Option<String> {
+    let columns = columns.min(axis.steps).max(1);
+    axis_curve(points, (axis.start_ms, axis.end_ms), columns, out.unicode())
 }
 
 fn rows<B>(data: &QueryData<B>, out: &mut Out) {
@@ -238,13 +211,14 @@ fn rows<B>(data: &QueryData<B>, out: &mut Out) {
     ));
     columns.extend(figure_columns(out, p95));
     columns.push(Column::text(lang.pick("Course", "走势"), TREND, 4));
+    let axis = data.axis;
     let row = |row: &Row| {
         let none = lang.pick("(none)", "（无）");
         let name = row.name.clone().unwrap_or_else(|| none.to_owned());
         let count = row.pid.map_or(row.processes, u64::from);
         let mut cells = vec![name, count.to_string()];
         cells.extend(figure_cells(&row.figures, row.unit, p95, out));
-        cells.push(trend(&row.trend, out));
+        cells.push(trend(&row.trend, axis, TREND, out).unwrap_or_default());
         (Paint::Plain, cells)
     };
     let table = Table {
@@ -259,20 +233,20 @@ fn rows<B>(data: &QueryData<B>, out: &mut Out) {
     }
     if data.step_s.is_some() {
         for row in &data.rows {
-            steps(row, out);
+            steps(row, data.axis, out);
         }
     }
 }
 
 /// The series of a row, step by step.
-fn steps(row: &Row, out: &mut Out) {
+fn steps(row: &Row, axis: Axis, out: &mut Out) {
     let Some(series) = &row.series else {
         return;
     };
     let values = |point: &Point| (point.ts_ms as f64, unsigned(point.value));
     let points: Vec<(f64, u64)> = series.iter().map(values).collect();
     let room = out.inner().saturating_sub(4).min(72);
-    let Some(curve) = sparkline(&points, room, out.unicode()) else {
+    let Some(curve) = trend(&points, axis, room, out) else {
         return;
     };
     let name = row.name.as_deref().unwrap_or("-");
@@ -295,7 +269,7 @@ fn unsigned(value: f64) -> u64 {
         .unwrap_or(0)
 }
 
-fn system(steps: &[SystemStep], out: &mut Out) {
+fn system(steps: &[SystemStep], axis: Axis, out: &mut Out) {
     let lang = out.lang();
     out.heading("🖥", lang.pick("The host by steps", "主机（按时间步）"));
     let kb = |value: Option<f64>| {
@@ -348,10 +322,8 @@ fn system(steps: &[SystemStep], out: &mut Out) {
         rows: steps.iter().map(row).collect(),
     });
     let course = |get: fn(&SystemStep) -> Option<f64>| -> Vec<(f64, u64)> {
-        let values = steps.iter().zip(0_u32..);
-        values
-            .filter_map(|(step, at)| Some((f64::from(at), unsigned(get(step)?))))
-            .collect()
+        let value = |step: &SystemStep| Some((step.ts_ms as f64, unsigned(get(step)?)));
+        steps.iter().filter_map(value).collect()
     };
     let room = out.inner().saturating_sub(20).min(72);
     for (name, get) in [
@@ -361,13 +333,13 @@ fn system(steps: &[SystemStep], out: &mut Out) {
         ),
         ("Swap", |step| step.swap_used_kb),
     ] {
-        if let Some(curve) = sparkline(&course(get), room, out.unicode()) {
+        if let Some(curve) = trend(&course(get), axis, room, out) {
             out.pair(2, name, &curve);
         }
     }
 }
 
-fn cgroups(list: &[CgroupRow], top: usize, out: &mut Out) {
+fn cgroups(list: &[CgroupRow], axis: Axis, top: usize, out: &mut Out) {
     let lang = out.lang();
     let total = list.len();
     let text = msg!(
@@ -398,156 +370,10 @@ fn cgroups(list: &[CgroupRow], top: usize, out: &mut Out) {
             row.oom_kills
                 .map_or_else(String::new, |kills| kills.to_string()),
         );
-        cells.push(trend(&row.trend, out));
+        cells.push(trend(&row.trend, axis, TREND, out).unwrap_or_default());
         (Paint::Plain, cells)
     };
     let rows = list.iter().take(shown(top, total)).map(row).collect();
     out.table(&Table { columns, rows });
     more(total, top, out);
-}
-
-pub(super) fn cell<T: ToString>(value: Option<T>) -> String {
-    value.map_or_else(String::new, |value| value.to_string())
-}
-
-/// A line of CSV (RFC 4180, but that lines end as the host's do).
-pub(super) fn line<T: AsRef<str>>(cells: impl IntoIterator<Item = T>, text: &mut String) {
-    for (at, cell) in cells.into_iter().enumerate() {
-        if at > 0 {
-            text.push(',');
-        }
-        let cell = cell.as_ref();
-        if cell.contains([',', '"', '\n', '\r']) {
-            text.push('"');
-            text.push_str(&cell.replace('"', "\"\""));
-            text.push('"');
-        } else {
-            text.push_str(cell);
-        }
-    }
-    text.push('\n');
-}
-
-fn figure_names(unit: &str) -> Vec<String> {
-    let names = ["first", "last", "min", "max", "avg", "p95", "growth"];
-    let mut all: Vec<String> = names.iter().map(|name| format!("{name}{unit}")).collect();
-    all.push(format!("growth{unit}_per_hour"));
-    all
-}
-
-fn figure_values(figures: &Figures) -> [String; 8] {
-    [
-        cell(figures.first),
-        cell(figures.last),
-        cell(figures.min),
-        cell(figures.max),
-        cell(figures.avg),
-        cell(figures.p95),
-        cell(figures.growth),
-        cell(figures.growth_per_hour),
-    ]
-}
-
-/// One line for each row; with steps, one for each step of each row.
-fn row_lines(field: &str, rows: &[Row], text: &mut String) {
-    let head = [
-        "name",
-        "pid",
-        "start",
-        "boot_id",
-        "user",
-        "cgroup",
-        "container",
-        "processes",
-    ];
-    let own = |row: &Row| {
-        [
-            cell(row.name.clone()),
-            cell(row.pid),
-            cell(row.start),
-            cell(row.boot_id.clone()),
-            cell(row.user.clone()),
-            cell(row.cgroup.clone()),
-            cell(row.container.clone()),
-            row.processes.to_string(),
-        ]
-    };
-    let mut names: Vec<String> = head.iter().map(|name| (*name).to_owned()).collect();
-    if rows.iter().any(|row| row.series.is_some()) {
-        names.extend(["ts_ms", "samples", "value", "min", "max"].map(str::to_owned));
-        line(&names, text);
-        for row in rows {
-            for point in row.series.iter().flatten() {
-                let point = [
-                    point.ts_ms.to_string(),
-                    point.samples.to_string(),
-                    point.value.to_string(),
-                    point.min.to_string(),
-                    point.max.to_string(),
-                ];
-                line(own(row).iter().chain(&point), text);
-            }
-        }
-        return;
-    }
-    let unit = if field.ends_with("_kb") { "_kb" } else { "" };
-    names.extend(["from", "to", "samples"].map(str::to_owned));
-    names.extend(figure_names(unit));
-    line(&names, text);
-    for row in rows {
-        let span = [row.from.clone(), row.to.clone(), row.samples.to_string()];
-        let figures = figure_values(&row.figures);
-        line(own(row).iter().chain(&span).chain(&figures), text);
-    }
-}
-
-fn cgroup_lines(list: &[CgroupRow], text: &mut String) {
-    let mut names = ["path", "from", "to", "samples"]
-        .map(str::to_owned)
-        .to_vec();
-    names.extend(figure_names("_kb"));
-    let ends = [
-        "limit_kb",
-        "high_kb",
-        "limit_used_max_percent",
-        "swap_max_kb",
-        "oom_kills",
-    ];
-    names.extend(ends.map(str::to_owned));
-    line(&names, text);
-    for row in list {
-        let own = [
-            row.path.clone(),
-            row.from.clone(),
-            row.to.clone(),
-            row.samples.to_string(),
-        ];
-        let ends = [
-            cell(row.limit_kb),
-            cell(row.high_kb),
-            cell(row.limit_used_max_percent),
-            cell(row.swap_max_kb),
-            cell(row.oom_kills),
-        ];
-        let figures = figure_values(&row.figures);
-        line(own.iter().chain(&figures).chain(&ends), text);
-    }
-}
-
-fn system_lines(steps: &[SystemStep], text: &mut String) {
-    // The keys of JSON are the columns.
-    for (at, step) in steps.iter().enumerate() {
-        let Ok(serde_json::Value::Object(members)) = serde_json::to_value(step) else {
-            continue;
-        };
-        if at == 0 {
-            line(members.keys(), text);
-        }
-        let cells = members.values().map(|value| match value {
-            serde_json::Value::Null => String::new(),
-            serde_json::Value::String(text) => text.clone(),
-            other => other.to_string(),
-        });
-        line(cells, text);
-    }
 }

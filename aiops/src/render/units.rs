@@ -118,6 +118,38 @@ pub fn sparkline(points: &[(f64, u64)], columns: usize, unicode: bool) -> Option
     Some(out)
 }
 
+/// A curve over the time from `start` to `end` in exactly `columns` characters, so that curves of one range stand
+/// beside each other: a column shows the largest value of its share of the time, and one without a point is
+/// a gap (`·`, or a space where there is no Unicode). The scale begins at 0. `None`: no points.
+#[must_use]
+pub fn axis_curve(
+    points: &[(f64, u64)],
+    (start, end): (f64, f64),
+    columns: usize,
+    unicode: bool,
+) -> Option<String> {
+    let max = points.iter().map(|(_, value)| *value).max()?.max(1);
+    let marks = if unicode { BLOCKS } else { STEPS };
+    let step = (end - start) / columns as f64;
+    let mut rest = points.iter().peekable();
+    let column = |column: usize| {
+        // Half a thousandth of a column: times of steps are whole milliseconds.
+        let until = start + step * (column as f64 - 0.0005);
+        let mut largest = None;
+        while let Some((_, value)) = rest.next_if(|(time, _)| *time < until || column == columns) {
+            largest = largest.max(Some(*value));
+        }
+        let level = largest.map(|value| u128::from(value) * 7 / u128::from(max));
+        let level = level.and_then(|level| usize::try_from(level).ok());
+        let gap = if unicode { '·' } else { ' ' };
+        level
+            .and_then(|level| marks.get(level))
+            .copied()
+            .unwrap_or(gap)
+    };
+    Some((1..=columns).map(column).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,6 +203,17 @@ mod tests {
         let gap = [(0.0, 5), (1.0, 5), (9.0, 10), (10.0, 10)];
         assert_eq!(sparkline(&gap, 4, true).unwrap(), "▄▄▄█");
         assert_eq!(sparkline(&[(0.0, 1)], 9, true), None);
+        // Beside others of the same time, what is not known is a gap.
+        let late = [(50.0, 4), (60.0, 8), (90.0, 8)];
+        assert_eq!(
+            axis_curve(&late, (0.0, 100.0), 10, true).unwrap(),
+            "·····▄█··█"
+        );
+        assert_eq!(
+            axis_curve(&late, (0.0, 100.0), 10, false).unwrap(),
+            "     :#  #"
+        );
+        assert_eq!(axis_curve(&[], (0.0, 1.0), 9, true), None);
         assert_eq!(sparkline(&[(0.0, 0), (1.0, 0)], 9, true).unwrap(), "▁▁");
     }
 }

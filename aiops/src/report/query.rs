@@ -19,9 +19,11 @@ pub struct QueryData<B> {
     pub sort: &'static str,
     /// Length of a step, s; `null`: no series were asked for.
     pub step_s: Option<f64>,
+    /// How many of the first rows and cgroups have a series; `null`: no series were asked for.
+    pub series_rows: Option<u64>,
     /// Processes or groups, in that order; empty when they were not asked for.
     pub rows: Vec<Row>,
-    /// How many there are before `--top`.
+    /// How many there are.
     pub rows_total: u64,
     /// The host by steps; `null`: not asked for.
     pub system: Option<Vec<SystemStep>>,
@@ -35,6 +37,20 @@ pub struct QueryData<B> {
     /// Rows that the text report shows; 0: all.
     #[serde(skip)]
     pub top: usize,
+    /// Of courses.
+    #[serde(skip)]
+    pub axis: Axis,
+}
+
+/// The axis of all courses of a report, ms since 1970 UTC.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Axis {
+    /// Beginning of the range.
+    pub start_ms: f64,
+    /// Its end.
+    pub end_ms: f64,
+    /// Steps in it.
+    pub steps: usize,
 }
 
 /// A range of time and what there is of it.
@@ -136,7 +152,7 @@ pub struct Row {
     pub samples: u64,
     /// The figure.
     pub figures: Figures,
-    /// By steps; only with `--step`.
+    /// By steps; only with `--step`, and of the first rows.
     pub series: Option<Vec<Point>>,
     /// For people: the course of it, (ms, value).
     pub trend: Vec<(f64, u64)>,
@@ -196,6 +212,9 @@ impl Serialize for Point {
 /// The host over one step. Averages are over its samples; rates are over the time between them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct SystemStep {
+    /// Beginning of the step, ms since 1970 UTC.
+    #[serde(skip)]
+    pub ts_ms: i64,
     /// Beginning of the step, RFC 3339.
     pub time: String,
     /// Samples in it.
@@ -257,7 +276,7 @@ pub struct CgroupRow {
     pub swap_max_kb: Option<i64>,
     /// OOM kills in the range.
     pub oom_kills: Option<i64>,
-    /// By steps; only with `--step`.
+    /// By steps; only with `--step`, and of the first rows.
     pub series: Option<Vec<Point>>,
     /// For people: the course of it.
     pub trend: Vec<(f64, u64)>,

@@ -4,31 +4,28 @@
 //! logs. Runs are cut to the range exactly to the sample. Every row gets the columns `host` and `boot_id`.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::path::Path;
 
 use super::Damage;
 use super::Entry;
 use super::Range;
-use super::Segment;
 use super::Store;
 use super::StoreError;
-use super::error::damaged;
-use super::history::entries_of_hosts;
 use super::history::id_of;
+use super::reading::Broken;
 use super::rows::HOUR_MS;
 use super::rows::Rows;
-use super::segments;
+use super::series::Opened;
+use super::series::Plan;
+use super::series::slack;
 use super::table::Column;
-use super::table::Table;
+use super::table::ParquetError;
 use super::table::Values;
 
 /// The tables of a store that can be exported.
 pub const TABLES: [&str; 4] = ["process", "system", "cgroup", "event"];
 /// Milliseconds of a day (UTC has no other ones: no calendar of Unix knows leap seconds).
 pub(super) const DAY_MS: i64 = 24 * HOUR_MS;
-/// How often a day is begun again when files go away under us.
-const TRIES: usize = 5;
 
 /// Rows of a table, all of one UTC day.
 #[derive(Debug)]
@@ -76,20 +73,24 @@ impl Batch {
     }
 }
 
-/// Tables of a log that is in no segment yet, with the times of its ticks.
-type Fresh = (Vec<i64>, Vec<(&'static str, Vec<Column>)>);
-
-/// What holds a day: segments whose files are open, so that nobody takes them away, and decoded logs.
-struct Day {
-    segments: Vec<Opened>,
-    logs: Vec<Fresh>,
-    damages: Vec<Damage>,
+/// What the taker says no to.
+enum Ended<E> {
+    /// The taker ends it.
+    Taker(E),
+    /// A segment cannot be read.
+    Broken(Broken),
 }
 
-struct Opened {
-    segment: Segment,
-    system: Table,
-    tables: Vec<(&'static str, Table)>,
+impl<E> From<Broken> for Ended<E> {
+    fn from(error: Broken) -> Self {
+        Self::Broken(error)
+    }
+}
+
+impl<E> From<ParquetError> for Ended<E> {
+    fn from(error: ParquetError) -> Self {
+        Self::Broken(error.into())
+    }
 }
 
 impl Store {
@@ -161,8 +162,11 @@ impl Store {
         wanted: &[&'static str],
         take: &mut dyn FnMut(Option<&Batch>) -> Result<(), E>,
     ) -> Result<Vec<Damage>, E> {
-        let mut opened = self.open_day(day, wanted)?;
-        let mut damages = std::mem::take(&mut opened.damages);
+        let Plan {
+            segments,
+            logs,
+            mut coverage,
+        } = self.plan(day, wanted)?;
         let mut give = |table, columns| -> Result<(), E> {
             let batch = Batch {
                 table,
@@ -175,156 +179,80 @@ impl Store {
                 Ok(())
             }
         };
-        for Opened {
-            segment,
-            system,
-            tables,
-        } in opened.segments
-        {
-            let mut times = Vec::new();
-            let read = (0..system.groups())
-                .try_for_each(|group| system.ints(group, "ts").map(|ts| times.extend(ts)));
-            if let Err(error) = read {
-                damages.push(broken(&segment.path, &damaged(&segment.path, error)));
-                continue;
-            }
-            let times: Vec<i64> = times.into_iter().flatten().collect();
-            for (name, table) in tables {
-                for group in 0..table.groups() {
-                    let outside = |(least, most): (i64, i64)| {
-                        least >= day.end_ms || most < day.start_ms - HOUR_MS
-                    };
-                    if table.range(group, "ts").is_some_and(outside) {
-                        continue;
-                    }
-                    match table.group(group) {
-                        Ok(columns) => give(name, clip(columns, &times, day))?,
-                        Err(error) => {
-                            damages.push(broken(&segment.path, &damaged(&segment.path, error)));
-                        }
-                    }
-                }
+        for opened in &segments {
+            match segment(opened, day, wanted, &mut give) {
+                Ok(()) => {}
+                Err(Ended::Taker(error)) => return Err(error),
+                Err(Ended::Broken(error)) => coverage.broken(&opened.segment.path, &error),
             }
         }
-        for (times, tables) in opened.logs {
-            for name in wanted {
-                let same = tables.iter().filter(|(table, _)| table == name);
-                for (_, columns) in same {
-                    give(name, clip(columns.clone(), &times, day))?;
-                }
-            }
-        }
-        Ok(damages)
-    }
-
-    /// Opens what holds a day. Logs are listed before the segments that may be made of them meanwhile, and what
-    /// goes away before it is opened makes us look again.
-    fn open_day(&self, day: Range, wanted: &[&'static str]) -> Result<Day, StoreError> {
-        let mut tries = 1;
-        loop {
-            match self.try_day(day, wanted) {
-                Err(StoreError::Io { source, .. })
-                    if source.kind() == io::ErrorKind::NotFound && tries < TRIES =>
-                {
-                    tries += 1;
-                }
-                other => return other,
-            }
-        }
-    }
-
-    fn try_day(&self, day: Range, wanted: &[&'static str]) -> Result<Day, StoreError> {
-        let mut damages = Vec::new();
-        let logs = self.logs()?;
-        let (all, made) = segments::list(&self.segments_folder())?;
         let slack = slack(wanted);
         let elsewhere = |(from, to): (i64, i64)| {
             to.saturating_add(slack) < day.start_ms || from.saturating_sub(slack) >= day.end_ms
         };
-        let mut opened = Vec::new();
-        for segment in all {
-            if elsewhere((segment.from_ms, segment.to_ms)) {
-                continue;
-            }
-            let open = || -> Result<_, StoreError> {
-                let mut tables = Vec::new();
-                for name in wanted {
-                    // Older versions and hosts without cgroups have no such file.
-                    if segment.path.join(format!("{name}.parquet")).exists() {
-                        tables.push((*name, segment.table(name)?));
-                    }
-                }
-                Ok((segment.table("system")?, tables))
-            };
-            match open() {
-                Ok((system, tables)) => opened.push(Opened {
-                    system,
-                    tables,
-                    segment,
-                }),
-                Err(_) if !segment.path.exists() => {
-                    let gone = io::ErrorKind::NotFound.into();
-                    return Err(super::error::io_error(&segment.path, "open")(gone));
-                }
-                Err(error) => damages.push(broken(&segment.path, &error)),
-            }
-        }
-        let tails = self.tails();
-        let mut fresh = Vec::new();
         for log in logs {
-            if made.contains(&id_of(&log)) || span(&log).is_some_and(elsewhere) {
+            if span(&log.path).is_some_and(elsewhere) {
                 continue;
             }
             let mut rows = Rows::default();
-            let damage = entries_of_hosts(&log, tails.as_deref(), &mut |host, entry| {
+            coverage.damages.extend(log.entries(&mut |host, entry| {
                 rows.of(host);
                 match entry {
                     Entry::Tick(tick) => rows.push(&tick),
                     Entry::Event(event) => rows.event(event),
                 }
-            })?;
-            if damage.is_some() && !log.exists() {
-                return Err(super::error::io_error(&log, "open")(
-                    io::ErrorKind::NotFound.into(),
-                ));
-            }
-            damages.extend(damage);
+            }));
             let mut tables = Vec::new();
             rows.tables(|name, columns| -> Result<(), StoreError> {
                 tables.push((name, columns));
                 Ok(())
             })?;
-            fresh.push((times(&tables), tables));
+            let times = times(&tables);
+            for name in wanted {
+                if let Some(at) = tables.iter().position(|(table, _)| table == name) {
+                    give(name, clip(tables.swap_remove(at).1, &times, day))?;
+                }
+            }
         }
-        Ok(Day {
-            segments: opened,
-            logs: fresh,
-            damages,
-        })
+        Ok(coverage.damages)
     }
 }
 
-/// Names of segments and logs are of their ticks. An event stands with the tick before it.
-fn slack(tables: &[&str]) -> i64 {
-    if tables.contains(&"event") {
-        HOUR_MS
-    } else {
-        0
+/// Hands over the rows of a segment.
+fn segment<E>(
+    opened: &Opened,
+    day: Range,
+    wanted: &[&'static str],
+    give: &mut dyn FnMut(&'static str, Vec<Column>) -> Result<(), E>,
+) -> Result<(), Ended<E>> {
+    let system = opened.system()?;
+    let system = system.ok_or_else(|| Broken::from("it has no system.parquet"))?;
+    let mut times = Vec::new();
+    for group in 0..system.groups() {
+        times.extend(system.numbers(group, "ts")?);
     }
-}
-
-fn broken(path: &Path, error: &StoreError) -> Damage {
-    let mut text = error.to_string();
-    if let Some(source) = std::error::Error::source(error) {
-        text.push_str(&format!(": {source}"));
+    let mut broken = None;
+    for name in wanted {
+        // A table that is damaged takes no other one with it.
+        let table = match opened.table_of(name) {
+            Ok(Some(table)) => table,
+            Ok(None) => continue,
+            Err(error) => {
+                broken.get_or_insert(error);
+                continue;
+            }
+        };
+        for group in 0..table.groups() {
+            let outside =
+                |(least, most): (i64, i64)| least >= day.end_ms || most < day.start_ms - HOUR_MS;
+            if table.range(group, "ts").is_some_and(outside) {
+                continue;
+            }
+            let columns = table.group(group)?;
+            give(name, clip(columns, &times, day)).map_err(Ended::Taker)?;
+        }
     }
-    Damage {
-        path: path.to_path_buf(),
-        lost_bytes: 0,
-        lost_ticks: 0,
-        lost_events: 0,
-        error: Some(text),
-    }
+    broken.map_or(Ok(()), |error| Err(error.into()))
 }
 
 /// First and last moment that a log may hold: it ends with its hour. `None`: its name does not say.

@@ -240,7 +240,7 @@ pub(super) fn again<T>(mut look: impl FnMut() -> Result<T, StoreError>) -> Resul
 /// A log whose files are open: a writer that removes them takes nothing away.
 #[derive(Debug)]
 pub(super) struct OpenLog {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     /// `None`: something else has its name, a pipe or a link.
     log: Option<File>,
     tail: Option<File>,

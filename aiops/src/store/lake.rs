@@ -3,7 +3,10 @@
 //! A part's name says its boot and which piece of the day it holds (`hhmmssmmm`, UTC), so the same export makes
 //! the same files. A part appears whole, by a rename. One that covers earlier ones replaces them; one
 //! that would hold some rows a second time is refused.
+//!
+//! The host is in the path alone: engines make a column of it, and some refuse files that have the same one.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::fs::DirBuilder;
 use std::fs::File;
@@ -14,7 +17,6 @@ use std::path::PathBuf;
 
 use super::Range;
 use super::StoreError;
-use super::error::damaged;
 use super::error::io_error;
 use super::export::Batch;
 use super::export::DAY_MS;
@@ -24,10 +26,16 @@ use super::rows::HOUR_MS;
 use super::table;
 use super::table::Column;
 use super::table::Kind;
+use super::table::ParquetError;
 use super::table::Writer;
 
 /// Beginning of the name of a file that is being written: engines pass over names with a dot.
 const TMP: &str = ".tmp-";
+/// Its end: those that do not pass over it look for another one.
+const TMP_END: &str = ".new";
+
+/// Beginning of the name of a part.
+const PART: &str = "part-";
 
 /// A file that was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,14 +50,67 @@ pub struct Part {
     pub bytes: u64,
 }
 
+/// A file under a name that does not count, which goes away unless it is published.
+#[derive(Debug)]
+pub struct Unpublished {
+    tmp: PathBuf,
+    path: PathBuf,
+}
+
+impl Unpublished {
+    /// For a file that will be `path`. Nothing is written yet.
+    #[must_use]
+    pub fn new(path: PathBuf) -> Self {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        Self {
+            // Engines that look into the folder meanwhile want another end.
+            tmp: path.with_file_name(format!("{TMP}{name}{TMP_END}")),
+            path,
+        }
+    }
+
+    /// Where to write it.
+    #[must_use]
+    pub fn tmp(&self) -> &Path {
+        &self.tmp
+    }
+
+    /// Gives it its name, in place of what has that name.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn publish(&self) -> io::Result<PathBuf> {
+        fs::rename(&self.tmp, &self.path).map(|()| self.path.clone())
+    }
+}
+
+impl Drop for Unpublished {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.tmp);
+    }
+}
+
+/// Removes what exports that were killed left in a folder, of the files that `ours` tells by their names.
+pub fn sweep(folder: &Path, ours: impl Fn(&str) -> bool) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_str().and_then(|name| name.strip_prefix(TMP));
+        if name
+            .and_then(|name| name.strip_suffix(TMP_END))
+            .is_some_and(&ours)
+        {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Parts of a day that are being written.
 struct Open {
     table: &'static str,
     boot: Option<String>,
     shape: Vec<(String, Kind)>,
     writer: Writer,
-    tmp: PathBuf,
-    path: PathBuf,
+    file: Unpublished,
     day: Range,
     rows: u64,
 }
@@ -57,9 +118,11 @@ struct Open {
 /// Writes a lake.
 pub struct Lake {
     folder: PathBuf,
-    host: String,
+    hostname: String,
     force: bool,
     open: Vec<Open>,
+    /// Folders that were made, or were there, for what is written.
+    begun: BTreeSet<PathBuf>,
 }
 
 impl std::fmt::Debug for Lake {
@@ -76,9 +139,10 @@ impl Lake {
     pub fn new(folder: &Path, host: &str, force: bool) -> Self {
         Self {
             folder: folder.to_path_buf(),
-            host: hive(host),
+            hostname: host.to_owned(),
             force,
             open: Vec::new(),
+            begun: BTreeSet::new(),
         }
     }
 
@@ -89,7 +153,7 @@ impl Lake {
         self.folder
             .join(table)
             .join(format!("date={}", date(day.start_ms)))
-            .join(format!("host={}", self.host))
+            .join(format!("host={}", hive(&self.hostname)))
     }
 
     /// Whether a day can be written: no part of this host holds some of it and something else too.
@@ -121,14 +185,13 @@ impl Lake {
     pub fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let boots = boots(batch);
         for boot in &boots {
-            let picked;
-            let columns = if boots.len() == 1 {
-                &batch.columns
+            let mut columns = if boots.len() == 1 {
+                batch.columns.clone()
             } else {
-                picked = of_boot(batch, *boot);
-                &picked
+                of_boot(batch, *boot)
             };
-            self.rows(batch, *boot, columns)?;
+            columns.retain(|column| column.name != "host");
+            self.rows(batch, *boot, &columns)?;
         }
         Ok(())
     }
@@ -157,7 +220,7 @@ impl Lake {
         let open = &mut self.open[at];
         open.writer
             .rows(columns)
-            .map_err(|error| damaged(&open.tmp, error))?;
+            .map_err(|error| unwritten(open.file.tmp(), error))?;
         open.rows += columns.first().map_or(0, |column| column.values.len()) as u64;
         Ok(())
     }
@@ -175,9 +238,10 @@ impl Lake {
             .mode(0o700)
             .create(&folder)
             .map_err(io_error(&folder, "create"))?;
+        self.begun.insert(folder.clone());
         let piece = in_day(batch.day);
         let mut name = format!(
-            "part-{}-{}-{}",
+            "{PART}{}-{}-{}",
             short(boot),
             clock(piece.start_ms),
             clock(piece.end_ms)
@@ -186,21 +250,27 @@ impl Lake {
             name.push_str(&format!("-{others}"));
         }
         name.push_str(".parquet");
-        let tmp = folder.join(format!("{TMP}{name}"));
-        // Left by an export that was killed.
-        let _ = fs::remove_file(&tmp);
+        let file = Unpublished::new(folder.join(name));
+        if !self
+            .open
+            .iter()
+            .any(|open| open.file.path.parent() == Some(&folder))
+        {
+            sweep(&folder, |name| name.starts_with(PART));
+        }
         let notes = [
             ("aiops.schema", "1".to_owned()),
             ("aiops.table", batch.table.to_owned()),
+            ("aiops.host", self.hostname.clone()),
         ];
-        let writer = Writer::create(&tmp, &shape, &notes).map_err(|error| damaged(&tmp, error))?;
+        let writer = Writer::create(file.tmp(), &shape, &notes)
+            .map_err(|error| unwritten(file.tmp(), error))?;
         self.open.push(Open {
             table: batch.table,
             boot: boot.map(str::to_owned),
             shape,
             writer,
-            path: folder.join(name),
-            tmp,
+            file,
             day: batch.day,
             rows: 0,
         });
@@ -212,30 +282,29 @@ impl Lake {
     /// # Errors
     /// The system refuses.
     pub fn publish(&mut self) -> Result<Vec<Part>, StoreError> {
-        let mut done = Vec::new();
+        let (mut whole, mut done) = (Vec::new(), Vec::new());
         let mut places: Vec<(PathBuf, Range)> = Vec::new();
         // All files are whole before the first one appears.
         for open in self.open.drain(..) {
-            let (tmp, path) = (open.tmp, open.path);
-            open.writer.finish().map_err(|error| damaged(&tmp, error))?;
-            let bytes = fs::metadata(&tmp).map_err(io_error(&tmp, "look at"))?.len();
-            if let Some(folder) = path.parent() {
+            let tmp = open.file.tmp();
+            open.writer
+                .finish()
+                .map_err(|error| unwritten(tmp, error))?;
+            let bytes = fs::metadata(tmp).map_err(io_error(tmp, "look at"))?.len();
+            if let Some(folder) = open.file.path.parent() {
                 places.push((folder.to_path_buf(), in_day(open.day)));
             }
-            done.push((
-                tmp,
-                Part {
-                    path,
-                    table: open.table,
-                    rows: open.rows,
-                    bytes,
-                },
-            ));
+            whole.push((open.file, open.table, open.rows, bytes));
         }
-        for (tmp, part) in &done {
-            fs::rename(tmp, &part.path).map_err(io_error(&part.path, "publish"))?;
+        for (file, table, rows, bytes) in whole {
+            let path = file.publish().map_err(io_error(&file.path, "publish"))?;
+            done.push(Part {
+                path,
+                table,
+                rows,
+                bytes,
+            });
         }
-        let done: Vec<Part> = done.into_iter().map(|(_, part)| part).collect();
         places.dedup();
         for (folder, piece) in places {
             for (path, old) in parts(&folder)? {
@@ -252,12 +321,28 @@ impl Lake {
 }
 
 impl Drop for Lake {
-    /// What was not published goes away.
+    /// What was not published goes away, and so do folders in which nothing is.
     fn drop(&mut self) {
-        for open in &self.open {
-            let _ = fs::remove_file(&open.tmp);
+        self.open.clear();
+        for folder in &self.begun {
+            // `TABLE/date=…/host=…`: a folder that holds anything stays.
+            for folder in folder.ancestors().take(3) {
+                let _ = fs::remove_dir(folder);
+            }
         }
     }
+}
+
+/// A file that cannot be written is not damaged: what the system said is told.
+fn unwritten(path: &Path, error: ParquetError) -> StoreError {
+    let error = match error {
+        ParquetError::External(inner) => match inner.downcast::<io::Error>() {
+            Ok(error) => *error,
+            Err(other) => io::Error::other(other),
+        },
+        other => io::Error::other(other),
+    };
+    io_error(path, "write")(error)
 }
 
 fn overlaps(a: Range, b: Range) -> bool {
@@ -283,7 +368,7 @@ fn parts(folder: &Path) -> Result<Vec<(PathBuf, Range)>, StoreError> {
     let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
     Ok(paths
         .filter_map(|path| {
-            let name = path.file_name()?.to_str()?.strip_prefix("part-")?;
+            let name = path.file_name()?.to_str()?.strip_prefix(PART)?;
             let mut words = name.strip_suffix(".parquet")?.split('-').skip(1);
             let start_ms = unclock(words.next()?)?;
             let end_ms = unclock(words.next()?)?;

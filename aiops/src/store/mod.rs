@@ -52,6 +52,8 @@ pub use inventory::Summary;
 pub use inventory::Upkeep;
 pub use lake::Lake;
 pub use lake::Part;
+pub use lake::Unpublished;
+pub use lake::sweep as sweep_unpublished;
 pub use place::Meta;
 pub use place::read;
 pub use repair::Repaired;

@@ -65,7 +65,7 @@ impl Coverage {
         self.known = Some((first.min(from), last.max(to)));
     }
 
-    fn broken(&mut self, path: &Path, error: &dyn std::fmt::Display) {
+    pub(super) fn broken(&mut self, path: &Path, error: &dyn std::fmt::Display) {
         self.damages.push(Damage {
             path: path.to_path_buf(),
             lost_bytes: 0,
@@ -80,14 +80,14 @@ impl Coverage {
 pub(super) struct Opened {
     pub(super) segment: Segment,
     sums: Said,
+    /// Names and files of the tables that are wanted: the first one is what a reading is about.
+    tables: Vec<(&'static str, Option<File>)>,
     system: Option<File>,
-    /// Name and file of the table that is wanted.
-    table: (&'static str, Option<File>),
     hours: Option<File>,
 }
 
 impl Opened {
-    fn open(segment: Segment, table: &'static str) -> Result<Self, StoreError> {
+    fn open(segment: Segment, tables: &[&'static str]) -> Result<Self, StoreError> {
         let file = |name: &str| {
             let path = segment.path.join(format!("{name}.parquet"));
             open(&path).map_err(io_error(&path, "open"))
@@ -95,7 +95,9 @@ impl Opened {
         let opened = Self {
             sums: Said::of(&segment.path).map_err(io_error(&segment.path, "read checksums"))?,
             system: file("system")?,
-            table: (table, file(table)?),
+            tables: (tables.iter())
+                .map(|name| Ok((*name, file(name)?)))
+                .collect::<Result<_, StoreError>>()?,
             hours: file("rollup")?,
             segment,
         };
@@ -124,13 +126,21 @@ impl Opened {
         self.checked("system", self.system.as_ref())
     }
 
-    /// The table that is wanted.
+    /// The table that is wanted; `None`: the segment has none.
     pub(super) fn table(&self) -> Result<Option<Table>, Broken> {
-        let (name, file) = &self.table;
-        if file.is_none() {
-            return Err(format!("it has no {name}.parquet").into());
+        match self.tables.first() {
+            Some((name, _)) => self.table_of(name),
+            None => Ok(None),
         }
-        self.checked(name, file.as_ref())
+    }
+
+    /// One of several that are wanted; `None`: it is not among them.
+    pub(super) fn table_of(&self, name: &str) -> Result<Option<Table>, Broken> {
+        match self.tables.iter().find(|(table, _)| *table == name) {
+            Some((_, None)) => Err(format!("it has no {name}.parquet").into()),
+            Some((_, file)) => self.checked(name, file.as_ref()),
+            None => Ok(None),
+        }
     }
 
     /// Its hours, summed up.
@@ -140,10 +150,19 @@ impl Opened {
 }
 
 /// Everything that holds the range, opened.
-struct Plan {
-    segments: Vec<Opened>,
-    logs: Vec<OpenLog>,
-    coverage: Coverage,
+pub(super) struct Plan {
+    pub(super) segments: Vec<Opened>,
+    pub(super) logs: Vec<OpenLog>,
+    pub(super) coverage: Coverage,
+}
+
+/// Names of segments and logs are of their ticks. An event stands with the tick before it.
+pub(super) fn slack(tables: &[&str]) -> i64 {
+    if tables.contains(&"event") {
+        HOUR_MS
+    } else {
+        0
+    }
 }
 
 /// A file of a segment; one that it does not have is no error yet.
@@ -158,16 +177,15 @@ fn open(path: &Path) -> io::Result<Option<File>> {
 impl Store {
     /// Opens what holds a range. A writer may publish and remove at any moment: what vanished before it was
     /// opened makes us look again.
-    fn plan(&self, range: Range, table: &'static str) -> Result<Plan, StoreError> {
+    pub(super) fn plan(&self, range: Range, tables: &[&'static str]) -> Result<Plan, StoreError> {
         self.meta()?;
-        again(|| self.try_plan(range, table))
+        again(|| self.try_plan(range, tables))
     }
 
-    fn try_plan(&self, range: Range, table: &'static str) -> Result<Plan, StoreError> {
+    fn try_plan(&self, range: Range, tables: &[&'static str]) -> Result<Plan, StoreError> {
         let mut coverage = Coverage::default();
         let (logs, all) = self.fresh_logs()?;
-        // Names of segments are of their ticks. An event stands with the tick before it.
-        let slack = if table == "event" { HOUR_MS } else { 0 };
+        let slack = slack(tables);
         let mut opened = Vec::new();
         for segment in all {
             coverage.knows(segment.from_ms, segment.to_ms);
@@ -177,7 +195,7 @@ impl Store {
                 continue;
             }
             let path = segment.path.clone();
-            match Opened::open(segment, table) {
+            match Opened::open(segment, tables) {
                 Ok(segment) => opened.push(segment),
                 Err(error) if is_vanished(&error) || error.is_refused() => return Err(error),
                 Err(error) => coverage.broken(&path, &error.reason()),
@@ -216,7 +234,7 @@ impl Store {
         hours: bool,
         take: &mut dyn FnMut(&Piece<'_>),
     ) -> Result<Coverage, StoreError> {
-        let plan = self.plan(ask.range, "process")?;
+        let plan = self.plan(ask.range, &["process"])?;
         let mut reading = Reading::new(ask, plan.coverage);
         for opened in &plan.segments {
             let path = &opened.segment.path;
@@ -245,7 +263,7 @@ impl Store {
         ask: &Ask<'_>,
         take: &mut dyn FnMut(i64, &[Option<i64>]),
     ) -> Result<Coverage, StoreError> {
-        let plan = self.plan(ask.range, "system")?;
+        let plan = self.plan(ask.range, &["system"])?;
         let mut reading = Reading::new(ask, plan.coverage);
         for opened in &plan.segments {
             let path = &opened.segment.path;
@@ -273,7 +291,7 @@ impl Store {
         ask: &Ask<'_>,
         take: &mut dyn FnMut(&CgroupRun<'_>),
     ) -> Result<Coverage, StoreError> {
-        let plan = self.plan(ask.range, "cgroup")?;
+        let plan = self.plan(ask.range, &["cgroup"])?;
         let mut reading = Reading::new(ask, plan.coverage);
         for opened in &plan.segments {
             let path = &opened.segment.path;
@@ -315,7 +333,7 @@ impl Store {
     /// # Errors
     /// As [`Self::runs`].
     pub fn events(&self, range: Range) -> Result<(Vec<Event>, Coverage), StoreError> {
-        let plan = self.plan(range, "event")?;
+        let plan = self.plan(range, &["event"])?;
         let ask = Ask {
             range,
             fields: &[],

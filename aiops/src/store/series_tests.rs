@@ -225,10 +225,10 @@ fn a_log_that_is_removed_while_it_is_read_costs_nothing() {
 fn what_vanishes_before_it_is_opened_is_looked_for_again() {
     let (folder, store) = empty("vanished");
     let made = segment(&store, &ticks(&[vec![Some(1)]]), Vec::new());
-    assert!(Opened::open(made.clone(), "process").is_ok());
+    assert!(Opened::open(made.clone(), &["process"]).is_ok());
     // As a merge does it, between two files.
     std::fs::rename(&made.path, folder.0.join("segments/tmp-gone-a")).unwrap();
-    assert!(Opened::open(made.clone(), "process").is_err_and(|error| is_vanished(&error)));
+    assert!(Opened::open(made.clone(), &["process"]).is_err_and(|error| is_vanished(&error)));
     assert!(OpenLog::open(made.path.clone(), None).is_err_and(|error| is_vanished(&error)));
     let mut tries = 0;
     let found = again(|| {

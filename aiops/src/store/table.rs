@@ -4,6 +4,8 @@
 //! UTF-8 with dictionaries; everything is compressed with zstd. Rows are sorted by the caller, and groups
 //! of rows carry the least and most of each column, so that a reader can pass over them.
 
+mod places;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::File;
@@ -417,6 +419,15 @@ impl Table {
         learn: &mut dyn FnMut(&str) -> u32,
     ) -> Result<Vec<u32>, ParquetError> {
         let rows = self.group_rows(group);
+        if let Some(index) = self.index(name) {
+            let pages = self.reader.get_row_group(group)?;
+            let schema = self.reader.metadata().file_metadata().schema_descr();
+            let optional = schema.column(index).max_def_level() > 0;
+            let pages = pages.get_column_page_reader(index)?;
+            if let Some(names) = places::names(pages, rows, optional, NO_NAME, learn)? {
+                return Ok(names);
+            }
+        }
         let Some((levels, values)) = self.raw_texts(group, name)? else {
             return Ok(vec![NO_NAME; rows]);
         };
@@ -656,6 +667,16 @@ mod tests {
         assert_eq!(table.ints(0, "rss_kb").unwrap(), ints[..GROUP]);
         assert_eq!(table.texts(1, "comm").unwrap(), texts[GROUP..]);
         assert_eq!(table.ints(1, "not_there").unwrap(), vec![None; 1000]);
+        let mut known = Vec::new();
+        let ids = table.names(1, "comm", &mut |text| {
+            known.push(text.to_owned());
+            u32::try_from(known.len() - 1).unwrap()
+        });
+        let name = |id: &u32| known.get(usize::try_from(*id).unwrap()).cloned();
+        let names: Vec<Option<String>> = ids.unwrap().iter().map(name).collect();
+        assert_eq!(names, texts[GROUP..]);
+        // From the dictionary alone.
+        assert_eq!(known.len(), 4);
         assert!(table.texts(0, "rss_kb").is_err());
     }
 }

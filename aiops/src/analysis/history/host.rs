@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
+use std::collections::HashSet;
 
-use super::Course;
 use super::Options;
+use super::course::Course;
 use super::figures;
 use super::stamp;
 use crate::model::CgroupRun;
@@ -134,6 +135,7 @@ fn row(ts: i64, step: &Step) -> SystemStep {
     };
     let some = |sums: &Sums, value: i64| (sums.n > 0).then_some(value);
     SystemStep {
+        ts_ms: ts,
         time: stamp(ts),
         samples: step.samples,
         mem_available_kb: step.available.avg(),
@@ -178,6 +180,7 @@ struct Found {
 #[derive(Debug)]
 pub struct Cgroups {
     options: Options,
+    only: Option<HashSet<String>>,
     rows: HashMap<u32, Found>,
 }
 
@@ -187,8 +190,16 @@ impl Cgroups {
     pub fn new(options: Options) -> Self {
         Self {
             options,
+            only: None,
             rows: HashMap::new(),
         }
+    }
+
+    /// Only those of these paths.
+    #[must_use]
+    pub fn only(mut self, paths: HashSet<String>) -> Self {
+        self.only = Some(paths);
+        self
     }
 
     fn wants(filter: &Filter, path: &str) -> bool {
@@ -201,7 +212,10 @@ impl Cgroups {
 
     /// Adds what one cgroup did: the figures of [`CGROUP_FIELDS`].
     pub fn take(&mut self, run: &CgroupRun<'_>) {
-        if !Self::wants(&self.options.filter, run.path.text) {
+        let only = self.only.as_ref();
+        if !Self::wants(&self.options.filter, run.path.text)
+            || only.is_some_and(|only| !only.contains(run.path.text))
+        {
             return;
         }
         let times = run
@@ -232,7 +246,7 @@ impl Cgroups {
         let value = |at: usize| run.values.get(at).copied().flatten();
         if let Some(usage) = value(0) {
             row.usage.add(usage, n, *from, *to);
-            row.course.add(usage, times);
+            row.course.add(Some(usage), times);
             if let Some(limit) = value(1).filter(|limit| *limit > 0) {
                 let used = 100.0 * usage as f64 / limit as f64;
                 row.used = Some(row.used.map_or(used, |most| most.max(used)));
@@ -249,10 +263,10 @@ impl Cgroups {
         }
     }
 
-    /// The rows in their order, at most `top`.
+    /// The rows in their order.
     #[must_use]
     pub fn rows(self) -> Vec<CgroupRow> {
-        let (sort, top) = (self.options.sort, self.options.top);
+        let sort = self.options.sort;
         let row = |found: Found| CgroupRow {
             path: found.path.into(),
             from: stamp(found.from),
@@ -282,7 +296,6 @@ impl Cgroups {
             );
             y.total_cmp(&x).then_with(|| a.path.cmp(&b.path))
         });
-        rows.truncate(if top == 0 { rows.len() } else { top });
         rows
     }
 }

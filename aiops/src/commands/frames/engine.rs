@@ -10,6 +10,7 @@ use aiops_frames::Table;
 use super::By;
 use super::Question;
 use super::Sort;
+use crate::commands::query_memory::empty_range;
 use crate::diag;
 use crate::model::Name;
 use crate::model::Owner;
@@ -143,7 +144,8 @@ struct Pieces<'a> {
     base: u32,
     piece: Runs,
     labels: Vec<Labels>,
-    processes: HashMap<(u32, u64), u32>,
+    /// Processes by the boot, as the store counts texts, the id and the start: ids begin again with every boot.
+    processes: HashMap<(Option<u32>, u32, u64), u32>,
     done: &'a mut dyn FnMut(&Runs) -> anyhow::Result<()>,
     failed: Option<anyhow::Error>,
 }
@@ -166,7 +168,8 @@ impl Pieces<'_> {
             return;
         }
         let next = count(self.processes.len());
-        let process = (run.who.pid, run.who.start);
+        let boot = run.who.boot.map(|boot| boot.id);
+        let process = (boot, run.who.pid, run.who.start);
         let process = *self.processes.entry(process).or_insert(next);
         let piece = &mut self.piece;
         piece.process.push(process);
@@ -262,9 +265,6 @@ fn range_groups(
     let mut groups = Groups::new();
     let reading = read(store, question, range, &mut |runs| Ok(groups.add(runs)?))?;
     let all = reading.coverage.times.len();
-    if all == 0 {
-        return Err(nothing(range, &reading.coverage));
-    }
     // Ticks of which the store has no process at all.
     let (seen, times) = (&reading.times, &reading.coverage.times);
     let first = seen.iter().min() > times.iter().min();
@@ -374,8 +374,16 @@ pub(super) fn compare(
         start_ms: after.start_ms.saturating_sub(earlier_ms),
         end_ms: after.end_ms.saturating_sub(earlier_ms),
     };
-    let (old, old_reading) = range_groups(store, question, before)?;
-    let (new, new_reading) = range_groups(store, question, after)?;
+    let both = |range: Range| {
+        let (rows, reading) = range_groups(store, question, range)?;
+        // What is not there grew by nothing that anybody knows.
+        if reading.coverage.times.is_empty() {
+            return Err(nothing(range, &reading.coverage));
+        }
+        Ok((rows, reading))
+    };
+    let (old, old_reading) = both(before)?;
+    let (new, new_reading) = both(after)?;
     let row = |row: aiops_frames::DiffRow| CompareRow {
         group: group(question.by, &row.keys),
         before: row.before.as_ref().map(totals),
@@ -455,6 +463,7 @@ fn report<D>(store: &Store, schema: &str, data: D, read: &[&Coverage]) -> Report
         lost_bytes: damages().map(|damage| damage.lost_bytes).sum(),
         ..report::Damage::default()
     };
+    let empty = read.iter().find(|coverage| coverage.times.is_empty());
     let meta = store.meta().ok().flatten();
     let now = time::now_ns();
     Report {
@@ -466,7 +475,9 @@ fn report<D>(store: &Store, schema: &str, data: D, read: &[&Coverage]) -> Report
             ..HostInfo::default()
         },
         data,
-        findings: Vec::new(),
+        findings: (empty.iter())
+            .map(|coverage| empty_range(coverage.known))
+            .collect(),
         accounting: Accounting {
             damage: (places > 0).then_some(damage),
             complete: places == 0,

@@ -225,6 +225,32 @@ fn frames_groups_by_two_keys_are_those_of_the_samples() {
     }
 }
 
+/// A boot counts its processes anew: the same id and start are somebody else.
+#[test]
+fn frames_tell_processes_of_two_boots_apart() {
+    let folder = Folder::new("boots");
+    for boot in 0..2 {
+        let host = Host {
+            boot_id: Some(format!("{boot}0000000-0000-4000-8000-000000000000")),
+            ..Host::default()
+        };
+        let mut recorder = Recorder::open(folder.store(), host).unwrap();
+        for at in 30..40 {
+            recorder.push(&tick(boot * 60 + at), false).unwrap();
+        }
+        recorder.close().unwrap();
+    }
+    let report = groups(&folder.store(), &ask(&[By::Comm, By::User], 0, TICKS)).unwrap();
+    let java = report.data.rows.iter();
+    let mut java = java.filter(|row| name(&row.group) == ("java".to_owned(), "root".to_owned()));
+    let row = java.next().unwrap();
+    // Processes 4 and 8, of which 8 comes late: 4 in the first boot, both in the second one.
+    let here = |from: u64| (from..from + 10).flat_map(|at| [rss(4, at), rss(8, at)]);
+    let samples = here(30).chain(here(90)).flatten().count();
+    assert_eq!(row.totals.samples, u64::try_from(samples).unwrap());
+    assert_eq!(row.totals.processes, 3);
+}
+
 #[test]
 fn frames_of_two_ranges_say_what_grew() {
     let folder = filled("compare");
@@ -266,7 +292,11 @@ fn frames_keep_to_the_filter_and_say_when_there_is_nothing() {
     assert!(report.data.rows.iter().all(|row| row.totals.processes == 1));
     question.range.start_ms += 1_000_000_000;
     question.range.end_ms += 1_000_000_000;
-    let error = groups(&folder.store(), &question).unwrap_err();
+    // As the query by one key has it: an answer without rows, which says so.
+    let report = groups(&folder.store(), &question).unwrap();
+    assert!(report.data.rows.is_empty());
+    assert_eq!(report.findings[0].id, "history-empty-range");
+    let error = compare(&folder.store(), &question, 1).unwrap_err();
     assert!(
         format!("{error:#}").contains("no history from"),
         "{error:#}"
