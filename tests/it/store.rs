@@ -18,10 +18,9 @@ use aiops::model::ProcessMetrics;
 use aiops::model::ProcessSample;
 use aiops::model::RawText;
 use aiops::model::Sample;
-use aiops::store::Entry;
+use aiops::store::Ask;
 use aiops::store::Range;
 use aiops::store::Recorder;
-use aiops::store::Scan;
 use aiops::store::Store;
 use aiops::store::Tick;
 use rustix::process::Signal;
@@ -128,27 +127,23 @@ fn killed(place: &Scratch, after: Duration) -> u64 {
 
 /// Count and sum of all ticks, in segments and logs.
 fn everything(store: &Store) -> (u64, u64) {
-    let range = Range {
-        start_ms: 0,
-        end_ms: i64::MAX,
+    let ask = Ask {
+        range: Range {
+            start_ms: 0,
+            end_ms: i64::MAX,
+        },
+        fields: &["rss_kb"],
+        pids: &[],
     };
-    let mut scan = Scan::new(range, &["rss_kb"]);
-    for segment in store.segments().expect("segments") {
-        scan.segment(&segment).expect("a whole segment");
-    }
-    let damages = store.fresh(|entry| {
-        if let Entry::Tick(tick) = entry {
-            scan.tick(&tick);
-        }
+    let (mut n, mut sum) = (0, 0);
+    let coverage = store.runs(&ask, &mut |run| {
+        let number = run.values[0].expect("a figure").cast_unsigned();
+        n += run.n as u64;
+        sum += number * run.n as u64;
     });
-    assert_eq!(damages.expect("logs"), [], "a kill damages nothing");
-    let sums = scan.processes.values();
-    sums.fold((0, 0), |(n, sum), one| {
-        (
-            n + one.n,
-            sum + u64::try_from(one.sums[0].sum).expect("a sum"),
-        )
-    })
+    let damages = coverage.expect("a store").damages;
+    assert_eq!(damages, [], "a kill damages nothing");
+    (n, sum)
 }
 
 #[test]
