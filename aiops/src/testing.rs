@@ -59,7 +59,10 @@ pub(crate) fn on_small_disk(test: &str, mib: u32, work: impl FnOnce(&Path)) {
             let said = String::from_utf8_lossy(&said).into_owned();
             let is_made = !said.starts_with("unshare:") && output.status.code() != Some(NO_DISK);
             assert!(!is_made || output.status.success(), "{said}");
-            assert!(!is_made || said.contains("1 passed"), "no test {test}: {said}");
+            assert!(
+                !is_made || said.contains("1 passed"),
+                "no test {test}: {said}"
+            );
             println!("{said}");
             if is_made {
                 return;

@@ -91,10 +91,14 @@ fn calls(log: &str) -> Vec<Call> {
 
 /// Bytes of a string of strace -xx.
 fn bytes(text: &str) -> Vec<u8> {
-    let inner = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+    let inner = text
+        .strip_prefix('"')
+        .and_then(|text| text.strip_suffix('"'));
     let inner = inner.unwrap_or_else(|| panic!("cut short: {} letters", text.len()));
     let digits = inner.split("\\x").skip(1);
-    digits.map(|two| u8::from_str_radix(two, 16).expect("hex")).collect()
+    digits
+        .map(|two| u8::from_str_radix(two, 16).expect("hex"))
+        .collect()
 }
 
 fn name(text: &str) -> String {
@@ -184,6 +188,19 @@ pub(crate) struct Disk {
     waiting: Vec<Names>,
     files: Vec<Open>,
     numbers: HashMap<i64, usize>,
+    /// Something was written since the last step.
+    wrote: bool,
+}
+
+/// What a call did below the root.
+enum Did {
+    Nothing,
+    /// Bytes that are not durable yet.
+    Write,
+    /// Bytes that are durable as the call ends.
+    DurableWrite(usize),
+    /// Anything else.
+    Change,
 }
 
 impl Disk {
@@ -199,18 +216,29 @@ impl Disk {
             waiting: Vec::new(),
             files: Vec::new(),
             numbers: HashMap::new(),
+            wrote: false,
         };
         let mut said = String::new();
         for call in calls(log) {
             if call.name == "write" && call.args[0] == "1" {
                 said.push_str(&String::from_utf8_lossy(&bytes(&call.args[1])));
-            } else if let Some(written) = disk.call(&call) {
-                if let Some(inode) = written {
+                continue;
+            }
+            // What may be left between two writes that are not durable may be left behind the second one, too.
+            let writes = call.name == "write";
+            if !writes && std::mem::take(&mut disk.wrote) {
+                step(&said, &disk);
+            }
+            match disk.call(&call) {
+                Did::Nothing => {}
+                Did::Write => disk.wrote = true,
+                Did::Change => step(&said, &disk),
+                Did::DurableWrite(inode) => {
                     // It was under way, and then it was durable.
                     step(&said, &disk);
                     disk.sync(inode);
+                    step(&said, &disk);
                 }
-                step(&said, &disk);
             }
         }
         disk
@@ -291,8 +319,12 @@ impl Disk {
         }
     }
 
-    /// Does what a call did. `None`: nothing below the root; `Some(Some)`: a write that is durable as it ends.
-    fn call(&mut self, call: &Call) -> Option<Option<usize>> {
+    fn call(&mut self, call: &Call) -> Did {
+        self.try_call(call).unwrap_or(Did::Nothing)
+    }
+
+    /// Does what a call did; `None`: nothing below the root.
+    fn try_call(&mut self, call: &Call) -> Option<Did> {
         let args = &call.args;
         match call.name.as_str() {
             "openat" => {
@@ -311,7 +343,7 @@ impl Disk {
                     append: has("O_APPEND"),
                     durable: has("O_DSYNC") || has("O_SYNC"),
                 });
-                Some(None)
+                (is_new || has("O_TRUNC")).then_some(Did::Change)
             }
             "close" => {
                 let number = args[0].parse().expect("a number");
@@ -347,18 +379,22 @@ impl Disk {
                 let mut bytes = bytes(&args[1]);
                 bytes.truncate(len);
                 self.inodes[inode].changes.push(Change::Write(place, bytes));
-                Some(durable.then_some(inode))
+                Some(if durable {
+                    Did::DurableWrite(inode)
+                } else {
+                    Did::Write
+                })
             }
             "fsync" | "fdatasync" => {
                 let inode = self.file(&args[0])?.inode;
                 self.sync(inode);
-                Some(None)
+                Some(Did::Change)
             }
             "ftruncate" => {
                 let len = args[1].parse().expect("a length");
                 let inode = self.file(&args[0])?.inode;
                 self.inodes[inode].changes.push(Change::Cut(len));
-                Some(None)
+                Some(Did::Change)
             }
             "rename" | "renameat" | "renameat2" => {
                 let (from, to) = match call.name.as_str() {
@@ -368,7 +404,7 @@ impl Disk {
                 let (inode, folder, name) = self.find(from[0], from[1])?;
                 let (_, other, new) = self.find(to[0], to[1]).expect("it stays here");
                 self.rename(vec![(folder, name, None), (other, new, inode)]);
-                Some(None)
+                Some(Did::Change)
             }
             "unlink" | "rmdir" | "unlinkat" => {
                 let path = match call.name.as_str() {
@@ -378,7 +414,7 @@ impl Disk {
                 let (found, folder, name) = self.find(path[0], path[1])?;
                 assert!(found.is_some(), "{name} is there");
                 self.rename(vec![(folder, name, None)]);
-                Some(None)
+                Some(Did::Change)
             }
             "mkdir" | "mkdirat" => {
                 let path = match call.name.as_str() {
@@ -387,7 +423,7 @@ impl Disk {
                 };
                 let (_, folder, name) = self.find(path[0], path[1])?;
                 self.create(folder, name, true);
-                Some(None)
+                Some(Did::Change)
             }
             "sync" | "io_uring_setup" => panic!("the model does not know {}", call.name),
             other => {

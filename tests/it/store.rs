@@ -187,6 +187,62 @@ fn a_writer_killed_at_random_moments_loses_nothing_that_it_took() {
     );
 }
 
+/// What a query says of the store: samples of each process that had pid 1, and the least and most of their memory.
+fn asked(place: &Scratch) -> Vec<[u64; 3]> {
+    let (start, end) = ("2023-11-01T00:00:00Z", "2023-12-01T00:00:00Z");
+    let path = place.path("store");
+    let (report, code) = json(&[
+        "query", "memory", "--store", &path, "--start", start, "--end", end, "-o", "json",
+    ]);
+    assert_eq!(code, Some(0), "{report}");
+    let rows = report["data"]["rows"].as_array().expect("rows");
+    let figures = ["samples", "min_kb", "max_kb"];
+    let figures = |row: &Value| figures.map(|name| row[name].as_u64().expect("a figure"));
+    let mut rows: Vec<_> = rows.iter().map(figures).collect();
+    rows.sort_unstable();
+    rows
+}
+
+#[test]
+fn a_query_counts_every_sample_once_whatever_the_clocks_did() {
+    let place = Scratch::new();
+    // Pid 1 of three boots, each of which begins its clocks anew; killed each time.
+    for (boot, count) in [50_u64, 60, 70].into_iter().enumerate() {
+        let host = Host {
+            boot_id: Some(format!("{boot}0000000-0000")),
+            ..host()
+        };
+        let store = store(&place);
+        let mut recorder = Recorder::open(store.clone(), host).expect("a store");
+        for number in 1..=count {
+            let mut tick = tick(number);
+            let mut move_s = |real: i64, boot: u64| {
+                tick.clock.real_ns += real * 1_000_000_000;
+                tick.clock.boot_ns += boot * 1_000_000_000;
+            };
+            match number {
+                // Set forward by hours, back to before the first tick, and suspended for an hour.
+                11..=20 => move_s(7200, 0),
+                21..=30 => move_s(-9000, 0),
+                31..=40 => move_s(-5400, 3600),
+                // Back to times that are there already, but for the suspend.
+                41.. => move_s(-110, 3600),
+                _ => {}
+            }
+            let turned = recorder.push(&tick, false).expect("a tick").turned;
+            if turned && boot == 1 {
+                store.compact().expect("a segment");
+            }
+        }
+    }
+    let expected = [[50, 1, 50], [60, 1, 60], [70, 1, 70]];
+    assert_eq!(asked(&place), expected);
+    store(&place).compact().expect("segments of the rest");
+    assert_eq!(asked(&place), expected, "from segments");
+    let broken = store(&place).verify().expect("a store").broken;
+    assert_eq!(broken, []);
+}
+
 /// A store with a segment and a log.
 fn made(place: &Scratch) -> String {
     let store = store(place);

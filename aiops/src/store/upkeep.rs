@@ -85,7 +85,7 @@ impl Store {
     fn compact_logs(&self) -> Result<Vec<Damage>, StoreError> {
         let tails = self.tails();
         let (_, made) = segments::list(&self.segments_folder())?;
-        let mut damages = Vec::new();
+        let (mut damages, mut removed) = (Vec::new(), false);
         for log in self.logs()? {
             let id = id_of(&log);
             let file = File::open(&log).map_err(io_error(&log, "open"))?;
@@ -106,9 +106,14 @@ impl Store {
                 }
             }
             fs::remove_file(&log).map_err(io_error(&log, "remove"))?;
+            removed = true;
             if let Some(tails) = &tails {
                 let _ = fs::remove_file(tail(tails, &id));
             }
+        }
+        if removed {
+            // A merge removes the segment that says which log it holds: the log must not come back then.
+            segments::sync(&self.wals())?;
         }
         self.trim_aside(MOST_ASIDE);
         Ok(damages)
