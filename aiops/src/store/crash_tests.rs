@@ -109,7 +109,7 @@ fn log(folder: &Folder, seconds: impl Iterator<Item = u64>) -> PathBuf {
         recorder.push(&tick(second), false).unwrap();
     }
     recorder.close().unwrap();
-    store(&folder).logs().unwrap().pop().unwrap()
+    store(folder).logs().unwrap().pop().unwrap()
 }
 
 const BLOCK: usize = 4096;
@@ -432,13 +432,13 @@ fn damaged_log(folder: &Folder) -> PathBuf {
         boot_id: Some("0123456789abcdef".to_owned()),
         ..Host::default()
     };
-    let mut recorder = Recorder::open(store(&folder), host).unwrap();
+    let mut recorder = Recorder::open(store(folder), host).unwrap();
     for number in 1..=100 {
         recorder.push(&tick(number), false).unwrap();
     }
     // As a kill would.
     drop(recorder);
-    let path = store(&folder).logs().unwrap().pop().unwrap();
+    let path = store(folder).logs().unwrap().pop().unwrap();
     let mut bytes = fs::read(&path).unwrap();
     let middle = ends(&path)[50] + 20;
     bytes[middle] ^= 1;
@@ -448,7 +448,7 @@ fn damaged_log(folder: &Folder) -> PathBuf {
 
 /// Checks that a segment says whose it is and what is missing, and that the log stands aside.
 fn check_aside(folder: &Folder, path: &Path) {
-    let store = store(&folder);
+    let store = store(folder);
     let aside = store.folder().join("damaged");
     let name = path.file_name().unwrap().to_str().unwrap();
     assert!(!path.exists() && aside.join(name).exists());
