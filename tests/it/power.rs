@@ -130,9 +130,9 @@ fn writing_child() {
     let log = wals.map(|entry| entry.expect("a log").path()).max();
     let log = fs::File::options().append(true).open(log.expect("a log"));
     let mut log = log.expect("a log");
+    println!("DAMAGED");
     log.write_all(&[0xff; 100]).expect("damage");
     log.sync_all().expect("damage");
-    println!("DAMAGED");
     assert_eq!(own.compact().expect("a segment").len(), 1);
     println!("MAY GO {}", 2 * HOUR - 1);
     let removed = own.retain(real_ms(2 * HOUR - 1) + 1, u64::MAX);
