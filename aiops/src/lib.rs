@@ -54,3 +54,6 @@ pub mod session;
 pub mod source;
 pub mod store;
 pub mod time;
+
+#[cfg(test)]
+mod testing;

@@ -112,14 +112,6 @@ const UNSAFE_HOMES: &[(&str, &str)] = &[
         "aiops/src/source/residency/tests.rs",
         "a filter of system calls, on a thread of its own",
     ),
-    (
-        "aiops/src/record/tests.rs",
-        "a small disk of its own, mounted for one thread",
-    ),
-    (
-        "aiops/src/store/crash_tests.rs",
-        "a small disk of its own, mounted for one thread",
-    ),
     ("tests/vm/", "process 1 of a virtual machine"),
     (
         "xtask/src/bench/proc.rs",

@@ -6,7 +6,6 @@ use proptest::test_runner::TestRunner;
 
 use crate::model::*;
 
-use super::tests::Folder;
 use super::tests::kmsg;
 use super::tests::mark_of;
 use super::*;
@@ -84,7 +83,7 @@ fn reclaim_event(n: u64) -> Item {
 
 /// Writes the items and reads them again; prints what that costs. Figures, not limits.
 fn measure(name: &str, rows: u64, items: &[Item]) {
-    let folder = Folder::new(name);
+    let folder = crate::testing::Folder::new(name);
     let path = folder.file("a.aiops");
     let begin = Instant::now();
     let mut writer = Writer::create(&path, false).unwrap();

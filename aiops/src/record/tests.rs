@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::path::PathBuf;
 
 use bytes::BytesMut;
 use proptest::prelude::*;
@@ -11,34 +10,14 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use crate::model::*;
+use crate::testing::Folder;
+use crate::testing::on_small_disk;
 
 use super::batch::Batch;
 use super::format;
 use super::format::BlockHeader;
 use super::format::Found;
 use super::*;
-
-/// A folder of its own, removed at the end.
-pub(super) struct Folder(PathBuf);
-
-impl Folder {
-    pub(super) fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("aiops-record-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
-    pub(super) fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 fn read(bytes: &[u8]) -> (Vec<Item>, Damage) {
     let mut reader = Reader::new(
@@ -69,7 +48,7 @@ struct Block {
 
 /// Items with a kill now and then, so that the file has many blocks; and these blocks.
 fn many_blocks() -> (Vec<u8>, Vec<Block>) {
-    let folder = Folder::new(&format!("blocks-{:?}", std::thread::current().id()));
+    let folder = Folder::new(&format!("record-blocks-{:?}", std::thread::current().id()));
     let path = folder.file("a.aiops");
     let mut runner = TestRunner::deterministic();
     let items: Vec<Item> = (0..200)
@@ -381,7 +360,7 @@ fn unknown_tables_columns_and_items_are_passed_over() {
 
 #[test]
 fn other_files_are_refused_with_advice() {
-    let folder = Folder::new("other");
+    let folder = Folder::new("record-other");
     let path = folder.file("x");
     let open = |bytes: &[u8]| {
         fs::write(&path, bytes).unwrap();
@@ -426,7 +405,7 @@ fn other_files_are_refused_with_advice() {
 
 #[test]
 fn only_a_regular_file_is_replaced() {
-    let folder = Folder::new("create");
+    let folder = Folder::new("record-create");
     let path = folder.file("a.aiops");
     drop(Writer::create(&path, false).unwrap());
     assert_eq!(
@@ -477,7 +456,7 @@ fn only_a_regular_file_is_replaced() {
 
 #[test]
 fn kills_are_written_at_once_and_others_in_time() {
-    let folder = Folder::new("times");
+    let folder = Folder::new("record-times");
     let path = folder.file("a.aiops");
     let mut writer = Writer::create(&path, false).unwrap();
     let seen = || Reader::open(&path).unwrap().count();
@@ -498,7 +477,7 @@ fn kills_are_written_at_once_and_others_in_time() {
 
 #[test]
 fn the_header_tells_the_host() {
-    let folder = Folder::new("header");
+    let folder = Folder::new("record-header");
     let path = folder.file("a.aiops");
     let mut writer = Writer::create(&path, false).unwrap();
     let boot_id = Some("01234567-89ab-cdef-0123-456789abcdef".to_owned());
@@ -528,7 +507,7 @@ fn the_header_tells_the_host() {
 
 #[test]
 fn an_item_that_is_too_large_is_counted() {
-    let folder = Folder::new("large");
+    let folder = Folder::new("record-large");
     let path = folder.file("a.aiops");
     let mut writer = Writer::create(&path, false).unwrap();
     let text = RawText::new(vec![b'x'; 5 << 20]);
@@ -559,35 +538,10 @@ pub(super) fn mark_of(runner: &mut TestRunner) -> Item {
     }
 }
 
-/// A full file system: 256 KiB in a mount namespace that only this thread sees.
 #[test]
 fn a_full_disk_leaves_a_valid_file() {
-    let folder = Folder::new("full");
-    let dir = folder.0.clone();
-    let outcome = std::thread::spawn(move || -> Result<(), String> {
-        private_tmpfs(&dir)?;
-        fill_disk(&dir.join("a.aiops"));
-        Ok(())
-    });
-    if let Err(why) = outcome.join().unwrap() {
-        let required = std::env::var_os("AIOPS_REQUIRE_BPF").is_some_and(|value| value == "1");
-        assert!(!required, "{why}");
-        println!("SKIPPED: {why}");
-    }
-}
-
-fn private_tmpfs(dir: &Path) -> Result<(), String> {
-    use rustix::mount::MountFlags;
-    use rustix::mount::MountPropagationFlags as Propagation;
-    use rustix::thread::UnshareFlags;
-    // SAFETY: the thread's own view of mounts is unshared; no descriptor is.
-    let unshared = unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) };
-    unshared.map_err(|error| format!("unshare: {error}"))?;
-    rustix::mount::mount_change("/", Propagation::PRIVATE | Propagation::REC)
-        .map_err(|error| format!("private mounts: {error}"))?;
-    let size = c"size=256k";
-    rustix::mount::mount("tmpfs", dir, "tmpfs", MountFlags::empty(), size)
-        .map_err(|error| format!("tmpfs: {error}"))
+    let test = "record::tests::a_full_disk_leaves_a_valid_file";
+    on_small_disk(test, 1, |disk| fill_disk(&disk.join("a.aiops")));
 }
 
 fn fill_disk(path: &Path) {

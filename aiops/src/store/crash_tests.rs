@@ -7,35 +7,49 @@ use std::path::PathBuf;
 use super::history::entries_of_hosts;
 use super::rows::Rows;
 use super::segments;
-use super::wal::operations;
-use super::wal::operations::Operation;
 use super::*;
 use crate::model::ClockPair;
 use crate::model::Host;
+use crate::model::Piece;
 use crate::model::ProcessMetrics;
 use crate::model::ProcessSample;
 use crate::model::Sample;
+use crate::testing::Folder;
+use crate::testing::on_small_disk;
 
-/// A folder of its own, removed at the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("aiops-crash-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn store(&self) -> Store {
-        Store::at(&self.0.join("store")).with_tails(&self.0.join("tails"))
-    }
+fn store(folder: &Folder) -> Store {
+    Store::at(&folder.file("store")).with_tails(&folder.file("tails"))
 }
 
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+/// Samples of processes in a range and the sum of their memory, as queries read them, and what was damaged.
+pub(super) fn samples(store: &Store, range: Range, hours: bool) -> (u64, i128, Vec<Damage>) {
+    let ask = Ask {
+        range,
+        fields: &["rss_kb"],
+        pids: &[],
+    };
+    let (mut n, mut sum) = (0, 0);
+    let coverage = store.pieces(&ask, hours, &mut |piece| match piece {
+        Piece::Run(run) => {
+            n += run.n as u64;
+            sum += i128::from(run.values[0].unwrap_or(0)) * run.n as i128;
+        }
+        Piece::Hour(hour) => {
+            n += hour.n;
+            sum += hour.sums[0].sum;
+        }
+    });
+    (n, sum, coverage.unwrap().damages)
+}
+
+/// Every sample that is there.
+fn all(store: &Store) -> (u64, Vec<Damage>) {
+    let range = Range {
+        start_ms: 0,
+        end_ms: i64::MAX,
+    };
+    let (n, _, damages) = samples(store, range, false);
+    (n, damages)
 }
 
 /// Numbers that look random and are the same each time (splitmix64).
@@ -91,12 +105,12 @@ fn ticks_of(log: &Path, tails: Option<&Path>) -> (Vec<Tick>, Option<Damage>) {
 
 /// A log of ticks from `seconds`, closed.
 fn log(folder: &Folder, seconds: impl Iterator<Item = u64>) -> PathBuf {
-    let mut recorder = Recorder::open(folder.store(), Host::default()).unwrap();
+    let mut recorder = Recorder::open(store(folder), Host::default()).unwrap();
     for second in seconds {
         recorder.push(&tick(second), false).unwrap();
     }
     recorder.close().unwrap();
-    folder.store().logs().unwrap().pop().unwrap()
+    store(folder).logs().unwrap().pop().unwrap()
 }
 
 const BLOCK: usize = 4096;
@@ -125,16 +139,30 @@ fn same(read: &[Tick], written: &[Tick]) -> bool {
     })
 }
 
+/// A damaged log becomes a segment of what could be read of it.
+fn check_compacted(log: &[u8], ticks: u64, is_damaged: bool) {
+    let folder = Folder::new("crash-compacted");
+    let store = store(&folder);
+    drop(Recorder::open(store.clone(), Host::default()).unwrap());
+    fs::write(store.wals().join("000000000005000-1-1.wal"), log).unwrap();
+    let damages = store.compact().unwrap();
+    assert_eq!(damages.len(), usize::from(is_damaged), "{damages:?}");
+    assert_eq!(all(&store), (ticks * u64::from(PROCESSES), Vec::new()));
+    assert_eq!(store.verify().unwrap().broken, []);
+}
+
 #[test]
 fn five_hundred_flips_and_cuts_of_a_log_cost_only_what_is_behind_them() {
-    let folder = Folder::new("log");
+    let folder = Folder::new("crash-log");
     let seconds = || (1..=600_u64).map(|number| number * 5);
     let log = log(&folder, seconds());
     let ends = ends(&log);
     let (written, damage) = ticks_of(&log, None);
     assert_eq!((written.len(), damage), (600, None));
     let whole = fs::read(&log).unwrap();
-    let (mut dice, mut told, mut lost) = (Dice(4), 0, 0);
+    let seed = 4;
+    println!("seed {seed}");
+    let (mut dice, mut told, mut lost) = (Dice(seed), 0, 0);
     for round in 0..1000 {
         let at = dice.roll(whole.len());
         let mut bytes = whole.clone();
@@ -160,6 +188,9 @@ fn five_hundred_flips_and_cuts_of_a_log_cost_only_what_is_behind_them() {
             );
         }
         told += u32::from(damage.is_some());
+        if round % 50 < 2 && !header {
+            check_compacted(&bytes, read.len() as u64, damage.is_some());
+        }
         // Key frames are 240 ticks apart: a flip costs no more.
         let flipped = round % 2 == 0 && !header;
         assert!(
@@ -177,35 +208,25 @@ fn segment(folder: &Path, id: &str, from: u64) -> Segment {
     segments::publish(folder, id, &[], rows).unwrap().unwrap()
 }
 
-fn scan(store: &Store) -> (u64, Vec<StoreError>) {
-    let range = Range {
-        start_ms: 0,
-        end_ms: i64::MAX,
-    };
-    let (mut scan, mut errors) = (Scan::new(range, &["rss_kb"]), Vec::new());
-    for segment in store.segments().unwrap() {
-        errors.extend(scan.segment(&segment).err());
-    }
-    (scan.processes.values().map(|one| one.n).sum(), errors)
-}
-
 #[test]
 fn five_hundred_flips_and_cuts_of_a_segment_are_found_and_the_others_answer() {
-    let folder = Folder::new("segment");
-    let store = folder.store();
+    let folder = Folder::new("crash-segment");
+    let store = store(&folder);
     let place = store.segments_folder();
-    Recorder::open(folder.store(), Host::default()).unwrap();
+    Recorder::open(store.clone(), Host::default()).unwrap();
     let one = segment(&place, "one", 1);
     segment(&place, "two", 1000);
     let each = 300 * u64::from(PROCESSES);
-    assert_eq!(scan(&store).0, 2 * each);
+    assert_eq!(all(&store).0, 2 * each);
     assert_eq!(store.verify().unwrap().broken, []);
     let files: Vec<(PathBuf, Vec<u8>)> = fs::read_dir(&one.path)
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .map(|path| (path.clone(), fs::read(path).unwrap()))
         .collect();
-    let mut dice = Dice(5);
+    let seed = 5;
+    println!("seed {seed}");
+    let mut dice = Dice(seed);
     for round in 0..500 {
         // Each file as often, however small it is.
         let (path, whole) = &files[round % files.len()];
@@ -220,12 +241,16 @@ fn five_hundred_flips_and_cuts_of_a_segment_are_found_and_the_others_answer() {
         let broken = store.verify().unwrap().broken;
         assert_eq!(broken.len(), 1, "round {round}, {}, {at}", path.display());
         assert!(broken[0].path.starts_with(&one.path), "{broken:?}");
-        let (n, errors) = scan(&store);
+        let (n, errors) = all(&store);
         let name = path.file_stem().unwrap();
         if name == "process" || name == "system" {
             assert_eq!((n, errors.len()), (each, 1), "round {round}, {at}");
-            let said = errors[0].to_string();
-            assert!(said.contains(path.to_str().unwrap()), "{said}");
+            let said = errors[0].error.as_deref().unwrap();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            assert!(
+                errors[0].path == one.path && said.contains(name),
+                "{errors:?}"
+            );
         } else {
             assert!(
                 n == 2 * each || (n == each && !errors.is_empty()),
@@ -237,140 +262,9 @@ fn five_hundred_flips_and_cuts_of_a_segment_are_found_and_the_others_answer() {
     println!("500 of 500 found");
 }
 
-/// Cuts the power at every step of a log's life: what was not synced is there, missing, or torn at sectors.
-#[test]
-fn a_power_cut_at_any_step_loses_nothing_that_was_synced() {
-    let folder = Folder::new("power");
-    let _before = operations::take();
-    let path = folder.0.join("live");
-    let mut writer = WalWriter::create(&WalOptions {
-        path: path.clone(),
-        tail: Some(folder.0.join("tail")),
-        id: "live".to_owned(),
-        host: Host::default(),
-    })
-    .unwrap();
-    let payload =
-        |number: usize| vec![u8::try_from(number % 251 + 1).unwrap(); number * 131 % 5000];
-    // Frames that were durable when an operation began.
-    let mut durable = vec![(operations::take(), 0)];
-    let mut pushed = 0;
-    for round in 1..60 {
-        for _ in 0..round % 9 {
-            writer.push(7, &payload(pushed)).unwrap();
-            pushed += 1;
-        }
-        writer.sync().unwrap();
-        durable.push((operations::take(), pushed));
-    }
-    let cut = folder.0.join("cut");
-    let (mut disk, mut dice, mut states, mut known) = (Vec::new(), Dice(6), 0, 0);
-    for (step, (operations, after)) in durable.iter().enumerate() {
-        let mut waiting: Vec<(u64, &Vec<u8>)> = Vec::new();
-        for operation in operations {
-            match operation {
-                Operation::Write(place, bytes) => waiting.push((*place, bytes)),
-                Operation::Sync => waiting.drain(..).for_each(|(place, bytes)| {
-                    apply(&mut disk, place, bytes, |_| true);
-                }),
-            }
-            for chance in [0, 30, 50, 100] {
-                let mut left = disk.clone();
-                for (place, bytes) in &waiting {
-                    apply(&mut left, *place, bytes, |_| dice.roll(100) < chance);
-                }
-                fs::write(&cut, &left).unwrap();
-                states += 1;
-                match read_wal(&cut, None) {
-                    Ok(found) => {
-                        let frames = found.frames.iter().map(|(_, payload)| payload);
-                        // In order, from the first: what was synced, and maybe more.
-                        let kept = frames.clone().take(known).enumerate();
-                        assert!(
-                            kept.clone().count() == known,
-                            "step {step}: {known} were durable"
-                        );
-                        for (number, frame) in kept {
-                            assert_eq!(*frame, payload(number), "step {step}");
-                        }
-                        assert!(
-                            frames
-                                .clone()
-                                .all(|frame| (0..pushed).any(|n| *frame == payload(n)))
-                        );
-                    }
-                    Err(error) => assert!(step == 0, "step {step}: {error}"),
-                }
-            }
-        }
-        known = *after;
-    }
-    drop(writer);
-    println!("{states} states");
-    assert!(states > 200, "{states}");
-}
-
-/// Writes some sectors of a write.
-fn apply(disk: &mut Vec<u8>, place: u64, bytes: &[u8], mut whether: impl FnMut(usize) -> bool) {
-    let place = usize::try_from(place).unwrap();
-    for (index, sector) in bytes.chunks(512).enumerate() {
-        if whether(index) {
-            let at = place + index * 512;
-            if disk.len() < at + sector.len() {
-                disk.resize(at + sector.len(), 0);
-            }
-            disk[at..at + sector.len()].copy_from_slice(sector);
-        }
-    }
-}
-
-/// A power cut while a segment is published and its log removed: each state counts every tick once.
-#[test]
-fn a_power_cut_while_a_segment_is_published_counts_every_tick_once() {
-    let folder = Folder::new("publish");
-    let store = folder.store();
-    let log = log(&folder, (1..=100).map(|number| number * 5));
-    let bytes = fs::read(&log).unwrap();
-    let count = || {
-        let mut ticks = 0;
-        let damages = store.fresh(|_| ticks += 1).unwrap();
-        assert_eq!(damages, []);
-        let (in_segments, errors) = scan(&store);
-        assert!(errors.is_empty(), "{errors:?}");
-        (ticks + in_segments / u64::from(PROCESSES), in_segments > 0)
-    };
-    store.compact().unwrap();
-    assert_eq!(count(), (100, true));
-    let published = store.segments().unwrap().remove(0).path;
-    // Renamed, but the log was not removed yet.
-    fs::write(&log, &bytes).unwrap();
-    assert_eq!(count(), (100, true));
-    store.compact().unwrap();
-    assert!(!log.exists());
-    assert_eq!(count(), (100, true));
-    // Not renamed yet; the files are there in any state.
-    fs::write(&log, &bytes).unwrap();
-    let name = published.file_name().unwrap().to_str().unwrap().to_owned();
-    let tmp = published.with_file_name(format!("tmp-{name}"));
-    fs::rename(&published, &tmp).unwrap();
-    for entry in fs::read_dir(&tmp).unwrap() {
-        let path = entry.unwrap().path();
-        let len = fs::metadata(&path).unwrap().len();
-        fs::File::options()
-            .write(true)
-            .open(&path)
-            .unwrap()
-            .set_len(len / 2)
-            .unwrap();
-        assert_eq!(count(), (100, false));
-    }
-    store.compact().unwrap();
-    assert_eq!(count(), (100, true));
-}
-
 #[test]
 fn a_reboot_and_clocks_that_jump_lose_nothing() {
-    let folder = Folder::new("clocks");
+    let folder = Folder::new("crash-clocks");
     let mut pushed = 0;
     // Each boot begins at 0 again, with another id; the calendar jumps by hours, both ways.
     for (boot, jump_s) in [0_i64, 7200, -10_000, 86_400, -86_000]
@@ -381,7 +275,7 @@ fn a_reboot_and_clocks_that_jump_lose_nothing() {
             boot_id: Some(format!("boot-{boot}")),
             ..Host::default()
         };
-        let mut recorder = Recorder::open(folder.store(), host).unwrap();
+        let mut recorder = Recorder::open(store(&folder), host).unwrap();
         for number in 1..50 {
             let mut tick = tick(number * 5);
             tick.clock.real_ns += (100_000 + jump_s) * 1_000_000_000;
@@ -399,45 +293,23 @@ fn a_reboot_and_clocks_that_jump_lose_nothing() {
         // As a kill would.
         drop(recorder);
     }
-    let store = folder.store();
+    let store = store(&folder);
     let mut read = 0;
     assert_eq!(store.fresh(|_| read += 1).unwrap(), []);
     assert_eq!(read, pushed);
     assert_eq!(store.compact().unwrap(), []);
-    assert_eq!(scan(&store).0, pushed * u64::from(PROCESSES));
+    assert_eq!(all(&store).0, pushed * u64::from(PROCESSES));
     assert_eq!(store.verify().unwrap().broken, []);
 }
 
-/// A disk of 1 MiB that runs full, in a mount namespace that only this thread sees.
+/// Its tails are on a tmpfs, as ever.
 #[test]
 fn a_full_disk_costs_what_does_not_fit_and_nothing_before() {
-    let folder = Folder::new("full");
-    let (disk, tails) = (folder.0.join("disk"), folder.0.join("tails"));
-    fs::create_dir(&disk).unwrap();
-    let outcome = std::thread::spawn(move || -> Result<(), String> {
-        private_tmpfs(&disk)?;
-        fill(&disk, &tails);
-        Ok(())
+    let test = "store::crash_tests::a_full_disk_costs_what_does_not_fit_and_nothing_before";
+    on_small_disk(test, 6, |disk| {
+        let tails = Folder::new("crash-crash-full");
+        fill(disk, &tails.0);
     });
-    if let Err(why) = outcome.join().unwrap() {
-        let required = std::env::var_os("AIOPS_REQUIRE_BPF").is_some_and(|value| value == "1");
-        assert!(!required, "{why}");
-        println!("SKIPPED: {why}");
-    }
-}
-
-fn private_tmpfs(dir: &Path) -> Result<(), String> {
-    use rustix::mount::MountFlags;
-    use rustix::mount::MountPropagationFlags as Propagation;
-    use rustix::thread::UnshareFlags;
-    // SAFETY: the thread's own view of mounts is unshared; no descriptor is.
-    let unshared = unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) };
-    unshared.map_err(|error| format!("unshare: {error}"))?;
-    rustix::mount::mount_change("/", Propagation::PRIVATE | Propagation::REC)
-        .map_err(|error| format!("private mounts: {error}"))?;
-    let size = c"size=1m";
-    rustix::mount::mount("tmpfs", dir, "tmpfs", MountFlags::empty(), size)
-        .map_err(|error| format!("tmpfs: {error}"))
 }
 
 fn fill(disk: &Path, tails: &Path) {
@@ -524,8 +396,8 @@ fn fill(disk: &Path, tails: &Path) {
 
 #[test]
 fn repair_saves_what_can_be_read_and_deletes_nothing() {
-    let folder = Folder::new("repair");
-    let store = folder.store();
+    let folder = Folder::new("crash-repair");
+    let store = store(&folder);
     let path = log(&folder, (1..=600).map(|number| number * 5));
     let place = store.segments_folder();
     let one = segment(&place, "one", 10_000);
@@ -535,7 +407,7 @@ fn repair_saves_what_can_be_read_and_deletes_nothing() {
     fs::write(&path, &bytes).unwrap();
     fs::write(one.path.join("process.parquet"), b"PAR1").unwrap();
     fs::write(store.folder().join("store.json"), b"{").unwrap();
-    let held = Recorder::open(folder.store(), Host::default());
+    let held = Recorder::open(store.clone(), Host::default());
     assert!(held.is_err(), "store.json makes no sense");
     let alone = store.upkeep(true).unwrap();
     assert!(matches!(store.upkeep(true), Err(StoreError::Upkeep { .. })));
@@ -549,9 +421,9 @@ fn repair_saves_what_can_be_read_and_deletes_nothing() {
     // The frame that was hit is the 302nd: lost up to the next key frame.
     assert!((360..600).contains(&saved.0), "{saved:?}");
     assert_eq!(store.verify().unwrap().broken, []);
-    let (n, errors) = scan(&store);
+    let (n, errors) = all(&store);
     assert_eq!((n, errors.len()), (saved.0 * u64::from(PROCESSES), 0));
-    Recorder::open(folder.store(), Host::default()).unwrap();
+    Recorder::open(store.clone(), Host::default()).unwrap();
     assert_eq!(store.repair(&Host::default()).unwrap(), []);
 }
 
@@ -562,13 +434,13 @@ fn damaged_log(folder: &Folder) -> PathBuf {
         boot_id: Some("0123456789abcdef".to_owned()),
         ..Host::default()
     };
-    let mut recorder = Recorder::open(folder.store(), host).unwrap();
+    let mut recorder = Recorder::open(store(folder), host).unwrap();
     for number in 1..=100 {
         recorder.push(&tick(number), false).unwrap();
     }
     // As a kill would.
     drop(recorder);
-    let path = folder.store().logs().unwrap().pop().unwrap();
+    let path = store(folder).logs().unwrap().pop().unwrap();
     let mut bytes = fs::read(&path).unwrap();
     let middle = ends(&path)[50] + 20;
     bytes[middle] ^= 1;
@@ -578,7 +450,7 @@ fn damaged_log(folder: &Folder) -> PathBuf {
 
 /// Checks that a segment says whose it is and what is missing, and that the log stands aside.
 fn check_aside(folder: &Folder, path: &Path) {
-    let store = folder.store();
+    let store = store(folder);
     let aside = store.folder().join("damaged");
     let name = path.file_name().unwrap().to_str().unwrap();
     assert!(!path.exists() && aside.join(name).exists());
@@ -611,27 +483,27 @@ fn check_aside(folder: &Folder, path: &Path) {
 
 #[test]
 fn compaction_puts_a_damaged_log_aside_and_its_segment_remembers() {
-    let folder = Folder::new("aside");
+    let folder = Folder::new("crash-aside");
     let path = damaged_log(&folder);
-    let damages = folder.store().compact_at(0).unwrap();
+    let damages = store(&folder).compact_at(0).unwrap();
     assert_eq!(damages.len(), 1);
     check_aside(&folder, &path);
-    assert_eq!(folder.store().compact_at(0).unwrap(), []);
+    assert_eq!(store(&folder).compact_at(0).unwrap(), []);
 }
 
 #[test]
 fn repair_says_whose_a_damaged_log_was_and_keeps_its_tail() {
-    let folder = Folder::new("whose");
+    let folder = Folder::new("crash-whose");
     let path = damaged_log(&folder);
-    let repaired = folder.store().repair(&Host::default()).unwrap();
+    let repaired = store(&folder).repair(&Host::default()).unwrap();
     assert_eq!(repaired.len(), 1);
     check_aside(&folder, &path);
 }
 
 #[test]
 fn what_was_put_aside_is_bounded_and_the_oldest_goes_first() {
-    let folder = Folder::new("trim");
-    let aside = folder.store().folder().join("damaged");
+    let folder = Folder::new("crash-trim");
+    let aside = store(&folder).folder().join("damaged");
     fs::create_dir_all(aside.join("segment")).unwrap();
     fs::write(aside.join("segment/process.parquet"), [1; 100]).unwrap();
     for name in ["1.wal", "1.wal.tail", "2.wal"] {
@@ -643,23 +515,23 @@ fn what_was_put_aside_is_bounded_and_the_oldest_goes_first() {
         names.sort();
         names
     };
-    folder.store().trim_aside(30);
+    store(&folder).trim_aside(30);
     assert_eq!(left(), ["1.wal", "1.wal.tail", "2.wal", "segment"]);
-    folder.store().trim_aside(25);
+    store(&folder).trim_aside(25);
     assert_eq!(left(), ["1.wal.tail", "2.wal", "segment"]);
-    folder.store().trim_aside(10);
+    store(&folder).trim_aside(10);
     assert_eq!(left(), ["2.wal", "segment"]);
 }
 
 #[test]
 fn a_log_of_which_no_sample_is_left_is_still_told() {
-    let folder = Folder::new("none");
+    let folder = Folder::new("crash-none");
     let path = log(&folder, 10..60);
     let mut bytes = fs::read(&path).unwrap();
     // The only key frame.
     bytes[BLOCK + 20] ^= 1;
     fs::write(&path, &bytes).unwrap();
-    let store = folder.store();
+    let store = store(&folder);
     assert_eq!(store.compact_at(0).unwrap().len(), 1);
     log(&folder, 100..150);
     store.compact_at(0).unwrap();
@@ -668,7 +540,7 @@ fn a_log_of_which_no_sample_is_left_is_still_told() {
     for now_ms in [0, i64::MAX] {
         assert_eq!(store.compact_at(now_ms).unwrap(), []);
         assert_eq!(store.verify().unwrap().broken, []);
-        let (n, errors) = scan(&store);
+        let (n, errors) = all(&store);
         assert_eq!((n, errors.len()), (50 * u64::from(PROCESSES), 0));
         let events: u64 = store
             .segments()

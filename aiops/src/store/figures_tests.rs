@@ -196,9 +196,9 @@ fn one_compaction() {
 #[test]
 #[ignore = "minutes of work, for its figures"]
 fn figures_of_a_day() {
-    let folder = Folder::new("figures");
-    let store = folder.store();
-    let mut recorder = folder.recorder();
+    let folder = Folder::new("store-figures");
+    let store = store(&folder);
+    let mut recorder = recorder(&folder);
     let mut host = Host300::new();
     let (mut samples, mut wal, mut hour_kb) = (0, 0, 0);
     for second in (10..DAY_S).step_by(10) {
@@ -216,13 +216,13 @@ fn figures_of_a_day() {
     recorder.close().unwrap();
     store.compact_at(0).unwrap();
     let hours: u64 = store.segments().unwrap().iter().map(Segment::bytes).sum();
-    let before = folder.everything();
+    let before = everything(&folder);
     let began = std::time::Instant::now();
     let day_kb = compact_in_child(&folder, DAY_MS);
     let took = began.elapsed();
     let day = store.segments().unwrap();
     assert_eq!(day.len(), 1);
-    assert_eq!(folder.everything(), before);
+    assert_eq!(everything(&folder), before);
     let size = |name: &str| {
         let path = day[0].path.join(format!("{name}.parquet"));
         (

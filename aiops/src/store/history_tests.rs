@@ -1,9 +1,10 @@
 //! A store over hours, with one writer.
 
 use super::super::Range;
-use super::super::Scan;
 use super::super::Segment;
+use super::super::crash_tests::samples;
 use super::super::merge;
+use super::super::rows::Rows;
 use super::super::table;
 use super::super::table::Column;
 use super::super::table::Values;
@@ -11,59 +12,35 @@ use super::*;
 use crate::model::ProcessMetrics;
 use crate::model::ProcessSample;
 use crate::model::Sample;
+use crate::testing::Folder;
 
 #[path = "figures_tests.rs"]
 mod figures;
 #[path = "repair_tests.rs"]
 mod repair;
 
-/// A folder of its own, removed at the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("aiops-store-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn store(&self) -> Store {
-        Store::at(&self.0.join("store")).with_tails(&self.0.join("tails"))
-    }
-
-    fn recorder(&self) -> Recorder {
-        Recorder::open(self.store(), Host::default()).unwrap()
-    }
-
-    fn everything(&self) -> (u64, i128) {
-        self.sums(0, i64::MAX)
-    }
-
-    fn sums(&self, start_ms: i64, end_ms: i64) -> (u64, i128) {
-        let range = Range { start_ms, end_ms };
-        let mut scan = Scan::new(range, &["rss_kb"]);
-        for segment in self.store().segments().unwrap() {
-            scan.segment(&segment).unwrap();
-        }
-        let damages = self
-            .store()
-            .fresh(|entry| {
-                if let Entry::Tick(tick) = entry {
-                    scan.tick(&tick);
-                }
-            })
-            .unwrap();
-        assert_eq!(damages, []);
-        let sums = scan.processes.values();
-        sums.fold((0, 0), |(n, sum), one| (n + one.n, sum + one.sums[0].sum))
-    }
+fn store(folder: &Folder) -> Store {
+    Store::at(&folder.file("store")).with_tails(&folder.file("tails"))
 }
 
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+fn recorder(folder: &Folder) -> Recorder {
+    Recorder::open(store(folder), Host::default()).unwrap()
+}
+
+fn everything(folder: &Folder) -> (u64, i128) {
+    sums(folder, 0, i64::MAX)
+}
+
+/// Samples in a range and the sum of their memory, of a store that is whole.
+fn sums(folder: &Folder, start_ms: i64, end_ms: i64) -> (u64, i128) {
+    let range = Range { start_ms, end_ms };
+    let found = [false, true].map(|hours| samples(&store(folder), range, hours));
+    let [exact, summed] = found.map(|(n, sum, damages)| {
+        assert_eq!(damages, []);
+        (n, sum)
+    });
+    assert_eq!(exact, summed);
+    exact
 }
 
 const HOUR_S: u64 = 3600;
@@ -127,10 +104,10 @@ fn copy(from: &Path, to: &Path) {
 
 #[test]
 fn a_finished_day_becomes_one_segment_that_says_the_same() {
-    let folder = Folder::new("day");
-    let mut recorder = folder.recorder();
+    let folder = Folder::new("store-day");
+    let mut recorder = recorder(&folder);
     fill(&mut recorder, 300..DAY_S + 7300);
-    let store = folder.store();
+    let store = store(&folder);
     store.compact_at(0).unwrap();
     let hours = store.segments().unwrap();
     assert_eq!(hours.len(), 26, "no day is finished: hours stay");
@@ -141,7 +118,7 @@ fn a_finished_day_becomes_one_segment_that_says_the_same() {
         (noon + 1000, noon + 5_000_000),
         (DAY_MS - 4_000_000, DAY_MS + 900_000),
     ];
-    let before = ranges.map(|(from, to)| folder.sums(from, to));
+    let before = ranges.map(|(from, to)| sums(&folder, from, to));
     let of = |table, name: &str| -> i64 {
         let segments = store.segments().unwrap();
         segments
@@ -166,7 +143,7 @@ fn a_finished_day_becomes_one_segment_that_says_the_same() {
         (merged[0].from_ms, merged[0].to_ms),
         (300_000, DAY_MS - 300_000)
     );
-    assert_eq!(ranges.map(|(from, to)| folder.sums(from, to)), before);
+    assert_eq!(ranges.map(|(from, to)| sums(&folder, from, to)), before);
     assert_eq!(totals(), known);
     let entries = fs::read_dir(store.segments_folder()).unwrap().count();
     assert_eq!(entries, 3, "nothing else is left");
@@ -185,14 +162,14 @@ fn a_finished_day_becomes_one_segment_that_says_the_same() {
 
 #[test]
 fn a_merge_that_is_killed_counts_everything_once() {
-    let folder = Folder::new("merge-killed");
-    let mut recorder = folder.recorder();
+    let folder = Folder::new("store-merge-killed");
+    let mut recorder = recorder(&folder);
     fill(&mut recorder, 300..DAY_S);
     recorder.close().unwrap();
-    let store = folder.store();
+    let store = store(&folder);
     store.compact_at(0).unwrap();
     let hours = store.segments().unwrap();
-    let before = folder.everything();
+    let before = everything(&folder);
     let kept = folder.0.join("kept");
     for hour in &hours {
         copy(&hour.path, &kept.join(hour.path.file_name().unwrap()));
@@ -205,30 +182,30 @@ fn a_merge_that_is_killed_counts_everything_once() {
         half.join("process.parquet"),
     )
     .unwrap();
-    assert_eq!(folder.everything(), before);
+    assert_eq!(everything(&folder), before);
     // Killed when it had published, and then when it had removed some of the hours.
     merge::publish(&store.segments_folder(), &hours).unwrap();
-    assert_eq!(folder.everything(), before);
+    assert_eq!(everything(&folder), before);
     fs::remove_dir_all(&hours[3].path).unwrap();
     fs::remove_file(hours[4].path.join("system.parquet")).unwrap();
-    assert_eq!(folder.everything(), before);
+    assert_eq!(everything(&folder), before);
     store.compact_at(DAY_MS).unwrap();
-    assert_eq!(folder.everything(), before);
+    assert_eq!(everything(&folder), before);
     assert_eq!(fs::read_dir(store.segments_folder()).unwrap().count(), 1);
     // A power cut that undid the removals.
     for hour in &hours {
         copy(&kept.join(hour.path.file_name().unwrap()), &hour.path);
     }
-    assert_eq!(folder.everything(), before);
+    assert_eq!(everything(&folder), before);
     store.retain(0, u64::MAX).unwrap();
     assert_eq!(fs::read_dir(store.segments_folder()).unwrap().count(), 1);
-    assert_eq!(folder.everything(), before);
+    assert_eq!(everything(&folder), before);
 }
 
 #[test]
 fn hours_that_overlap_are_left_as_they_are() {
-    let folder = Folder::new("overlap");
-    let mut recorder = folder.recorder();
+    let folder = Folder::new("store-overlap");
+    let mut recorder = recorder(&folder);
     fill(&mut recorder, 300..5 * HOUR_S);
     // Back to the second hour, and on from there.
     for second in (5 * HOUR_S..7 * HOUR_S).step_by(100) {
@@ -237,7 +214,7 @@ fn hours_that_overlap_are_left_as_they_are() {
         recorder.push(&back, false).unwrap();
     }
     recorder.close().unwrap();
-    let store = folder.store();
+    let store = store(&folder);
     store.compact_at(0).unwrap();
     let hour = 3_600_000;
     let ranges = [
@@ -245,23 +222,23 @@ fn hours_that_overlap_are_left_as_they_are() {
         (hour, 2 * hour),
         (hour + 20_000, hour + 900_000),
     ];
-    let before = ranges.map(|(from, to)| folder.sums(from, to));
+    let before = ranges.map(|(from, to)| sums(&folder, from, to));
     assert_eq!(store.segments().unwrap().len(), 7);
     store.compact_at(DAY_MS).unwrap();
     let merged = store.segments().unwrap();
     assert_eq!(merged.len(), 3, "{merged:?}");
-    assert_eq!(ranges.map(|(from, to)| folder.sums(from, to)), before);
+    assert_eq!(ranges.map(|(from, to)| sums(&folder, from, to)), before);
     store.compact_at(DAY_MS).unwrap();
     assert_eq!(store.segments().unwrap(), merged);
 }
 
 #[test]
 fn a_writer_that_begins_again_and_again_leaves_one_segment_an_hour() {
-    let folder = Folder::new("restarts");
-    let store = folder.store();
+    let folder = Folder::new("store-restarts");
+    let store = store(&folder);
     let mut count = 0;
     for second in (300..HOUR_S + 700).step_by(25) {
-        let mut recorder = folder.recorder();
+        let mut recorder = recorder(&folder);
         recorder.push(&tick(second), false).unwrap();
         recorder.close().unwrap();
         count += 1;
@@ -269,25 +246,25 @@ fn a_writer_that_begins_again_and_again_leaves_one_segment_an_hour() {
     store.compact_at(0).unwrap();
     assert_eq!(store.segments().unwrap().len(), count);
     assert!(count > 150, "more than are merged at once");
-    let before = folder.everything();
+    let before = everything(&folder);
     store.compact_at(HOUR_MS).unwrap();
     let merged = store.segments().unwrap();
     assert_eq!(merged.len(), 29, "an hour, and what is of the next one");
-    assert_eq!(folder.everything(), before);
+    assert_eq!(everything(&folder), before);
     store.compact_at(2 * HOUR_MS).unwrap();
     assert_eq!(store.segments().unwrap().len(), 2);
     store.compact_at(DAY_MS).unwrap();
     assert_eq!(store.segments().unwrap().len(), 1);
-    assert_eq!(folder.everything(), before);
+    assert_eq!(everything(&folder), before);
 }
 
 #[test]
 fn a_column_that_an_older_segment_lacks_is_unknown_there() {
-    let folder = Folder::new("layouts");
-    let mut recorder = folder.recorder();
+    let folder = Folder::new("store-layouts");
+    let mut recorder = recorder(&folder);
     fill(&mut recorder, 300..2 * HOUR_S);
     recorder.close().unwrap();
-    let store = folder.store();
+    let store = store(&folder);
     store.compact_at(0).unwrap();
     let hours = store.segments().unwrap();
     let path = hours[0].path.join("process.parquet");
@@ -325,11 +302,11 @@ fn a_column_that_an_older_segment_lacks_is_unknown_there() {
 
 #[test]
 fn a_damaged_segment_keeps_its_day_from_being_merged_and_is_told() {
-    let folder = Folder::new("damaged");
-    let mut recorder = folder.recorder();
+    let folder = Folder::new("store-damaged");
+    let mut recorder = recorder(&folder);
     fill(&mut recorder, 300..2 * HOUR_S);
     recorder.close().unwrap();
-    let store = folder.store();
+    let store = store(&folder);
     store.compact_at(0).unwrap();
     let hours = store.segments().unwrap();
     fs::write(hours[1].path.join("process.parquet"), b"PAR1").unwrap();
@@ -342,10 +319,10 @@ fn a_damaged_segment_keeps_its_day_from_being_merged_and_is_told() {
 
 #[test]
 fn whole_segments_go_the_oldest_first_and_never_the_newest_day() {
-    let folder = Folder::new("retain");
-    let mut recorder = folder.recorder();
+    let folder = Folder::new("store-retain");
+    let mut recorder = recorder(&folder);
     fill(&mut recorder, 300..3 * DAY_S + 7300);
-    let store = folder.store();
+    let store = store(&folder);
     store.compact_at(3 * DAY_MS + 1).unwrap();
     let all = store.segments().unwrap();
     assert_eq!(all.len(), 5, "three days and two hours");
@@ -375,10 +352,10 @@ fn whole_segments_go_the_oldest_first_and_never_the_newest_day() {
 
 #[test]
 fn two_never_compact_at_once() {
-    let folder = Folder::new("busy");
-    let mut recorder = folder.recorder();
+    let folder = Folder::new("store-busy");
+    let mut recorder = recorder(&folder);
     fill(&mut recorder, 300..2 * HOUR_S);
-    let store = folder.store();
+    let store = store(&folder);
     // As repair does.
     let lock = store.upkeep(false).unwrap();
     let busy = StoreError::Upkeep {
@@ -398,15 +375,15 @@ fn two_never_compact_at_once() {
 
 #[test]
 fn what_stands_for_nothing_goes_and_what_cannot_be_read_stays() {
-    let folder = Folder::new("orphans");
-    let mut recorder = folder.recorder();
+    let folder = Folder::new("store-orphans");
+    let mut recorder = recorder(&folder);
     fill(&mut recorder, 300..1200);
     let tails = folder.0.join("tails");
     let own = fs::read_dir(&tails).unwrap().count();
     assert_eq!(own, 1);
     fs::write(tails.join("000000000000001-0-1.tail"), b"left").unwrap();
     fs::write(tails.join("notes.txt"), b"of somebody").unwrap();
-    let store = folder.store();
+    let store = store(&folder);
     let strange = store.wals().join("000000000000001-0-2.wal");
     fs::write(&strange, b"not a log").unwrap();
     let damages = store.compact().unwrap();
@@ -423,13 +400,13 @@ fn what_stands_for_nothing_goes_and_what_cannot_be_read_stays() {
 
 #[test]
 fn who_a_process_is_and_of_which_boot_stands_in_each_segment() {
-    let folder = Folder::new("who");
+    let folder = Folder::new("store-who");
     let host = Host {
         hostname: "web-1".into(),
         boot_id: Some("0123456789abcdef".to_owned()),
         ..Host::default()
     };
-    let mut recorder = Recorder::open(folder.store(), host).unwrap();
+    let mut recorder = Recorder::open(store(&folder), host).unwrap();
     for second in (300..3 * HOUR_S).step_by(300) {
         let mut tick = tick(second);
         if second == 300 {
@@ -444,7 +421,7 @@ fn who_a_process_is_and_of_which_boot_stands_in_each_segment() {
         recorder.push(&tick, false).unwrap();
     }
     recorder.close().unwrap();
-    let store = folder.store();
+    let store = store(&folder);
     let mut fresh = 0;
     let damages = store.fresh_of_hosts(|host, _| {
         assert_eq!(host.boot_id.as_deref(), Some("0123456789abcdef"));
@@ -477,8 +454,8 @@ fn who_a_process_is_and_of_which_boot_stands_in_each_segment() {
 
 #[test]
 fn two_hours_are_the_same_before_and_after_compaction() {
-    let folder = Folder::new("hours");
-    let mut recorder = folder.recorder();
+    let folder = Folder::new("store-hours");
+    let mut recorder = recorder(&folder);
     let mut turns = 0;
     let seconds = (0..2 * HOUR_S + 300).step_by(5).skip(1);
     for second in seconds.clone() {
@@ -488,43 +465,43 @@ fn two_hours_are_the_same_before_and_after_compaction() {
     let count = seconds.clone().count() as u64;
     let sum: u64 = seconds.map(|second| 100 + second).sum();
     let expected = (2 * count, i128::from(sum));
-    assert_eq!(folder.everything(), expected);
-    let damages = folder.store().compact().unwrap();
+    assert_eq!(everything(&folder), expected);
+    let damages = store(&folder).compact().unwrap();
     assert_eq!(damages, []);
-    assert_eq!(folder.store().segments().unwrap().len(), 2);
+    assert_eq!(store(&folder).segments().unwrap().len(), 2);
     assert_eq!(
-        folder.store().logs().unwrap().len(),
+        store(&folder).logs().unwrap().len(),
         1,
         "the log being written stays"
     );
-    assert_eq!(folder.everything(), expected);
+    assert_eq!(everything(&folder), expected);
     recorder.close().unwrap();
-    folder.store().compact_at(DAY_MS - 1).unwrap();
-    assert_eq!(folder.store().segments().unwrap().len(), 3);
-    assert_eq!(folder.everything(), expected);
-    folder.store().compact().unwrap();
-    assert_eq!(folder.store().segments().unwrap().len(), 1);
-    assert_eq!(folder.everything(), expected);
+    store(&folder).compact_at(DAY_MS - 1).unwrap();
+    assert_eq!(store(&folder).segments().unwrap().len(), 3);
+    assert_eq!(everything(&folder), expected);
+    store(&folder).compact().unwrap();
+    assert_eq!(store(&folder).segments().unwrap().len(), 1);
+    assert_eq!(everything(&folder), expected);
 }
 
 #[test]
 fn one_writer_and_one_owner() {
-    let folder = Folder::new("one");
-    let recorder = folder.recorder();
-    let second = Recorder::open(folder.store(), Host::default());
+    let folder = Folder::new("store-one");
+    let recorder = recorder(&folder);
+    let second = Recorder::open(store(&folder), Host::default());
     assert!(matches!(second, Err(StoreError::Busy { .. })));
     drop(recorder);
     use std::os::unix::fs::PermissionsExt as _;
     let open = fs::Permissions::from_mode(0o770);
-    fs::set_permissions(folder.store().folder(), open).unwrap();
-    let other = Recorder::open(folder.store(), Host::default());
+    fs::set_permissions(store(&folder).folder(), open).unwrap();
+    let other = Recorder::open(store(&folder), Host::default());
     assert!(matches!(other, Err(StoreError::Unsafe { .. })));
 }
 
 #[test]
 fn a_calendar_that_is_set_back_begins_another_log() {
-    let folder = Folder::new("back");
-    let mut recorder = folder.recorder();
+    let folder = Folder::new("store-back");
+    let mut recorder = recorder(&folder);
     recorder.push(&tick(5000), false).unwrap();
     let mut back = tick(5005);
     back.clock.real_ns -= 600_000_000_000;
@@ -537,34 +514,34 @@ fn a_calendar_that_is_set_back_begins_another_log() {
         "a suspend is no step"
     );
     recorder.close().unwrap();
-    assert_eq!(folder.everything().0, 6);
+    assert_eq!(everything(&folder).0, 6);
 }
 
 #[test]
 fn what_a_killed_writer_left_is_read_and_compacted() {
-    let folder = Folder::new("killed");
-    let mut recorder = folder.recorder();
+    let folder = Folder::new("store-killed");
+    let mut recorder = recorder(&folder);
     for second in (100..200).step_by(5) {
         recorder.push(&tick(second), false).unwrap();
     }
     // As a kill would: nothing is closed, the locks are gone.
-    let before = folder.everything();
+    let before = everything(&folder);
     drop(recorder);
-    assert_eq!(folder.everything(), before);
-    folder.store().compact().unwrap();
-    assert_eq!(folder.everything(), before);
+    assert_eq!(everything(&folder), before);
+    store(&folder).compact().unwrap();
+    assert_eq!(everything(&folder), before);
     assert_eq!(before.0, 40);
 }
 
 #[test]
 fn a_log_is_locked_before_it_can_be_seen_and_half_of_one_is_swept() {
-    let folder = Folder::new("seen");
-    let wals = folder.store().wals();
+    let folder = Folder::new("store-seen");
+    let wals = store(&folder).wals();
     let half = wals.join("000000000000001-0-1.new");
-    drop(folder.recorder());
+    drop(recorder(&folder));
     fs::write(&half, b"AIOPSWAL").unwrap();
-    assert_eq!(folder.store().compact().unwrap(), [], "no log yet");
-    let mut recorder = folder.recorder();
+    assert_eq!(store(&folder).compact().unwrap(), [], "no log yet");
+    let mut recorder = recorder(&folder);
     assert!(!half.exists());
     recorder.push(&tick(5), false).unwrap();
     assert_eq!(fs::read_dir(&wals).unwrap().count(), 1);
@@ -580,26 +557,43 @@ fn a_log_is_locked_before_it_can_be_seen_and_half_of_one_is_swept() {
     let found = File::open(&path).unwrap();
     let lock = || flock(&found, FlockOperation::NonBlockingLockExclusive);
     assert!(lock().is_err());
-    folder.store().compact().unwrap();
-    assert!(path.exists() && folder.store().logs().unwrap().len() == 2);
+    store(&folder).compact().unwrap();
+    assert!(path.exists() && store(&folder).logs().unwrap().len() == 2);
     drop(writer);
     lock().unwrap();
 }
 
 #[test]
 fn frames_in_a_tail_go_along_when_the_folder_of_tails_is_another_one() {
-    let folder = Folder::new("moved");
-    let mut recorder = folder.recorder();
+    let folder = Folder::new("store-moved");
+    let mut recorder = recorder(&folder);
     for second in 1..20 {
         recorder.push(&tick(second), false).unwrap();
     }
     // As a kill would.
     drop(recorder);
-    let store = Store::at(folder.store().folder()).with_tails(&folder.0.join("elsewhere"));
+    let store = Store::at(store(&folder).folder()).with_tails(&folder.0.join("elsewhere"));
     let mut recorder = Recorder::open(store.clone(), Host::default()).unwrap();
     recorder.push(&tick(20), false).unwrap();
     let mut read = 0;
     assert_eq!(store.fresh(|_| read += 1).unwrap(), []);
     assert_eq!(read, 20);
     assert_eq!(fs::read_dir(folder.0.join("tails")).unwrap().count(), 0);
+}
+
+#[test]
+fn what_a_segment_was_made_from_does_not_count_twice() {
+    let folder = Folder::new("store-twice");
+    let publish = |id: &str, sources: &[String], count: u64| {
+        let mut rows = Rows::default();
+        (0..count).for_each(|second| rows.push(&tick(second)));
+        segments::publish(&folder.0, id, sources, rows).unwrap();
+    };
+    publish("hour", &["log".to_owned()], 3);
+    publish("day", &["hour".to_owned()], 4);
+    fs::create_dir_all(folder.file("tmp-1-2-x")).unwrap();
+    let (segments, made) = segments::list(&folder.0).unwrap();
+    assert_eq!(segments.len(), 1);
+    assert_eq!(segments[0].id, "day");
+    assert!(made.contains("hour") && made.contains("log"));
 }

@@ -137,13 +137,28 @@ fn machine_id() -> Option<String> {
 /// # Errors
 /// It belongs to somebody else, others may write to it, it is no folder, or the system refuses.
 pub(super) fn own_folder(folder: &Path) -> Result<(), StoreError> {
+    let new = folder.ancestors().take_while(|path| !path.exists());
+    let new: Vec<&Path> = new.collect();
     let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
     made.map_err(|error| match fs::symlink_metadata(folder) {
         Ok(meta) if !meta.is_dir() => io::ErrorKind::NotADirectory.into(),
         _ => error,
     })
     .map_err(io_error(folder, "create"))?;
-    check_folder(folder)
+    check_folder(folder)?;
+    new.into_iter().for_each(keep_name);
+    Ok(())
+}
+
+/// Makes the name of a new folder durable: without it a power cut takes all that is in it. Where the folder above may
+/// not be read, the file system has to do so itself, as most do.
+fn keep_name(folder: &Path) {
+    let above = match folder.parent() {
+        Some(above) if above.as_os_str().is_empty() => Path::new("."),
+        Some(above) => above,
+        None => return,
+    };
+    let _ = fs::File::open(above).and_then(|above| above.sync_all());
 }
 
 /// Checks that a folder is there and that only its owner, who we are, can write to it.

@@ -9,11 +9,11 @@ use super::*;
 
 /// Two segments, of two hours.
 fn made(folder: &Folder) -> Vec<Segment> {
-    let mut recorder = folder.recorder();
+    let mut recorder = recorder(folder);
     fill(&mut recorder, 300..2 * HOUR_S);
     recorder.close().unwrap();
-    folder.store().compact_at(0).unwrap();
-    folder.store().segments().unwrap()
+    store(folder).compact_at(0).unwrap();
+    store(folder).segments().unwrap()
 }
 
 fn flip(path: &Path, at: impl Fn(usize) -> usize) {
@@ -24,14 +24,14 @@ fn flip(path: &Path, at: impl Fn(usize) -> usize) {
 }
 
 fn repair(folder: &Folder) -> Vec<Repaired> {
-    let repaired = folder.store().repair(&Host::default()).unwrap();
-    assert_eq!(folder.store().verify().unwrap().broken, []);
-    assert_eq!(folder.store().repair(&Host::default()).unwrap(), []);
+    let repaired = store(folder).repair(&Host::default()).unwrap();
+    assert_eq!(store(folder).verify().unwrap().broken, []);
+    assert_eq!(store(folder).repair(&Host::default()).unwrap(), []);
     repaired
 }
 
 fn aside(folder: &Folder) -> Vec<String> {
-    let entries = fs::read_dir(folder.store().folder().join("damaged")).unwrap();
+    let entries = fs::read_dir(store(folder).folder().join("damaged")).unwrap();
     let name = |entry: io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
     let mut names: Vec<String> = entries.map(name).collect();
     names.sort();
@@ -40,7 +40,7 @@ fn aside(folder: &Folder) -> Vec<String> {
 
 /// Titles of all events.
 fn told(folder: &Folder) -> Vec<String> {
-    let segments = folder.store().segments().unwrap();
+    let segments = store(folder).segments().unwrap();
     let titles = segments.iter().map(|segment| {
         let table = segment.table("event").unwrap();
         let groups = (0..table.groups()).map(|group| table.texts(group, "title").unwrap());
@@ -53,7 +53,7 @@ fn told(folder: &Folder) -> Vec<String> {
 fn a_flipped_bit_in_the_sums_of_hours_costs_nothing() {
     let folder = Folder::new("rollup");
     let segments = made(&folder);
-    let before = folder.everything();
+    let before = everything(&folder);
     let path = segments[0].file("rollup");
     let rows = Table::open(&path).unwrap().group(0).unwrap();
     flip(&path, |len| len / 2);
@@ -61,7 +61,7 @@ fn a_flipped_bit_in_the_sums_of_hours_costs_nothing() {
     assert_eq!(repaired.len(), 1);
     let name = segments[0].path.file_name().unwrap().to_str().unwrap();
     assert_eq!(aside(&folder), [format!("{name}-rollup.parquet")]);
-    assert_eq!(folder.everything(), before);
+    assert_eq!(everything(&folder), before);
     assert_eq!(Table::open(&path).unwrap().group(0).unwrap(), rows);
     let titles = told(&folder);
     assert!(
@@ -69,10 +69,10 @@ fn a_flipped_bit_in_the_sums_of_hours_costs_nothing() {
         "{titles:?}"
     );
     // It is one of its day like any other.
-    folder.store().compact_at(DAY_MS).unwrap();
-    assert_eq!(folder.store().segments().unwrap().len(), 1);
-    assert_eq!((folder.everything(), told(&folder)), (before, titles));
-    assert_eq!(folder.store().verify().unwrap().broken, []);
+    store(&folder).compact_at(DAY_MS).unwrap();
+    assert_eq!(store(&folder).segments().unwrap().len(), 1);
+    assert_eq!((everything(&folder), told(&folder)), (before, titles));
+    assert_eq!(store(&folder).verify().unwrap().broken, []);
 }
 
 #[test]
@@ -85,12 +85,12 @@ fn tables_whose_checksums_match_are_saved() {
     ] {
         let folder = Folder::new(name);
         let segments = made(&folder);
-        assert_eq!(folder.everything().0, 46);
+        assert_eq!(everything(&folder).0, 46);
         let path = segments[0].file(name);
         flip(&path, |len| len / 2);
         let repaired = repair(&folder);
         assert_eq!(repaired.len(), 1, "{name}");
-        assert_eq!(folder.everything().0, n, "{name}");
+        assert_eq!(everything(&folder).0, n, "{name}");
         // Without the times of its ticks nothing of a segment can be told.
         assert_eq!(segments[0].path.exists(), name != "system");
         let titles = told(&folder);
@@ -103,36 +103,36 @@ fn tables_whose_checksums_match_are_saved() {
 fn what_is_missing_of_a_segment_is_damage() {
     let folder = Folder::new("missing");
     let segments = made(&folder);
-    let before = folder.everything();
+    let before = everything(&folder);
     fs::remove_file(segments[0].path.join("_sums")).unwrap();
     fs::remove_file(segments[1].file("rollup")).unwrap();
-    let summary = folder.store().summary().unwrap();
+    let summary = store(&folder).summary().unwrap();
     assert_eq!(summary.unsummed, [segments[0].path.clone()]);
     assert_eq!(summary.unread.len(), 1);
-    let broken = folder.store().verify().unwrap().broken;
+    let broken = store(&folder).verify().unwrap().broken;
     assert!(matches!(&broken[0].part, Broken::Sums(one) if *one == segments[0]));
     assert_eq!(broken[1].path, segments[1].file("rollup"));
     assert_eq!(repair(&folder).len(), 2);
     assert!(segments[0].path.join("_sums").exists());
-    assert_eq!(folder.everything(), before);
+    assert_eq!(everything(&folder), before);
 }
 
 #[test]
 fn a_flipped_bit_in_the_checksums_costs_nothing() {
     let folder = Folder::new("sums");
     let segments = made(&folder);
-    let before = folder.everything();
+    let before = everything(&folder);
     flip(&segments[0].path.join("_sums"), |_| 3);
-    assert_eq!(folder.store().verify().unwrap().broken.len(), 1);
+    assert_eq!(store(&folder).verify().unwrap().broken.len(), 1);
     assert_eq!(repair(&folder).len(), 1);
-    assert_eq!((folder.everything(), told(&folder)), (before, Vec::new()));
+    assert_eq!((everything(&folder), told(&folder)), (before, Vec::new()));
 }
 
 #[test]
 fn a_store_without_its_file_is_damaged_and_an_empty_folder_is_none() {
     let folder = Folder::new("no-meta");
     let mut recorder = Recorder::open(
-        folder.store(),
+        store(&folder),
         Host {
             hostname: "web-1".into(),
             ..Host::default()
@@ -141,9 +141,9 @@ fn a_store_without_its_file_is_damaged_and_an_empty_folder_is_none() {
     .unwrap();
     fill(&mut recorder, 300..2 * HOUR_S);
     recorder.close().unwrap();
-    let store = folder.store();
+    let store = store(&folder);
     store.compact_at(0).unwrap();
-    let before = folder.everything();
+    let before = everything(&folder);
     fs::remove_file(store.folder().join("store.json")).unwrap();
     let broken = store.verify().unwrap().broken;
     assert!(matches!(broken[..], [ref one] if one.part == Broken::Meta));
@@ -158,7 +158,7 @@ fn a_store_without_its_file_is_damaged_and_an_empty_folder_is_none() {
     };
     assert_eq!(store.repair(&ours).unwrap().len(), 1);
     assert_eq!(store.verify().unwrap().broken, []);
-    assert_eq!(folder.everything(), before);
+    assert_eq!(everything(&folder), before);
     let empty = folder.0.join("empty");
     fs::create_dir(&empty).unwrap();
     let none = Store::at(&empty);
@@ -171,7 +171,7 @@ fn a_store_without_its_file_is_damaged_and_an_empty_folder_is_none() {
 #[test]
 fn a_copy_has_no_part_in_the_tails_of_its_original() {
     let folder = Folder::new("copied");
-    let mut recorder = folder.recorder();
+    let mut recorder = recorder(&folder);
     fill(&mut recorder, 300..900);
     let original = Store::at(&folder.0.join("store"));
     assert_eq!(original.tails(), Some(folder.0.join("tails")));
@@ -197,10 +197,10 @@ fn a_copy_has_no_part_in_the_tails_of_its_original() {
 #[test]
 fn a_damaged_log_stands_aside_before_its_segment_is_there() {
     let folder = Folder::new("ordered");
-    let mut recorder = folder.recorder();
+    let mut recorder = recorder(&folder);
     fill(&mut recorder, 300..HOUR_S);
     drop(recorder);
-    let store = folder.store();
+    let store = store(&folder);
     let log = store.logs().unwrap().remove(0);
     let mut bytes = fs::read(&log).unwrap();
     bytes[4096 + 20] ^= 1;
@@ -220,10 +220,10 @@ fn a_damaged_log_stands_aside_before_its_segment_is_there() {
 fn a_pipe_in_place_of_a_file_is_damage_and_nobody_waits_for_it() {
     let folder = Folder::new("pipe");
     let segments = made(&folder);
-    let mut recorder = folder.recorder();
+    let mut recorder = recorder(&folder);
     fill(&mut recorder, 2 * HOUR_S..2 * HOUR_S + 900);
     recorder.close().unwrap();
-    let store = folder.store();
+    let store = store(&folder);
     let log = store.logs().unwrap().remove(0);
     let files = [
         segments[0].path.join("_sums"),
@@ -249,7 +249,7 @@ fn a_pipe_in_place_of_a_file_is_damage_and_nobody_waits_for_it() {
     let lock = store.folder().join("lock");
     fs::remove_file(&lock).unwrap();
     std::os::unix::fs::symlink("/dev/null", &lock).unwrap();
-    let error = Recorder::open(folder.store(), Host::default()).unwrap_err();
+    let error = Recorder::open(store, Host::default()).unwrap_err();
     assert!(error.remedy().unwrap().contains("rm "), "{error:?}");
 }
 
@@ -257,7 +257,7 @@ fn a_pipe_in_place_of_a_file_is_damage_and_nobody_waits_for_it() {
 fn what_others_could_have_written_is_read_by_nobody() {
     let folder = Folder::new("trust");
     made(&folder);
-    let store = folder.store();
+    let store = store(&folder);
     let mode =
         |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     for path in [
@@ -282,6 +282,6 @@ fn what_others_could_have_written_is_read_by_nobody() {
     mode(store.folder(), 0o755);
     assert!(store.meta().is_ok() && store.exposed().unwrap().contains("chmod 0700"));
     // The writer makes it private.
-    folder.recorder();
+    recorder(&folder);
     assert_eq!(store.exposed(), None);
 }

@@ -167,6 +167,8 @@ pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let gone = path.with_file_name(format!("{TMP}gone-{name}"));
     fs::rename(path, &gone).map_err(io_error(path, "remove"))?;
+    // After a power cut its files may be gone and its old name may not.
+    gone.parent().map_or(Ok(()), sync)?;
     fs::remove_dir_all(&gone).map_err(io_error(&gone, "remove"))
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 use proptest::prelude::*;
 
@@ -19,15 +18,7 @@ use crate::model::ProcessSample;
 use crate::model::RawText;
 use crate::model::Sample;
 use crate::model::Sums;
-
-/// Removed at the end, whatever happens.
-struct Folder(PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
+use crate::testing::Folder;
 
 /// Before a full hour (UTC), so that ranges hold whole hours and parts of them.
 const BEGIN: i64 = 3_000_000;
@@ -103,7 +94,7 @@ proptest! {
         let ticks = ticks(&levels);
         let start_ms = BEGIN + from * 50_000;
         let range = Range { start_ms, end_ms: start_ms + len * 50_000 };
-        let folder = Folder(std::env::temp_dir().join(format!("aiops-series-{}", std::process::id())));
+        let folder = Folder::new("series");
         let segments = folder.0.join("segments");
         std::fs::create_dir_all(&segments).unwrap();
         // Two segments, the second one from the middle of an hour on.
@@ -135,8 +126,7 @@ proptest! {
 
 /// A store of its own for a test.
 fn empty(name: &str) -> (Folder, Store) {
-    let name = format!("aiops-series-{name}-{}", std::process::id());
-    let folder = Folder(std::env::temp_dir().join(name));
+    let folder = Folder::new(&format!("series-{name}"));
     for part in ["segments", "wal", "tails"] {
         std::fs::create_dir_all(folder.0.join(part)).unwrap();
     }

@@ -85,7 +85,7 @@ impl Store {
     fn compact_logs(&self) -> Result<Vec<Damage>, StoreError> {
         let tails = self.tails();
         let (_, made) = segments::list(&self.segments_folder())?;
-        let mut damages = Vec::new();
+        let (mut damages, mut removed) = (Vec::new(), false);
         for log in self.logs()? {
             let file = OpenLog::open(log.clone(), tails.as_deref())?;
             if !file.lock() {
@@ -100,6 +100,11 @@ impl Store {
                 }
             }
             remove_log(&log, tails.as_deref())?;
+            removed = true;
+        }
+        if removed {
+            // A merge removes the segment that says which log it holds: the log must not come back then.
+            segments::sync(&self.wals())?;
         }
         self.trim_aside(MOST_ASIDE);
         Ok(damages)

@@ -274,10 +274,6 @@ impl WalWriter {
         buffer[..data.len()].copy_from_slice(data);
         buffer[data.len()..].fill(0);
         self.file.write_all_at(buffer, place)?;
-        #[cfg(test)]
-        operations::wrote(place, buffer);
-        #[cfg(test)]
-        operations::synced();
         if !self.direct {
             self.file.sync_data()?;
         }
@@ -292,11 +288,7 @@ impl WalWriter {
         let buffer = &mut self.aligned[skip..skip + step];
         buffer.fill(0);
         self.file.write_all_at(buffer, self.size)?;
-        #[cfg(test)]
-        operations::wrote(self.size, buffer);
         self.file.sync_all()?;
-        #[cfg(test)]
-        operations::synced();
         self.size += STEP;
         self.aligned = Vec::new();
         Ok(())
@@ -318,38 +310,6 @@ impl WalWriter {
             std::fs::remove_file(path).map_err(io_error(path, "remove the tail"))?;
         }
         Ok(())
-    }
-}
-
-/// What was done to the file, for tests that cut the power.
-#[cfg(test)]
-pub(super) mod operations {
-    use std::cell::RefCell;
-
-    /// One step.
-    #[derive(Clone, Debug)]
-    pub(crate) enum Operation {
-        /// Bytes at a place: not durable yet, and in no order.
-        Write(u64, Vec<u8>),
-        /// What was written before is durable.
-        Sync,
-    }
-
-    thread_local! {
-        static DONE: RefCell<Vec<Operation>> = const { RefCell::new(Vec::new()) };
-    }
-
-    pub(super) fn wrote(place: u64, bytes: &[u8]) {
-        DONE.with_borrow_mut(|done| done.push(Operation::Write(place, bytes.to_vec())));
-    }
-
-    pub(super) fn synced() {
-        DONE.with_borrow_mut(|done| done.push(Operation::Sync));
-    }
-
-    /// What this thread did since the last call.
-    pub(crate) fn take() -> Vec<Operation> {
-        DONE.take()
     }
 }
 

@@ -8,30 +8,14 @@ use rustix::fs::flock;
 use super::live::held;
 use super::live::settle;
 use super::*;
+use crate::testing::Folder;
 
-/// A folder of its own, removed at the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("aiops-wal-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn options(&self, tail: bool) -> WalOptions {
-        WalOptions {
-            path: self.0.join("log"),
-            tail: tail.then(|| self.0.join("tail")),
-            id: "id".to_owned(),
-            host: Host::default(),
-        }
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+fn options(folder: &Folder, tail: bool) -> WalOptions {
+    WalOptions {
+        path: folder.file("log"),
+        tail: tail.then(|| folder.file("tail")),
+        id: "id".to_owned(),
+        host: Host::default(),
     }
 }
 
@@ -42,7 +26,7 @@ fn payload(index: usize) -> Vec<u8> {
 }
 
 fn written(folder: &Folder, frames: usize, every: usize) -> Vec<u8> {
-    let options = folder.options(false);
+    let options = options(folder, false);
     let mut writer = WalWriter::create(&options).unwrap();
     for index in 0..frames {
         writer.push(1, &payload(index)).unwrap();
@@ -56,7 +40,7 @@ fn written(folder: &Folder, frames: usize, every: usize) -> Vec<u8> {
 
 #[test]
 fn frames_come_back() {
-    let folder = Folder::new("back");
+    let folder = Folder::new("wal-back");
     written(&folder, 300, 7);
     let found = read_wal(&folder.0.join("log"), None).unwrap();
     assert_eq!(found.frames.len(), 300);
@@ -67,8 +51,8 @@ fn frames_come_back() {
 
 #[test]
 fn a_kill_loses_nothing_that_was_pushed() {
-    let folder = Folder::new("kill");
-    let options = folder.options(true);
+    let folder = Folder::new("wal-kill");
+    let options = options(&folder, true);
     let mut writer = WalWriter::create(&options).unwrap();
     for index in 0..50 {
         writer.push(1, &payload(index)).unwrap();
@@ -89,8 +73,8 @@ fn a_kill_loses_nothing_that_was_pushed() {
 
 #[test]
 fn a_tail_that_was_not_emptied_counts_once() {
-    let folder = Folder::new("twice");
-    let options = folder.options(true);
+    let folder = Folder::new("wal-twice");
+    let options = options(&folder, true);
     let mut writer = WalWriter::create(&options).unwrap();
     writer.push(1, b"a").unwrap();
     writer.push(1, b"b").unwrap();
@@ -113,7 +97,7 @@ proptest! {
 
     #[test]
     fn a_cut_keeps_every_frame_before_it(cut in 0..10_000_usize) {
-        let folder = Folder::new("cut");
+        let folder = Folder::new("wal-cut");
         let bytes = written(&folder, 120, 11);
         let at = bytes.len() * cut / 10_000;
         std::fs::write(folder.0.join("log"), &bytes[..at]).unwrap();
@@ -128,7 +112,7 @@ proptest! {
 
     #[test]
     fn a_flipped_bit_costs_one_frame(place in 0..10_000_usize, bit in 0..8_u8) {
-        let folder = Folder::new("flip");
+        let folder = Folder::new("wal-flip");
         let mut bytes = written(&folder, 120, 11);
         let end = bytes.len() - BLOCK;
         let at = BLOCK + (end - BLOCK) * place / 10_000;
@@ -143,8 +127,8 @@ proptest! {
 
 #[test]
 fn zeros_behind_damage_are_not_lost_and_unknown_kinds_are_not_looked_for() {
-    let folder = Folder::new("behind");
-    let options = folder.options(false);
+    let folder = Folder::new("wal-behind");
+    let options = options(&folder, false);
     let mut writer = WalWriter::create(&options).unwrap();
     for (kind, payload) in [(1, b"one"), (9, b"two"), (2, b"six"), (1, b"ten")] {
         writer.push(kind, payload).unwrap();
@@ -171,8 +155,8 @@ fn zeros_behind_damage_are_not_lost_and_unknown_kinds_are_not_looked_for() {
 
 #[test]
 fn a_sync_between_the_log_and_its_tail_loses_nothing() {
-    let folder = Folder::new("between");
-    let options = folder.options(true);
+    let folder = Folder::new("wal-between");
+    let options = options(&folder, true);
     let tail = options.tail.clone().unwrap();
     let mut writer = WalWriter::create(&options).unwrap();
     for byte in 0..3 {
@@ -204,8 +188,8 @@ fn a_sync_between_the_log_and_its_tail_loses_nothing() {
 
 #[test]
 fn a_frame_that_is_being_written_is_no_damage() {
-    let folder = Folder::new("torn");
-    let options = folder.options(false);
+    let folder = Folder::new("wal-torn");
+    let options = options(&folder, false);
     let mut writer = WalWriter::create(&options).unwrap();
     for byte in 0..3 {
         writer.push(1, &[byte + 1; 100]).unwrap();
@@ -234,7 +218,7 @@ fn a_frame_that_is_being_written_is_no_damage() {
 
 #[test]
 fn a_writer_is_seen_by_its_lock() {
-    let folder = Folder::new("held");
+    let folder = Folder::new("wal-held");
     let path = folder.0.join("log");
     std::fs::write(&path, b"x").unwrap();
     let (ours, theirs) = (File::open(&path).unwrap(), File::open(&path).unwrap());
