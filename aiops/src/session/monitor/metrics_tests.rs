@@ -148,7 +148,7 @@ fn the_port_answers_and_closes() {
         let mut stream = TcpStream::connect(address).await.unwrap();
         for piece in ["GET /-/hea", "lthy HT", "TP/1.1\r", "\n\r", "\n"] {
             stream.write_all(piece.as_bytes()).await.unwrap();
-            tokio::task::yield_now().await;
+            yield_now().await;
         }
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
