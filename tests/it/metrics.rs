@@ -240,16 +240,16 @@ fn promtool_accepts_page_and_rules() {
         "{}",
         String::from_utf8_lossy(&said)
     );
-    let rules = Command::new("promtool")
-        .args(["check", "rules"])
-        .arg(docs("prometheus/alerts.yml"))
-        .output();
-    let rules = rules.expect("promtool starts");
-    assert!(
-        rules.status.success(),
-        "{}",
-        String::from_utf8_lossy(&rules.stderr)
-    );
+    for (what, file) in [("check", "alerts.yml"), ("test", "alerts_test.yml")] {
+        let rules = Command::new("promtool")
+            .args([what, "rules"])
+            .arg(docs("prometheus").join(file))
+            .output()
+            .expect("promtool starts");
+        let said = [rules.stdout, rules.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(rules.status.success(), "{file}: {said}");
+    }
 }
 
 /// Every `expr` below a value, with the title of what it stands in.

@@ -8,6 +8,7 @@
 mod exposition;
 mod page;
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,7 +19,9 @@ use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
 use tokio::task::JoinSet;
+use tokio::task::yield_now;
 use tokio::time::sleep;
 use tokio::time::timeout;
 
@@ -29,7 +32,7 @@ use crate::diag;
 use crate::source::clock;
 use page::Form;
 
-/// Most connections at once; the next ones wait in the kernel's queue.
+/// Most connections at once; the next one takes the place of the oldest, which had its time.
 const MOST_CONNECTIONS: usize = 16;
 /// Most groups of processes, whatever the settings say.
 const MOST_GROUPS: usize = 100;
@@ -126,34 +129,51 @@ impl Port {
         if let Ok(address) = self.listener.local_addr() {
             diag::note(&format!("metrics at http://{address}/metrics"));
         }
-        tokio::spawn(serve(self.listener, Shared::clone(latest), self.top));
+        tokio::spawn(serve(
+            self.listener,
+            Shared::clone(latest),
+            self.top,
+            PATIENCE_IN,
+        ));
     }
 }
 
 /// Answers requests until it is dropped. The `top` largest groups of processes are told.
-async fn serve(listener: TcpListener, latest: Shared, top: usize) {
+///
+/// A scraper is answered within milliseconds, so the oldest connection is the one that has nothing to say: clients
+/// that hold all places are put out, they do not keep others out.
+async fn serve(listener: TcpListener, latest: Shared, top: usize, patience: Duration) {
     let top = top.min(MOST_GROUPS);
     let mut open = JoinSet::new();
+    let mut order: VecDeque<AbortHandle> = VecDeque::new();
     loop {
-        while open.len() >= MOST_CONNECTIONS {
-            open.join_next().await;
-        }
-        tokio::select! {
-            Some(_) = open.join_next() => {}
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    open.spawn(converse(stream, Shared::clone(&latest), top));
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                while open.try_join_next().is_some() {}
+                order.retain(|one| !one.is_finished());
+                if order.len() >= MOST_CONNECTIONS
+                    && let Some(oldest) = order.pop_front()
+                {
+                    oldest.abort();
                 }
-                // Out of file descriptors, usually: it passes, or the next second says the same.
-                Err(_) => sleep(Duration::from_secs(1)).await,
-            },
+                order.push_back(open.spawn(converse(
+                    stream,
+                    Shared::clone(&latest),
+                    top,
+                    patience,
+                )));
+                // It is heard before the next one comes, and so is the loop that takes samples.
+                yield_now().await;
+            }
+            // Out of file descriptors, usually: it passes, or the next second says the same.
+            Err(_) => sleep(Duration::from_secs(1)).await,
         }
     }
 }
 
-/// One request and its answer.
-async fn converse(mut stream: TcpStream, latest: Shared, top: usize) {
-    let answer = match timeout(PATIENCE_IN, read_head(&mut stream)).await {
+/// One request and its answer; the request may take `patience` to arrive.
+async fn converse(mut stream: TcpStream, latest: Shared, top: usize, patience: Duration) {
+    let answer = match timeout(patience, read_head(&mut stream)).await {
         Ok(Ok(Some(head))) => {
             let mut latest = latest.lock().unwrap_or_else(PoisonError::into_inner);
             answer(&head, &mut latest, top, clock::mono_ns())
