@@ -15,7 +15,7 @@ use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 
 use super::proc::{Cost, median, wait};
-use super::{Bench, Table};
+use super::{Bench, Table, interrupt};
 use crate::util::{self, Tally};
 
 /// What peers are asked, and how their answers are compared.
@@ -80,13 +80,14 @@ pub(super) fn run(bench: &Bench) -> anyhow::Result<Tally> {
         bench.say(&format!("no peers: {error:#}"));
     }
     let mut table = Table::default();
-    let size = folder_size(&store)?;
+    let size = super::folder_size(&store)?;
     table.figure(
         &format!("{days} days of {PROCESSES} processes every {INTERVAL} s, on disk"),
         format!("{:.1} MB, {:.2} MB/day", mb(size), mb(size) / days as f64),
     );
     let spans = SPANS.iter().filter(|span| span.days <= days);
     for span in spans.chain(bench.quick.then_some(&QUICK)) {
+        interrupt::check()?;
         bench.say(&format!("{} days", span.days));
         one(bench, &mut table, &store, span, python.as_deref().ok());
     }
@@ -245,6 +246,7 @@ fn ours(bench: &Bench, store: &Path, span: &Span) -> anyhow::Result<(f64, u64)> 
 }
 
 fn run_to(mut command: Command, bench: &Bench, out: Stdio) -> anyhow::Result<Cost> {
+    interrupt::check()?;
     let said = bench.path("said");
     let child = command
         .stdout(out)
@@ -313,18 +315,4 @@ fn answers(report: &Path) -> anyhow::Result<Value> {
 
 fn mb(bytes: u64) -> f64 {
     bytes as f64 / 1e6
-}
-
-fn folder_size(folder: &Path) -> anyhow::Result<u64> {
-    let mut sum = 0;
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let meta = entry.metadata()?;
-        sum += if meta.is_dir() {
-            folder_size(&entry.path())?
-        } else {
-            meta.len()
-        };
-    }
-    Ok(sum)
 }
