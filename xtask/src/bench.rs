@@ -155,7 +155,12 @@ pub(crate) fn run(args: &[String]) -> anyhow::Result<Tally> {
 fn shipped() -> anyhow::Result<PathBuf> {
     match std::env::var_os("AIOPS_BIN") {
         Some(_) => oomlab::aiops(),
-        None => util::build("aiops", "dist"),
+        None => {
+            eprintln!(
+                "bench: the program is built as `cargo xtask dist` does (AIOPS_BIN names another)"
+            );
+            util::build("aiops", "dist")
+        }
     }
 }
 

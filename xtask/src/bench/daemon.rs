@@ -92,10 +92,12 @@ pub(super) fn run(bench: &Bench) -> anyhow::Result<Tally> {
     let mut table = Table::default();
     table.figure("program that is measured", program(bench)?);
     for case in CASES {
-        interrupt::check()?;
         if let Err(error) = measure(bench, case, span, &mut table) {
-            interrupt::check()?;
             table.promise(case.name, format!("{error:#}"), "runs", false);
+        }
+        if interrupt::check().is_err() {
+            // What was measured before is shown.
+            break;
         }
     }
     print!("{table}");
