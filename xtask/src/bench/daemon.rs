@@ -27,7 +27,7 @@ const INTERVAL: &str = "5s";
 const INTERVAL_S: f64 = 5.0;
 /// Recorders start one after the other, so that their samples do not fall together.
 const APART: Duration = Duration::from_millis(1200);
-/// The memory of the daemon has settled when it stands still so long, within a hundredth.
+/// The memory of the daemon has settled when it stands still so long, within a twentieth.
 const STILL: Duration = Duration::from_secs(30);
 /// The first sync of its log comes after 30 s.
 const SETTLE_LEAST: Duration = Duration::from_secs(40);
@@ -220,7 +220,7 @@ fn settle(bench: &Bench, subjects: &mut [Subject]) -> anyhow::Result<()> {
             return Ok(());
         };
         let rss_kb = rss_kb.rss_kb;
-        if rss_kb.abs_diff(level) * 100 > level {
+        if rss_kb.abs_diff(level) * 20 > level {
             (since, level) = (Instant::now(), rss_kb);
         }
         if since.elapsed() >= STILL && begun.elapsed() >= SETTLE_LEAST {
