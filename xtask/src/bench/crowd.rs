@@ -51,7 +51,8 @@ pub(super) struct Crowd {
 impl Crowd {
     /// So many processes, that stand still at first.
     pub(super) fn start(count: u32) -> anyhow::Result<Self> {
-        let program = std::env::current_exe().context("own path unknown")?;
+        // This very file, also when another was built in its place meanwhile.
+        let program = "/proc/self/exe";
         let (reader, writer) = std::io::pipe()?;
         // The writer's thread comes first, so that a drop half-way closes the pipe.
         let (rate, stop) = (
@@ -69,7 +70,7 @@ impl Crowd {
         };
         for number in 0..count {
             interrupt::check()?;
-            let child = Command::new(&program)
+            let child = Command::new(program)
                 .args([STIR, &format!("work-{number}")])
                 .stdin(reader.try_clone()?)
                 .stdout(Stdio::null())
