@@ -12,21 +12,27 @@
     reason = "a chore talks to its user"
 )]
 
+mod crowd;
 mod daemon;
 mod faults;
+mod interrupt;
 mod load;
 mod peers;
 mod proc;
 mod query;
+mod recorder;
 mod table;
 mod tracer;
 
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
 use crate::oomlab::{self, Group};
-use crate::util::Tally;
+use crate::util::{self, Tally};
+pub(crate) use crowd::{STIR, stir};
 use table::Table;
 
 /// What all parts of the benchmark share.
@@ -35,6 +41,8 @@ struct Bench {
     /// Holds recordings and reports; removed at the end.
     folder: PathBuf,
     quick: bool,
+    /// How long the daemon is looked at, if that was asked for.
+    span: Option<Duration>,
     /// Progress goes to stderr; a table for a document wants none.
     chatty: bool,
 }
@@ -58,16 +66,24 @@ impl Bench {
 
 impl Drop for Bench {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
+        let _ = fs::remove_dir_all(&self.folder);
     }
 }
+
+const USAGE: &str =
+    "bench oom|proc|daemon|query [--quick] [--markdown], daemon: [--minutes N] [--hour]";
+
+/// An hour and a bit, so that the daemon's own hour ends in it.
+const HOUR: Duration = Duration::from_secs(3660);
 
 /// The chore.
 pub(crate) fn run(args: &[String]) -> anyhow::Result<Tally> {
     let mut quick = false;
     let mut markdown = false;
+    let mut span = None;
     let mut other: Option<fn(&Bench) -> anyhow::Result<Tally>> = None;
-    for arg in args {
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
         match arg.as_str() {
             "oom" => other = None,
             "proc" => other = Some(proc::run),
@@ -75,20 +91,27 @@ pub(crate) fn run(args: &[String]) -> anyhow::Result<Tally> {
             "daemon" => other = Some(daemon::run),
             "--quick" => quick = true,
             "--markdown" => markdown = true,
+            "--hour" => span = Some(HOUR),
+            "--minutes" => {
+                let minutes = args.next().and_then(|number| number.parse::<u64>().ok());
+                let minutes = minutes.context("--minutes: a number is missing")?;
+                span = Some(Duration::from_secs(60 * minutes));
+            }
             unknown => {
-                bail!(
-                    "unknown argument {unknown}: bench oom|proc|daemon|query [--quick] [--markdown]"
-                )
+                bail!("unknown argument {unknown}: {USAGE}")
             }
         }
     }
     if let Some(other) = other {
-        return other(&Bench {
-            aiops: oomlab::aiops()?,
+        interrupt::install();
+        let bench = Bench {
+            aiops: if quick { oomlab::aiops()? } else { shipped()? },
             folder: scratch()?,
             quick,
+            span,
             chatty: !markdown,
-        });
+        };
+        return other(&bench);
     }
     if let Err(error) = Group::new("probe", 16 << 20) {
         if std::env::var_os("AIOPS_REQUIRE_BPF").is_some() {
@@ -101,6 +124,7 @@ pub(crate) fn run(args: &[String]) -> anyhow::Result<Tally> {
         aiops: oomlab::aiops()?,
         folder: scratch()?,
         quick,
+        span,
         chatty: !markdown,
     };
     let mut table = Table::default();
@@ -127,14 +151,43 @@ pub(crate) fn run(args: &[String]) -> anyhow::Result<Tally> {
     Ok(tally)
 }
 
+/// The program as it is installed: `AIOPS_BIN`, or this tree's, built when it is not up to date.
+fn shipped() -> anyhow::Result<PathBuf> {
+    match std::env::var_os("AIOPS_BIN") {
+        Some(_) => oomlab::aiops(),
+        None => {
+            eprintln!(
+                "bench: the program is built as `cargo xtask dist` does (AIOPS_BIN names another)"
+            );
+            util::build("aiops", "dist")
+        }
+    }
+}
+
 fn scratch() -> anyhow::Result<PathBuf> {
-    let folder = crate::util::target_dir()?.join(format!("bench-{}", std::process::id()));
-    std::fs::create_dir_all(&folder)
-        .with_context(|| format!("cannot create {}", folder.display()))?;
+    let folder = util::target_dir()?.join(format!("bench-{}", std::process::id()));
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     Ok(folder)
 }
 
 /// Size of a file, 0 when it is not there.
 fn size(path: &Path) -> u64 {
-    std::fs::metadata(path).map_or(0, |meta| meta.len())
+    fs::metadata(path).map_or(0, |meta| meta.len())
+}
+
+/// Bytes of all files below a folder. What goes meanwhile does not count.
+fn folder_size(folder: &Path) -> anyhow::Result<u64> {
+    let mut sum = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let Ok(meta) = entry.metadata() else {
+            continue;
+        };
+        sum += if meta.is_dir() {
+            folder_size(&entry.path())?
+        } else {
+            meta.len()
+        };
+    }
+    Ok(sum)
 }

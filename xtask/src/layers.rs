@@ -114,6 +114,10 @@ const UNSAFE_HOMES: &[(&str, &str)] = &[
     ),
     ("tests/vm/", "process 1 of a virtual machine"),
     (
+        "xtask/src/bench/interrupt.rs",
+        "signal, with a handler that stores into an atomic",
+    ),
+    (
         "xtask/src/bench/proc.rs",
         "wait4: what a child process cost",
     ),

@@ -38,7 +38,7 @@ const CHORES: &[Chore] = &[
     ("layers", "check who uses whom, homes, lengths, paths", layers::run),
     ("vm", "test on other kernels [6.1] [6.12] [SCENARIO]", |args| finish(vm::run(args)?)),
     ("kernels", "fetch Debian's kernels for vm [5.10] [6.1] [6.12]", |args| finish(kernels::run(args)?)),
-    ("bench", "measure [oom] [proc] [query] [daemon] [--quick]", |args| finish(bench::run(args)?)),
+    ("bench", "measure [oom] [proc] [query] [daemon] [--quick] [--minutes N] [--hour]", |args| finish(bench::run(args)?)),
     ("interop", "other engines read our files [--all: ClickHouse and Spark too]", |args| finish(interop::run(args)?)),
     ("capture", "a tree for --root: DIR [--pid P,P] [--vm 6.1] [--as-3.10 TREE]", capture::run),
     ("deb", "the Debian package [--profile dist|ci] [--check]", |args| finish(deb::run(args)?)),
@@ -56,6 +56,7 @@ fn main() -> ExitCode {
         // The process that the demo wants killed.
         None if name == "grow" => demo::grow(rest),
         None if name == oomlab::GROW => oomlab::grow(rest),
+        None if name == bench::STIR => bench::stir(rest),
         None => return usage(),
     };
     match result {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 
-use super::{Bench, Table};
+use super::{Bench, Table, recorder};
 use crate::util::{self, Tally};
 
 /// Idle processes that are looked at.
@@ -303,18 +303,13 @@ pub(super) fn wait(child: Child) -> anyhow::Result<Cost> {
 
 /// CPU of a sample of `below`, which records in the background only.
 fn below(bench: &Bench) -> anyhow::Result<f64> {
-    let program = installed("below")?;
+    let program = recorder::below()?;
     let folder = bench.path("below");
     fs::create_dir_all(&folder)?;
-    let config = bench.path("below.conf");
-    let place = folder.display();
-    fs::write(
-        &config,
-        format!("log_dir = \"{place}\"\nstore_dir = \"{place}/store\"\n"),
-    )?;
+    let config = recorder::below_config(&folder)?;
     let mut child = Command::new(program)
         .args([Path::new("--config"), &config])
-        .args(["record", "--interval-s", "1"])
+        .args(["record", "--disable-exitstats", "--interval-s", "1"])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -328,14 +323,14 @@ fn below(bench: &Bench) -> anyhow::Result<f64> {
 }
 
 /// The idle processes. They read a pipe that only we can write: without us they end.
-pub(super) struct Crowd {
+struct Crowd {
     children: Vec<Child>,
     pipe: Option<PipeWriter>,
 }
 
 impl Crowd {
     /// So many of them.
-    pub(super) fn start(count: usize) -> anyhow::Result<Self> {
+    fn start(count: usize) -> anyhow::Result<Self> {
         let (reader, writer) = std::io::pipe()?;
         let mut crowd = Self {
             children: Vec::with_capacity(count),

@@ -15,7 +15,7 @@ use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 
 use super::proc::{Cost, median, wait};
-use super::{Bench, Table};
+use super::{Bench, Table, interrupt};
 use crate::util::{self, Tally};
 
 /// What peers are asked, and how their answers are compared.
@@ -39,7 +39,8 @@ struct Span {
     days: i64,
     start: &'static str,
     budget_ms: f64,
-    budget_kb: u64,
+    /// Of peak memory; that of a month is a figure only.
+    budget_kb: Option<u64>,
 }
 
 const SPANS: &[Span] = &[
@@ -47,19 +48,19 @@ const SPANS: &[Span] = &[
         days: 1,
         start: "2026-10-31T00:00:00Z",
         budget_ms: 300.0,
-        budget_kb: 64 << 10,
+        budget_kb: Some(64 << 10),
     },
     Span {
         days: 7,
         start: "2026-10-25T00:00:00Z",
         budget_ms: 300.0,
-        budget_kb: 64 << 10,
+        budget_kb: Some(64 << 10),
     },
     Span {
         days: 30,
         start: "2026-10-02T00:00:00Z",
         budget_ms: 1000.0,
-        budget_kb: 64 << 10,
+        budget_kb: None,
     },
 ];
 
@@ -68,7 +69,7 @@ const QUICK: Span = Span {
     days: 3,
     start: "2026-10-29T00:00:00Z",
     budget_ms: 300.0,
-    budget_kb: 64 << 10,
+    budget_kb: Some(64 << 10),
 };
 
 /// The chore.
@@ -80,13 +81,14 @@ pub(super) fn run(bench: &Bench) -> anyhow::Result<Tally> {
         bench.say(&format!("no peers: {error:#}"));
     }
     let mut table = Table::default();
-    let size = folder_size(&store)?;
+    let size = super::folder_size(&store)?;
     table.figure(
         &format!("{days} days of {PROCESSES} processes every {INTERVAL} s, on disk"),
         format!("{:.1} MB, {:.2} MB/day", mb(size), mb(size) / days as f64),
     );
     let spans = SPANS.iter().filter(|span| span.days <= days);
     for span in spans.chain(bench.quick.then_some(&QUICK)) {
+        interrupt::check()?;
         bench.say(&format!("{} days", span.days));
         one(bench, &mut table, &store, span, python.as_deref().ok());
     }
@@ -150,7 +152,7 @@ fn python(bench: &Bench) -> anyhow::Result<PathBuf> {
 /// One range: ours, then the peers.
 fn one(bench: &Bench, table: &mut Table, store: &Path, span: &Span, python: Option<&Path>) {
     let what = format!("{} days, by process, sorted", span.days);
-    let (ms, rss_kb) = match ours(bench, store, span) {
+    let (ms, cpu_ms, rss_kb) = match ours(bench, store, span) {
         Ok(cost) => cost,
         Err(error) => {
             table.promise(&what, format!("{error:#}"), "runs", false);
@@ -158,15 +160,15 @@ fn one(bench: &Bench, table: &mut Table, store: &Path, span: &Span, python: Opti
         }
     };
     let budget = format!("<{:.0} ms", span.budget_ms);
-    table.budget(&what, format!("{ms:.0} ms"), &budget, ms < span.budget_ms);
-    let budget = format!("<{} MB", span.budget_kb >> 10);
+    // CPU time beside it tells what a busy machine added.
+    let figure = format!("{ms:.0} ms, {cpu_ms:.0} ms of CPU");
+    table.budget(&what, figure, &budget, ms < span.budget_ms);
+    let name = format!("{what}: peak RSS");
     let figure = format!("{:.1} MB", mb(rss_kb << 10));
-    table.budget(
-        &format!("{what}: peak RSS"),
-        figure,
-        &budget,
-        rss_kb < span.budget_kb,
-    );
+    match span.budget_kb {
+        Some(most) => table.budget(&name, figure, &format!("<{} MB", most >> 10), rss_kb < most),
+        None => table.figure(&name, figure),
+    }
     for engine in ["duckdb", "sqlite"] {
         let name = format!("{what}: {engine}");
         match peer(bench, store, span, engine, python) {
@@ -208,7 +210,7 @@ fn compared(table: &mut Table, name: &str, said: &Value, ours_ms: f64) {
 }
 
 /// The command, as anyone would type it.
-fn command(bench: &Bench, store: &Path, span: &Span, top: &str) -> Command {
+fn command(bench: &Bench, store: &Path, span: &Span, format: &str) -> Command {
     let mut command = Command::new(&bench.aiops);
     command
         .args(["query", "memory", "--store"])
@@ -222,29 +224,34 @@ fn command(bench: &Bench, store: &Path, span: &Span, top: &str) -> Command {
             "--agg",
             "avg",
             "--top",
-            top,
+            "20",
         ])
-        .args(["-o", "json"])
+        .args(["-o", format])
         .env("LC_ALL", "C.UTF-8")
         .env_remove("AIOPS_LANG")
         .stdin(Stdio::null());
     command
 }
 
-/// Median wall time, ms, and the most memory of all rounds.
-fn ours(bench: &Bench, store: &Path, span: &Span) -> anyhow::Result<(f64, u64)> {
-    let mut times = Vec::new();
+/// Medians of wall and CPU time, ms, and the most memory of all rounds. Text shows the first twenty, which is what
+/// the peers are asked for; JSON holds all.
+fn ours(bench: &Bench, store: &Path, span: &Span) -> anyhow::Result<(f64, f64, u64)> {
+    let (mut times, mut cpu) = (Vec::new(), Vec::new());
     let mut most = 0;
     for _ in 0..ROUNDS {
         let began = Instant::now();
-        let cost = run_to(command(bench, store, span, "20"), bench, Stdio::null())?;
+        let cost = run_to(command(bench, store, span, "text"), bench, Stdio::null())?;
         times.push(began.elapsed().as_secs_f64() * 1e3);
+        cpu.push(cost.cpu_ms);
         most = most.max(cost.rss_kb);
     }
-    Ok((median(&mut times).context("no rounds")?, most))
+    let middle = median(&mut times).zip(median(&mut cpu));
+    let (ms, cpu_ms) = middle.context("no rounds")?;
+    Ok((ms, cpu_ms, most))
 }
 
 fn run_to(mut command: Command, bench: &Bench, out: Stdio) -> anyhow::Result<Cost> {
+    interrupt::check()?;
     let said = bench.path("said");
     let child = command
         .stdout(out)
@@ -274,7 +281,7 @@ fn peer(
     );
     let report = bench.path("ours.json");
     run_to(
-        command(bench, store, span, "0"),
+        command(bench, store, span, "json"),
         bench,
         File::create(&report)?.into(),
     )?;
@@ -313,18 +320,4 @@ fn answers(report: &Path) -> anyhow::Result<Value> {
 
 fn mb(bytes: u64) -> f64 {
     bytes as f64 / 1e6
-}
-
-fn folder_size(folder: &Path) -> anyhow::Result<u64> {
-    let mut sum = 0;
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let meta = entry.metadata()?;
-        sum += if meta.is_dir() {
-            folder_size(&entry.path())?
-        } else {
-            meta.len()
-        };
-    }
-    Ok(sum)
 }
