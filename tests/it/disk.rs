@@ -406,6 +406,16 @@ impl Disk {
                 self.rename(vec![(folder, name, None), (other, new, inode)]);
                 Some(Did::Change)
             }
+            "link" | "linkat" => {
+                let (from, to) = match call.name.as_str() {
+                    "link" => (["", &args[0]], ["", &args[1]]),
+                    _ => ([&*args[0], &*args[1]], [&*args[2], &*args[3]]),
+                };
+                let (inode, ..) = self.find(from[0], from[1])?;
+                let (_, folder, name) = self.find(to[0], to[1]).expect("it stays here");
+                self.rename(vec![(folder, name, inode)]);
+                Some(Did::Change)
+            }
             "unlink" | "rmdir" | "unlinkat" => {
                 let path = match call.name.as_str() {
                     "unlinkat" => [&*args[0], &*args[1]],

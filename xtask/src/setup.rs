@@ -21,6 +21,8 @@ const PEERS: &[(&str, &str)] = &[
     ("promtool", "prometheus"),
     ("prometheus", "prometheus"),
     ("systemd-analyze", "systemd"),
+    ("strace", "strace"),
+    ("mkfs.ext4", "e2fsprogs"),
 ];
 
 /// How a [`Need`] is met.
