@@ -472,7 +472,10 @@ fn standing(child: &Own, cgroup: &Cgroup) -> Result<(), String> {
     for row in rows {
         let before = row["pid"].as_u64().and_then(|pid| swapped.get(&pid));
         if before.is_some() && status(&row["pid"]).as_ref() == before {
-            want!(row["swap_kb"].as_u64().as_ref() == before, "{row}: {before:?}");
+            want!(
+                row["swap_kb"].as_u64().as_ref() == before,
+                "{row}: {before:?}"
+            );
         }
     }
     let region = &own["regions"][0];
