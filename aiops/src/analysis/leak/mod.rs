@@ -7,6 +7,7 @@
 //! inconclusive. Pure and deterministic: times come from the series.
 
 pub mod gls;
+pub mod meaning;
 pub mod posterior;
 pub mod prepare;
 pub mod robust;
@@ -23,7 +24,7 @@ use robust::quantile;
 use robust::whole;
 
 /// Least probability of the verdict leak.
-const SURE: f64 = 0.85;
+const SURE: f64 = 0.8;
 /// Most probability of the verdict no-leak.
 const UNLIKELY: f64 = 0.3;
 /// A life with this share of the longest earlier one speaks for itself.
@@ -177,12 +178,13 @@ fn joint(lives: &[Life]) -> Option<Grid> {
         let grid = prepare::grid(&life.t, &life.bytes, None, each);
         levels.push(grid.level);
         all.t.extend(grid.t.iter().map(|t| t + life.age));
-        all.life.extend(grid.t.iter().map(|_| number));
+        all.part.extend(grid.t.iter().map(|_| number));
         all.y.extend(grid.y);
         all.span = all.span.max(grid.span + life.age);
         all.collections = all.collections.or(grid.collections);
     }
     all.level = median(&levels);
+    all.by_age = true;
     Some(all)
 }
 

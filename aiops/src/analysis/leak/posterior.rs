@@ -4,6 +4,7 @@ use super::Class;
 use super::gls::Fit;
 use super::gls::PHIS;
 use super::gls::Whitened;
+use super::meaning;
 use super::prepare::Grid;
 use super::robust::median;
 use super::shapes;
@@ -91,7 +92,7 @@ pub fn posterior(grid: &Grid) -> Option<Posterior> {
     let rise = rise(&catalog.design.y);
     for (model, one) in catalog.models.iter().zip(&mut scored) {
         // Under strong autocorrelation, steps up may be fitted that the series takes back slowly.
-        let meaning = shapes::meaning(model.kind, &one.fit.coefficients, &catalog, relative);
+        let meaning = meaning::meaning(model.kind, &one.fit.coefficients, &catalog, relative);
         let drawn = !matches!(model.kind, Kind::Steps { .. })
             || one.fit.coefficients.iter().sum::<f64>() < 2.0 * rise.max(0.1);
         let Some((class, slope)) = meaning.filter(|_| drawn) else {
@@ -189,10 +190,10 @@ fn lowest(scored: &[Scored], of: impl Fn(&Scored) -> bool) -> Option<usize> {
         .min_by(|&a, &b| scored[a].bic.total_cmp(&scored[b].bic))
 }
 
-/// From the first tenth to the last one.
+/// From the first samples to the last tenth.
 fn rise(y: &[f64]) -> f64 {
-    let tenth = (y.len() / 10).max(1);
-    median(&y[y.len() - tenth..]) - median(&y[..tenth])
+    let (few, tenth) = ((y.len() / 50).max(3), (y.len() / 10).max(1));
+    median(&y[y.len() - tenth..]) - median(&y[..few.min(y.len())])
 }
 
 /// The best autocorrelation of every model.

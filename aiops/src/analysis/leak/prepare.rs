@@ -15,8 +15,11 @@ use super::robust::whole;
 pub const GRID: usize = 300;
 /// A life with fewer samples says nothing by itself.
 pub const FEWEST: usize = 20;
-/// Share of a series that a peak may last.
+/// Most sudden changes of level that are events.
+const EVENTS: usize = 3;
+/// Share of a series that any peak may last, and that one may that has others of its kind.
 const PEAK: f64 = 0.035;
+const WIDE: f64 = 0.12;
 
 /// What the shapes are fitted to.
 #[derive(Clone, Debug, Default)]
@@ -25,8 +28,10 @@ pub struct Grid {
     pub t: Vec<f64>,
     /// Bytes.
     pub y: Vec<f64>,
-    /// Number of the life.
-    pub life: Vec<usize>,
+    /// Number of the life, or of the stretch between sudden changes of level: each has a level of its own.
+    pub part: Vec<usize>,
+    /// `part` counts lives, and `t` is the age in each.
+    pub by_age: bool,
     /// Longest time.
     pub span: f64,
     /// Median of the samples, bytes.
@@ -142,15 +147,36 @@ fn teeth(y: &[f64]) -> Option<Vec<Tooth>> {
     (out.len() >= 6).then_some(out)
 }
 
-/// Whether there are peaks that come down again: at least three ways up and down beyond the noise.
-fn peaky(y: &[f64]) -> bool {
+/// How long peaks last that come down again, in samples; `None`: there are not three of them.
+fn peaks(y: &[f64]) -> Option<usize> {
     let step = differences(y);
     let noise = mad(&step) + 1e-9;
-    let most = differences(&[quantile(y, 0.05), quantile(y, 0.95)])[0].max(0.0);
+    let most = (quantile(y, 0.95) - quantile(y, 0.05)).max(0.0);
     let far = (8.0 * noise).max(0.02 * most);
-    let up = step.iter().filter(|step| **step > far).count();
-    let down = step.iter().filter(|step| **step < -far).count();
-    up >= 3 && down >= 3
+    let mut widths = Vec::new();
+    let mut rose = None;
+    let (mut ups, mut downs) = (0, 0);
+    for (i, step) in step.iter().enumerate() {
+        if *step > far {
+            ups += 1;
+            rose = rose.or(Some(i));
+        } else if *step < -far {
+            downs += 1;
+            widths.extend(rose.take().map(|begin| (i - begin) as f64));
+        }
+    }
+    (ups >= 3 && downs >= 3).then(|| whole(quantile(&widths, 0.9)))
+}
+
+/// The rows that are no part of a peak. The rest keeps its noise, which an opening would turn into stairs.
+fn below_peaks(y: &[f64], longest: usize) -> Vec<usize> {
+    let n = y.len();
+    let least = whole(n as f64 * PEAK);
+    let window = (longest + longest / 5).clamp(least, whole(n as f64 * WIDE).max(least)) | 1;
+    let low = opening(y, window);
+    let above: Vec<f64> = y.iter().zip(&low).map(|(y, low)| y - low).collect();
+    let far = (8.0 * mad(&differences(y))).max(3.0 * median(&above));
+    (0..n).filter(|&i| above[i] <= far).collect()
 }
 
 /// Local straight lines through `2 × half + 1` neighbours.
@@ -261,10 +287,12 @@ pub fn grid(t: &[f64], bytes: &[f64], load: Option<&[f64]>, most: usize) -> Grid
         let floors: Vec<f64> = teeth.iter().map(|tooth| tooth.floor).collect();
         let load = load.map(|(level, sum)| (pick(&smooth(&level, (n / 40).max(2))), pick(&sum)));
         columns_of(&floors, &load, &times)
-    } else if peaky(bytes) {
+    } else if let Some(longest) = peaks(bytes) {
         grid.peaks = true;
-        let window = whole(n as f64 * PEAK) | 1;
-        columns_of(&opening(bytes, window), &load, t)
+        let rows = below_peaks(bytes, longest);
+        let pick = |values: &[f64]| rows.iter().map(|&i| values[i]).collect::<Vec<f64>>();
+        let load = load.map(|(level, sum)| (pick(&level), pick(&sum)));
+        columns_of(&pick(bytes), &load, &pick(t))
     } else {
         columns_of(bytes, &load, t)
     };
@@ -273,9 +301,80 @@ pub fn grid(t: &[f64], bytes: &[f64], load: Option<&[f64]>, most: usize) -> Grid
         grid.load = columns.pop().map(|level| (level, sum));
     }
     grid.y = columns.pop().unwrap_or_default();
-    grid.life = vec![0; times.len()];
     grid.t = times;
+    cut_events(&mut grid);
     grid
+}
+
+/// Takes the rows out in which the level changes suddenly (a deploy, a cache that is loaded): what is before and
+/// after has levels of its own. Noise that follows a trend could else explain the trend for the sake of the jump.
+/// More than a few changes are no events, but the way in which this memory moves.
+fn cut_events(grid: &mut Grid) {
+    let n = grid.y.len();
+    grid.part = vec![0; n];
+    if n < 2 * FEWEST || grid.collections.is_some() {
+        return;
+    }
+    let step = differences(&grid.y);
+    let usual = median(&step);
+    let range = quantile(&grid.y, 0.98) - quantile(&grid.y, 0.02);
+    let sigma = mad(&step).max(0.0005 * grid.level).max(0.002 * range);
+    let mut events: Vec<Range<usize>> = Vec::new();
+    let mut i = 0;
+    while i < step.len() {
+        let sign = (step[i] - usual).signum();
+        let begin = i;
+        while i < step.len() && (step[i] - usual) * sign > 5.0 * sigma {
+            i += 1;
+        }
+        if i == begin {
+            i += 1;
+            continue;
+        }
+        let jump = (grid.y[i] - grid.y[begin]).abs();
+        if jump > 12.0 * sigma && jump > 0.03 * grid.level {
+            events.push(begin..i);
+        }
+    }
+    let short = |event: &Range<usize>| event.len() <= (n / 20).max(2);
+    // Memory that falls back to where it has been was given back: that is no new level.
+    let given_back = |event: &Range<usize>| {
+        let before = grid.y[..=event.start]
+            .iter()
+            .copied()
+            .fold(f64::MAX, f64::min);
+        let after = grid.y[event.end];
+        after < grid.y[event.start] && (after - before).abs() < 0.1 * range
+    };
+    events.retain(|event| event.start >= 5 && event.end + 5 < n);
+    if events.is_empty()
+        || events.len() > EVENTS
+        || !events.iter().all(short)
+        || events.iter().any(given_back)
+    {
+        return;
+    }
+    // The rows between the first and the last of a change belong to neither level.
+    let mut keep = vec![true; n];
+    for event in &events {
+        keep[event.start + 1..event.end].fill(false);
+        for part in &mut grid.part[event.end..] {
+            *part += 1;
+        }
+    }
+    let mut kept = keep.iter();
+    let mut filter = |values: &mut Vec<f64>| {
+        kept = keep.iter();
+        values.retain(|_| kept.next().copied().unwrap_or(true));
+    };
+    filter(&mut grid.t);
+    filter(&mut grid.y);
+    if let Some((level, sum)) = &mut grid.load {
+        filter(level);
+        filter(sum);
+    }
+    let mut kept = keep.iter();
+    grid.part.retain(|_| kept.next().copied().unwrap_or(true));
 }
 
 #[cfg(test)]

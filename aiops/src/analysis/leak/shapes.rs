@@ -1,8 +1,7 @@
-//! The shapes that memory takes over time: which are tried, and what each would mean.
+//! The shapes that memory takes over time: which are tried. What each would mean is told in `meaning`.
 //!
 //! `x` is time over the span of the grid: 0 is the begin, 1 is now.
 
-use super::Class;
 use super::gls::Design;
 use super::gls::Term;
 use super::gls::gaps;
@@ -19,12 +18,11 @@ const MOST_BENDS: usize = 6;
 const LOG_TAUS: [f64; 5] = [0.003, 0.01, 0.03, 0.1, 0.3];
 const LOG_CAPS: [f64; 6] = [0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
 /// Time constants of a saturation that begins later, as shares of the time since.
-const LATE_TAUS: [f64; 7] = [0.012, 0.025, 0.05, 0.09, 0.15, 0.23, 0.32];
+const LATE_TAUS: [f64; 11] = [
+    0.01, 0.014, 0.02, 0.028, 0.04, 0.056, 0.08, 0.11, 0.16, 0.23, 0.32,
+];
 /// Time constants that have not settled in the window.
 const SLOW_TAUS: [f64; 5] = [0.4, 0.55, 0.8, 1.5, 3.0];
-/// A saturation has settled after this many time constants, and cannot be told from a line before the other.
-const SETTLED: f64 = 3.0;
-const UNSEEN: f64 = 0.83;
 
 /// A shape, with what was searched for, in units of x: where it begins (`from`), bends (`at`) or ends (`to`),
 /// its time constant, how many steps or bends it has.
@@ -221,24 +219,27 @@ impl Columns {
 pub fn catalog(grid: &Grid) -> Catalog {
     let n = grid.t.len();
     let span = grid.span.max(1e-9);
-    let lives = grid.life.last().map_or(1, |last| last + 1);
+    let parts = grid.part.last().map_or(1, |last| last + 1);
     let x: Vec<f64> = grid.t.iter().map(|t| t / span).collect();
     let low = grid.y.iter().copied().fold(f64::MAX, f64::min);
     let scale = grid.y.iter().copied().fold(f64::MIN, f64::max) - low + 1e-9;
     let offset = grid.y.iter().sum::<f64>() / n.max(1) as f64;
     let y: Vec<f64> = grid.y.iter().map(|y| (y - offset) / scale).collect();
     let first: Vec<bool> = (0..n)
-        .map(|i| i == 0 || grid.life[i] != grid.life[i - 1])
+        .map(|i| i == 0 || grid.part[i] != grid.part[i - 1])
         .collect();
 
     let mut columns = Columns(Vec::new());
-    for life in 0..lives {
-        let own = grid.life.iter().map(|&l| f64::from(u8::from(l == life)));
+    for number in 0..parts {
+        let own = grid
+            .part
+            .iter()
+            .map(|&part| f64::from(u8::from(part == number)));
         columns.add(own.collect());
     }
     let load_from = columns.0.len();
     if let Some((level, _)) = &grid.load {
-        if grid.collections.is_some() || lives > 1 {
+        if grid.collections.is_some() || grid.by_age {
             columns.add(standard(level));
         } else {
             columns.add(standard(&smooth(level, (n / 60).max(2))));
@@ -249,7 +250,7 @@ pub fn catalog(grid: &Grid) -> Catalog {
     }
     let mut bases = vec![columns.0.len()];
     let load = (load_from, columns.0.len());
-    if lives == 1 && span >= 1.9 * DAY && n >= 40 {
+    if !grid.by_age && span >= 1.9 * DAY && n >= 40 {
         let per_day = n as f64 / (span / DAY);
         let harmonics = if per_day >= 9.0 {
             3
@@ -270,17 +271,18 @@ pub fn catalog(grid: &Grid) -> Catalog {
         }
     }
     let base = columns.0.len();
-    let places = if n >= 14 && lives == 1 {
+    let places = if n >= 14 && !grid.by_age {
         steps::find(&y, &columns.0, MOST_STEPS)
     } else {
         Vec::new()
     };
-    let bends = if n >= 24 && lives == 1 {
+    let bends = if n >= 24 && !grid.by_age {
         steps::bends(&y, &x, &columns.0, MOST_BENDS)
     } else {
         Vec::new()
     };
-    let shapes = own_shapes(grid, &x, &places, &bends, &mut columns);
+    let starts: Vec<usize> = (1..n).filter(|&i| first[i] && !grid.by_age).collect();
+    let shapes = own_shapes(grid, &x, &[&places, &bends, &starts], &mut columns);
     let models = bases
         .iter()
         .flat_map(|&base| {
@@ -315,14 +317,19 @@ type Shape = (Kind, Vec<Term>, usize);
 /// Shapes that begin, bend or end at rows that the series itself shows.
 fn late_shapes(
     x: &[f64],
-    places: &[usize],
-    bends: &[usize],
+    [places, bends, starts]: &[&[usize]; 3],
     jumps: &[Term],
-    line: usize,
+    (line, days): (usize, f64),
     columns: &mut Columns,
 ) -> Vec<Shape> {
     let n = x.len();
     let few = (n / 12).max(6);
+    // A daily cycle needs more than a day to be seen flat.
+    let settled = if days >= 1.9 {
+        (1.0 - 1.5 / days).min(0.86)
+    } else {
+        0.86
+    };
     let mut shapes: Vec<Shape> = Vec::new();
     let mut ramps = Vec::new();
     let mut bent = vec![one(line)];
@@ -334,14 +341,15 @@ fn late_shapes(
         });
         bent.push(one(hinge));
         let (count, at) = (k + 1, x[place]);
-        if at <= 0.86 {
+        if at <= settled {
             shapes.push((Kind::FlatEnd { at }, ramps.clone(), count));
         }
         if n - place >= few && count <= 3 {
             shapes.push((Kind::Polyline { count, at }, bent.clone(), count));
         }
     }
-    let mut onsets: Vec<usize> = places.iter().take(4).chain(bends).copied().collect();
+    let first = places.iter().take(4);
+    let mut onsets: Vec<usize> = first.chain(*bends).chain(*starts).copied().collect();
     onsets.sort_unstable();
     onsets.dedup();
     for place in onsets {
@@ -382,12 +390,12 @@ fn late_shapes(
     shapes
 }
 
-/// The shapes beside the leading columns; adds the columns that they need.
+/// The shapes beside the leading columns; adds the columns that they need. `places` of steps, `bends` and
+/// `starts` of parts are rows.
 fn own_shapes(
     grid: &Grid,
     x: &[f64],
-    places: &[usize],
-    bends: &[usize],
+    [places, bends, starts]: &[&[usize]; 3],
     columns: &mut Columns,
 ) -> Vec<Shape> {
     let n = x.len();
@@ -477,7 +485,7 @@ fn own_shapes(
             }
         }
         for &saturation in saturations[..8].iter().step_by(2) {
-            for (knot, &hinge) in knots.iter().zip(&hinges).step_by(4) {
+            for (knot, &hinge) in knots.iter().zip(&hinges).step_by(4).filter(|k| *k.0 < 0.81) {
                 let ramp = Term {
                     plus: line,
                     minus: Some(hinge),
@@ -517,7 +525,13 @@ fn own_shapes(
         }
     }
     if !small {
-        shapes.extend(late_shapes(x, places, bends, &jumps, line, columns));
+        shapes.extend(late_shapes(
+            x,
+            &[places, bends, starts],
+            &jumps,
+            (line, grid.span / DAY),
+            columns,
+        ));
     }
 
     if let Some((_, integral)) = &grid.load {
@@ -535,145 +549,10 @@ fn own_shapes(
         shapes.push((Kind::PerLoad { share }, vec![one(column)], 0));
         let terms = vec![one(column), one(line)];
         shapes.push((Kind::PerLoadLine { share }, terms, 0));
-    } else if grid.span > 7200.0 && grid.span < 1.9 * DAY && grid.life.last() == Some(&0) {
+    } else if grid.span > 7200.0 && grid.span < 1.9 * DAY && !grid.by_age {
         let from = columns.0.len();
         columns.wave(&grid.t, 1.0);
         shapes.push((Kind::HalfDay, vec![one(from), one(from + 1)], 2));
     }
     shapes
-}
-
-/// What a shape means with these coefficients, and its slope now for each unit of x.
-/// `relative` is the scale over the level of the memory. `None`: such a fit says nothing.
-#[must_use]
-pub fn meaning(
-    kind: Kind,
-    coefficients: &[f64],
-    catalog: &Catalog,
-    relative: f64,
-) -> Option<(Class, f64)> {
-    let last = coefficients.last().copied().unwrap_or(0.0);
-    let weights = kind.slope_weights(coefficients.len());
-    let slope: f64 = weights.iter().zip(coefficients).map(|(w, c)| w * c).sum();
-    let rising = |class| if last > 0.0 { class } else { Class::NoLeak };
-    let class = match kind {
-        Kind::Constant
-        | Kind::Ramp { .. }
-        | Kind::SaturationRamp { .. }
-        | Kind::SaturationSteps => Class::NoLeak,
-        Kind::Line
-        | Kind::Hinge { .. }
-        | Kind::StepHinge { .. }
-        | Kind::SaturationLine { .. }
-        | Kind::LateSaturationLine { .. }
-        | Kind::StepsLine { .. }
-        | Kind::StepsHinge { .. } => rising(Class::Leak),
-        Kind::Quadratic => {
-            let mean = coefficients[0] + coefficients[1];
-            if slope <= 0.15 * mean || mean <= 0.0 {
-                Class::NoLeak
-            } else if slope < 0.35 * mean {
-                Class::Ambiguous
-            } else {
-                Class::Leak
-            }
-        }
-        Kind::FlatEnd { .. } => Class::NoLeak,
-        Kind::Polyline { at, .. } => {
-            let (mut running, mut up, mut down) = (0.0, 0.0, 0.0);
-            let mut from = 0.0;
-            let ends = catalog.bends.iter().map(|&i| catalog.x[i]);
-            for (coefficient, to) in coefficients.iter().zip(ends.chain([1.0])) {
-                running += coefficient;
-                let way: f64 = running * (to - from);
-                (up, down) = (up + way.max(0.0), down - way.min(0.0));
-                from = to;
-            }
-            let rise = up - down;
-            if down > 0.1 * up {
-                return None;
-            } else if slope <= 0.0 {
-                Class::NoLeak
-            } else if slope < 0.3 * rise && at > 0.4 {
-                Class::Ambiguous
-            } else {
-                Class::Leak
-            }
-        }
-        Kind::Broken { at } => {
-            let after = slope * (1.0 - at) * relative;
-            if slope <= 0.0 {
-                Class::NoLeak
-            } else if coefficients[0] > 0.0 && slope < 0.05 * coefficients[0] {
-                if after < 0.02 {
-                    Class::NoLeak
-                } else if at <= 0.4 {
-                    Class::Leak
-                } else {
-                    Class::Ambiguous
-                }
-            } else if coefficients[0] > 0.0 && slope < 0.3 * coefficients[0] && at > 0.5 {
-                Class::Ambiguous
-            } else {
-                Class::Leak
-            }
-        }
-        Kind::Saturation { tau } => rising(settling(1.0 / tau)),
-        Kind::LateSaturation { from, tau } => rising(match settling((1.0 - from) / tau) {
-            Class::Leak => Class::Ambiguous,
-            class => class,
-        }),
-        Kind::TwoSaturations { tau } => {
-            let left = last * (-1.0 / tau).exp() * relative;
-            if tau > 0.24 && left > 0.004 {
-                rising(Class::Ambiguous)
-            } else {
-                Class::NoLeak
-            }
-        }
-        Kind::Rise { from, to } => {
-            if 1.0 - to >= (0.6 * (to - from)).max(0.12) {
-                Class::NoLeak
-            } else {
-                rising(Class::Ambiguous)
-            }
-        }
-        Kind::Log { tau, cap } => {
-            if cap < 0.95 || tau <= 0.05 {
-                Class::NoLeak
-            } else {
-                rising(Class::Ambiguous)
-            }
-        }
-        Kind::Root => rising(Class::Ambiguous),
-        Kind::HalfDay => Class::Ambiguous,
-        Kind::Steps { count } => {
-            let at: Vec<f64> = catalog.steps[..count]
-                .iter()
-                .map(|&i| catalog.x[i])
-                .collect();
-            let near = (2.6 / catalog.x.len() as f64).max(0.02);
-            let stairs = steps::judge(&at, coefficients, near)?;
-            return Some((stairs.class, stairs.slope));
-        }
-        Kind::PerLoad { .. } | Kind::PerLoadLine { .. } => {
-            if coefficients.iter().sum::<f64>() > 0.0 && slope > 0.0 {
-                Class::Leak
-            } else {
-                Class::NoLeak
-            }
-        }
-    };
-    Some((class, slope))
-}
-
-/// A saturation after this many of its time constants.
-fn settling(constants: f64) -> Class {
-    if constants >= SETTLED {
-        Class::NoLeak
-    } else if constants > UNSEEN {
-        Class::Ambiguous
-    } else {
-        Class::Leak
-    }
 }

@@ -166,8 +166,10 @@ fn normalise(column: &mut [f64]) -> bool {
 pub struct Stairs {
     /// Whether they go on.
     pub class: Class,
-    /// Growth for each unit of x, if they do.
+    /// Growth for each unit of x, if they do and are few.
     pub slope: f64,
+    /// When they began: one gap before the first.
+    pub begin: f64,
     /// Steps up.
     pub ups: usize,
 }
@@ -176,6 +178,7 @@ impl Stairs {
     const OVER: Self = Self {
         class: Class::NoLeak,
         slope: 0.0,
+        begin: 0.0,
         ups: 0,
     };
 }
@@ -201,7 +204,7 @@ pub fn judge(x: &[f64], heights: &[f64], near: f64) -> Option<Stairs> {
     let growth: f64 = merged.iter().map(|step| step.1).sum();
     let m = ups.len();
     let way: f64 = heights.iter().map(|height| height.abs()).sum();
-    if heights.len() > FEW && growth > 0.1 * way && (downs * 5 > m || growth < 0.5 * way) {
+    if heights.len() > FEW && (downs * 5 > m || growth < 0.5 * way) {
         return None;
     }
     if growth < 0.5 * way || m < 3 || downs * 5 > m {
@@ -237,6 +240,7 @@ pub fn judge(x: &[f64], heights: &[f64], near: f64) -> Option<Stairs> {
     Some(Stairs {
         class,
         slope,
+        begin: (ups[0].0 - mean_gap).max(0.0),
         ups: m,
     })
 }
