@@ -297,11 +297,11 @@ mod tests {
         for phi in PHIS {
             let mut white = Whitened::new(&design, phi);
             let fit = white.fit(&[LINE, SQUARE], 1);
-            assert!((fit.coefficients[0] - 2.0).abs() < 1e-5, "{phi} {fit:?}");
-            assert!((fit.coefficients[1] + 3.0).abs() < 1e-5, "{phi} {fit:?}");
-            assert!(fit.rss < 1e-9, "{phi} {fit:?}");
+            assert!((fit.coefficients[0] - 2.0).abs() < 1e-3, "{phi} {fit:?}");
+            assert!((fit.coefficients[1] + 3.0).abs() < 1e-3, "{phi} {fit:?}");
+            assert!(fit.rss < 1e-6, "{phi} {fit:?}");
             let base = white.base_coefficients(&[LINE, SQUARE], &fit, 1);
-            assert!((base[0] - 5.0).abs() < 1e-5, "{phi} {base:?}");
+            assert!((base[0] - 5.0).abs() < 1e-3, "{phi} {base:?}");
         }
     }
 

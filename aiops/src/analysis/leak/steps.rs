@@ -5,6 +5,8 @@ use super::Class;
 
 /// A jump that is smaller than this share of the largest one does not count.
 const SMALL: f64 = 0.12;
+/// Most times that all bends are sought again.
+const SWEEPS: usize = 4;
 /// This many events of any kind are a history; more of them, up and down, are a curve.
 const FEW: usize = 6;
 
@@ -44,11 +46,17 @@ pub fn bends(y: &[f64], x: &[f64], base: &[Vec<f64>], most: usize) -> Vec<usize>
             Some((place, share)) if share >= 0.02 => found.push(place),
             _ => break,
         }
-        for k in 0..found.len() {
-            let mut others = found.clone();
-            others.remove(k);
-            if let Some((place, _)) = seek(&others) {
-                found[k] = place;
+        for _ in 0..SWEEPS {
+            let before = found.clone();
+            for k in 0..found.len() {
+                let mut others = found.clone();
+                others.remove(k);
+                if let Some((place, _)) = seek(&others) {
+                    found[k] = place;
+                }
+            }
+            if found == before {
+                break;
             }
         }
     }
@@ -70,6 +78,8 @@ pub(super) fn hinge(x: &[f64], place: usize) -> Vec<f64> {
 struct Pursuit {
     basis: Vec<Vec<f64>>,
     residual: Vec<f64>,
+    /// Sum of squares before any column.
+    whole: f64,
 }
 
 impl Pursuit {
@@ -77,6 +87,7 @@ impl Pursuit {
         let mut pursuit = Self {
             basis: Vec::new(),
             residual: y.to_vec(),
+            whole: y.iter().map(|y| y * y).sum(),
         };
         for column in columns {
             pursuit.add(column.clone());
@@ -98,7 +109,8 @@ impl Pursuit {
     /// the given power from there on, 0 before.
     fn best(&self, taken: &[usize], x: &[f64], power: u8) -> Option<(usize, f64)> {
         let n = self.residual.len();
-        if n < 6 {
+        let total: f64 = self.residual.iter().map(|r| r * r).sum();
+        if n < 6 || total < 1e-12 * self.whole {
             return None;
         }
         // Products of a column with the column of each row, from sums of the rows from there on.
@@ -135,7 +147,6 @@ impl Pursuit {
             }
         }
         let products = along(&self.residual);
-        let total: f64 = self.residual.iter().map(|r| r * r).sum();
         let free = |k: usize| taken.iter().all(|&other| other.abs_diff(k) > 1);
         let least = if power == 0 { 0.1 } else { 1e-4 };
         (2..n - 2)
