@@ -208,7 +208,7 @@ impl Whitened {
             for j in 0..=i {
                 matrix[i * n + j] = self.product(terms[i], terms[j], base);
             }
-            matrix[i * n + i] += 1e-9;
+            matrix[i * n + i] *= 1.0 + 1e-13;
             right.push(self.product(terms[i], y, base));
         }
         cholesky(&mut matrix, n);

@@ -8,6 +8,9 @@
 
 pub mod gls;
 pub mod meaning;
+#[cfg(test)]
+mod oracle_tests;
+pub mod pelt;
 pub mod posterior;
 pub mod prepare;
 pub mod robust;
