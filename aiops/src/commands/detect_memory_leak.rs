@@ -56,6 +56,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     data.process.input = Some(args.input.display().to_string());
     data.window.missing = input.missing;
     data.notes.extend(input.notes);
+    let seen = u64::try_from(data.window.samples).unwrap_or(u64::MAX);
     let now = time::now_ns();
     let report = Report {
         schema: SCHEMA.to_owned(),
@@ -65,6 +66,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         findings: leak_report::findings(&data),
         data,
         accounting: Accounting {
+            seen: [("samples".to_owned(), seen)].into(),
             decode_errors: input.not_understood,
             complete: input.not_understood == 0,
             ..Accounting::default()

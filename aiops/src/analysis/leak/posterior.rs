@@ -118,6 +118,9 @@ pub fn posterior(grid: &Grid) -> Option<Posterior> {
                 one.class = Class::NoLeak;
             }
         }
+        if load_r2.is_some() && one.class == Class::Ambiguous {
+            one.class = Class::NoLeak;
+        }
         one.bic += match one.class {
             Class::Leak => LEAK_PRIOR,
             Class::Ambiguous => AMBIGUOUS_PRIOR,
