@@ -332,7 +332,7 @@ fn cut_events(grid: &mut Grid) {
             continue;
         }
         let jump = (grid.y[i] - grid.y[begin]).abs();
-        if jump > 12.0 * sigma && jump > 0.03 * grid.level {
+        if jump > 20.0 * sigma && jump > 0.03 * grid.level {
             events.push(begin..i);
         }
     }
