@@ -13,6 +13,8 @@ use super::shapes::Kind;
 
 /// Noise below this share of the level is not believed.
 const LEAST_NOISE: f64 = 1.5e-4;
+/// Stretches that growth is compared over.
+const STRETCHES: usize = 16;
 /// Less growth than this share of the level is no leak.
 const LEAST_GROWTH: f64 = 0.006;
 /// Less growth than this is none either: 32 pages.
@@ -164,6 +166,12 @@ pub fn posterior(grid: &Grid) -> Option<Posterior> {
         let spread = spread.sum::<f64>() / weights;
         (rate, (spread + best.rate_error.powi(2)).sqrt())
     });
+    let bend = best_leak.as_ref().and_then(|best| match best.kind {
+        Kind::Broken { at } | Kind::Polyline { at, .. } if !best.season => Some(at),
+        _ => None,
+    });
+    let whole = bend.and_then(|at| uneven(grid, at * grid.span));
+    let (rate, rate_error) = whole.unwrap_or((rate, rate_error));
     let steps = scored
         .iter()
         .zip(&catalog.models)
@@ -191,6 +199,44 @@ fn lowest(scored: &[Scored], of: impl Fn(&Scored) -> bool) -> Option<usize> {
     (0..scored.len())
         .filter(|&i| of(&scored[i]))
         .min_by(|&a, &b| scored[a].bic.total_cmp(&scored[b].bic))
+}
+
+/// A leak that comes in fits and starts bends by chance: when the growth of equal stretches after the bend is
+/// within what stretches differ by, the rate is that of them all, with its error. `None`: the bend is real.
+fn uneven(grid: &Grid, bend: f64) -> Option<(f64, f64)> {
+    let length = grid.span / STRETCHES as f64;
+    let mut growth: Vec<(f64, f64)> = Vec::new();
+    let mut from = 0;
+    for k in 1..=STRETCHES {
+        let to = grid.t.partition_point(|t| *t < length * k as f64);
+        let to = to.min(grid.t.len() - 1);
+        let passed = grid.t[to] - grid.t[from];
+        if passed > 0.5 * length {
+            growth.push((grid.t[from], (grid.y[to] - grid.y[from]) / passed));
+            from = to;
+        }
+    }
+    let moments = |of: &[f64]| {
+        let n = of.len() as f64;
+        let mean = of.iter().sum::<f64>() / n;
+        let square: f64 = of.iter().map(|v| (v - mean) * (v - mean)).sum();
+        (mean, square / (n - 1.0) / n)
+    };
+    let side = |late: bool| -> Vec<f64> {
+        let of = growth.iter().filter(|one| (one.0 >= bend) == late);
+        of.map(|one| one.1).collect()
+    };
+    let (before, after) = (side(false), side(true));
+    if before.len() < 3 || after.len() < 3 || grid.load.is_some() || grid.part.last() != Some(&0) {
+        return None;
+    }
+    let ((mean_before, error_before), (mean_after, error_after)) =
+        (moments(&before), moments(&after));
+    let far = (mean_after - mean_before).abs() > 2.5 * (error_before + error_after).sqrt();
+    let all: Vec<f64> = growth.iter().map(|one| one.1).collect();
+    let (mean, error) = moments(&all);
+    let both = mean_before > 0.25 * mean_after && mean_after > 0.25 * mean_before;
+    (!far && both && mean > 0.0).then(|| (mean, error.sqrt()))
 }
 
 /// From the first samples to the last tenth.
