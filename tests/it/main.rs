@@ -13,6 +13,7 @@ mod export;
 mod frames;
 mod health;
 mod inspect;
+mod leak;
 mod metrics;
 mod monitor;
 mod oom_live;

@@ -18,6 +18,7 @@ const PAGES: &[(&str, &str)] = &[
     ("aiops-analyze-swap", "aiops analyze swap"),
     ("aiops-analyze-cache", "aiops analyze cache"),
     ("aiops-health-memory", "aiops health memory"),
+    ("aiops-detect-memory-leak", "aiops detect memory-leak"),
     ("aiops-diff-memory", "aiops diff memory"),
     ("aiops-store-info", "aiops store info"),
     ("aiops-store-verify", "aiops store verify"),

@@ -7,6 +7,8 @@ pub mod grouping;
 pub mod health;
 pub mod history;
 pub mod inspect;
+pub mod leak;
+pub mod leak_report;
 pub mod memory;
 pub mod numa;
 pub mod oom;

@@ -4,6 +4,7 @@ mod analyze_cache;
 mod analyze_swap;
 mod collect_memory;
 mod completions;
+mod detect_memory_leak;
 mod diff_memory;
 mod doctor;
 mod export;
@@ -13,6 +14,7 @@ mod health_memory;
 mod inspect_cache;
 mod inspect_memory;
 mod inspect_processes;
+mod leak_input;
 mod man;
 mod monitor_memory;
 mod monitor_status;
@@ -55,6 +57,9 @@ pub enum Command {
     /// Score the host.
     #[command(subcommand)]
     Health(Health),
+    /// Find leaks.
+    #[command(subcommand)]
+    Detect(Detect),
     /// Compare two moments.
     #[command(subcommand)]
     Diff(Diff),
@@ -113,6 +118,13 @@ pub enum Health {
     Memory(health_memory::Args),
 }
 
+/// What to find.
+#[derive(Debug, clap::Subcommand)]
+pub enum Detect {
+    /// Tell a leak from growth that ends: verdict, rate, when the limit is met.
+    MemoryLeak(detect_memory_leak::Args),
+}
+
 /// What to compare.
 #[derive(Debug, clap::Subcommand)]
 pub enum Diff {
@@ -164,6 +176,7 @@ impl Command {
             Self::Analyze(Analyze::Swap(args)) => analyze_swap::run(args, context),
             Self::Analyze(Analyze::Cache(args)) => analyze_cache::run(args, context),
             Self::Health(Health::Memory(args)) => health_memory::run(args, context),
+            Self::Detect(Detect::MemoryLeak(args)) => detect_memory_leak::run(args, context),
             Self::Diff(Diff::Memory(args)) => diff_memory::run(args, context),
             Self::Monitor(Monitor::Memory(args)) => monitor_memory::run(args, context),
             Self::Monitor(Monitor::Status(args)) => monitor_status::run(args, context),

@@ -19,6 +19,7 @@ mod health;
 mod inspect;
 mod json;
 pub mod lang;
+mod leak;
 mod monitor;
 mod oom;
 mod processes;

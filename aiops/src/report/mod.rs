@@ -12,6 +12,7 @@ pub mod export;
 pub mod frames;
 pub mod health;
 pub mod inspect;
+pub mod leak;
 pub mod monitor;
 pub mod oom;
 pub mod processes;

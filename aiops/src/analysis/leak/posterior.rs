@@ -1,0 +1,371 @@
+//! Weighs the shapes against each other: BIC under AR(1) noise, with a prior that makes a leak prove itself.
+
+use super::Class;
+use super::gls::Fit;
+use super::gls::PHIS;
+use super::gls::Whitened;
+use super::meaning;
+use super::prepare::Grid;
+use super::robust::median;
+use super::shapes;
+use super::shapes::Catalog;
+use super::shapes::Kind;
+
+/// Noise below this share of the level is not believed.
+const LEAST_NOISE: f64 = 1.5e-4;
+/// Stretches that growth is compared over.
+const STRETCHES: usize = 16;
+/// Less growth than this share of the level is no leak.
+const LEAST_GROWTH: f64 = 0.006;
+/// Less growth than this is none either: 32 pages.
+const LEAST_BYTES: f64 = 131_072.0;
+/// Prior odds of a shape that leaks, and of one that cannot be told, as BIC: 1:3 and 1:9.
+const LEAK_PRIOR: f64 = 2.197_224_577_336_219_6;
+const AMBIGUOUS_PRIOR: f64 = 4.394_449_154_672_439;
+
+/// A fitted shape with its weight.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// The shape.
+    pub kind: Kind,
+    /// What it means.
+    pub class: Class,
+    /// BIC with the prior.
+    pub bic: f64,
+    /// Autocorrelation that fits best.
+    pub phi: f64,
+    /// Bytes for each second, now.
+    pub rate: f64,
+    /// Its standard error.
+    pub rate_error: f64,
+    /// Fitted bytes of the grid.
+    pub fitted: Vec<f64>,
+    /// Growth of `rate`, bytes for each second squared.
+    pub acceleration: f64,
+    /// A season stands beside it.
+    pub season: bool,
+}
+
+/// What the shapes say together.
+#[derive(Clone, Debug)]
+pub struct Posterior {
+    /// Probability of a leak.
+    pub leak: f64,
+    /// Probability of what cannot be told.
+    pub ambiguous: f64,
+    /// The best shape.
+    pub best: Candidate,
+    /// The best one that leaks.
+    pub best_leak: Option<Candidate>,
+    /// The best one that does not.
+    pub best_other: Option<Candidate>,
+    /// Mean of the rates of the shapes that leak, by weight; bytes a second.
+    pub rate: f64,
+    /// Standard error of `rate`.
+    pub rate_error: f64,
+    /// The load explains the growth: R² of the load alone.
+    pub load_explains: Option<f64>,
+    /// Times of the steps of the best step shape, seconds.
+    pub steps: Vec<f64>,
+}
+
+struct Scored {
+    bic: f64,
+    phi: usize,
+    fit: Fit,
+    class: Class,
+    slope: f64,
+}
+
+/// Fits everything to the grid. `None`: fewer than six points.
+#[must_use]
+pub fn posterior(grid: &Grid) -> Option<Posterior> {
+    if grid.t.len() < 6 || grid.span <= 0.0 {
+        return None;
+    }
+    let catalog = shapes::catalog(grid);
+    let mut whitened: Vec<Whitened> = PHIS
+        .iter()
+        .map(|&phi| Whitened::new(&catalog.design, phi))
+        .collect();
+    let relative = catalog.scale / grid.level.max(1.0);
+    let load_r2 = load_alone(&catalog, &mut whitened[0]);
+    let mut scored = score(&catalog, &mut whitened, LEAST_NOISE / relative);
+    let rise = rise(&catalog.design.y);
+    for (model, one) in catalog.models.iter().zip(&mut scored) {
+        // Under strong autocorrelation, steps up may be fitted that the series takes back slowly.
+        let meaning = meaning::meaning(model.kind, &one.fit.coefficients, &catalog, relative);
+        let drawn = !matches!(model.kind, Kind::Steps { .. })
+            || one.fit.coefficients.iter().sum::<f64>() < 2.0 * rise.max(0.1);
+        let Some((class, slope)) = meaning.filter(|_| drawn) else {
+            one.bic = f64::INFINITY;
+            continue;
+        };
+        (one.class, one.slope) = (class, slope);
+        if class == Class::Leak {
+            let since = match model.kind {
+                Kind::Hinge { from }
+                | Kind::StepHinge { from }
+                | Kind::StepsHinge { from, .. }
+                | Kind::LateSaturationLine { from }
+                | Kind::Polyline { at: from, .. }
+                | Kind::Broken { at: from } => (1.0 - from).max(0.05),
+                _ => 1.0,
+            };
+            let growth = slope * catalog.scale * since;
+            let per_load = matches!(model.kind, Kind::PerLoad { .. });
+            if growth < (LEAST_GROWTH * grid.level).max(LEAST_BYTES)
+                || (load_r2.is_some() && !per_load)
+            {
+                one.class = Class::NoLeak;
+            }
+        }
+        if load_r2.is_some() && one.class == Class::Ambiguous {
+            one.class = Class::NoLeak;
+        }
+        one.bic += match one.class {
+            Class::Leak => LEAK_PRIOR,
+            Class::Ambiguous => AMBIGUOUS_PRIOR,
+            Class::NoLeak => 0.0,
+        };
+    }
+    let best = lowest(&scored, |_| true)?;
+    let least = scored[best].bic;
+    let weight = |one: &Scored| (-0.5 * (one.bic - least)).exp();
+    // Of each kind and class the best counts, else a fine grid of knots would outvote a line.
+    let mut families: Vec<(Class, std::mem::Discriminant<Kind>, f64)> = Vec::new();
+    for (model, one) in catalog.models.iter().zip(&scored) {
+        let kind = std::mem::discriminant(&model.kind);
+        let known = families
+            .iter_mut()
+            .find(|family| family.0 == one.class && family.1 == kind);
+        match known {
+            Some(family) => family.2 = family.2.max(weight(one)),
+            None => families.push((one.class, kind, weight(one))),
+        }
+    }
+    let sum = |class: Option<Class>| -> f64 {
+        let of = families.iter().filter(|f| class.is_none_or(|c| c == f.0));
+        of.map(|family| family.2).sum()
+    };
+    let total = sum(None);
+    let candidate = |index: usize, whitened: &mut [Whitened]| {
+        candidate(grid, &catalog, &scored[index], index, whitened)
+    };
+    let leaks = lowest(&scored, |one| one.class == Class::Leak);
+    let others = lowest(&scored, |one| one.class == Class::NoLeak);
+    let best_leak = leaks.map(|index| candidate(index, &mut whitened));
+    let unit = catalog.scale / grid.span;
+    let (rate, rate_error) = best_leak.as_ref().map_or((0.0, 0.0), |best| {
+        let all = || scored.iter().filter(|one| one.class == Class::Leak);
+        let top = leaks.map_or(0.0, |index| scored[index].bic);
+        let weight = |one: &Scored| (-0.5 * (one.bic - top)).exp();
+        let weights: f64 = all().map(weight).sum();
+        let rate = all().map(|one| weight(one) * one.slope).sum::<f64>() / weights * unit;
+        let spread = all().map(|one| weight(one) * (one.slope * unit - rate).powi(2));
+        let spread = spread.sum::<f64>() / weights;
+        (rate, (spread + best.rate_error.powi(2)).sqrt())
+    });
+    let bend = best_leak.as_ref().and_then(|best| match best.kind {
+        Kind::Broken { at } | Kind::Polyline { at, .. } if !best.season => Some(at),
+        _ => None,
+    });
+    let whole = bend.and_then(|at| uneven(grid, at * grid.span));
+    let (rate, rate_error) = whole.unwrap_or((rate, rate_error));
+    let steps = scored
+        .iter()
+        .zip(&catalog.models)
+        .filter_map(|(one, model)| match model.kind {
+            Kind::Steps { count } => Some((one.bic, count)),
+            _ => None,
+        })
+        .min_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, count)| catalog.steps[..count].iter().map(|&i| grid.t[i]).collect())
+        .unwrap_or_default();
+    Some(Posterior {
+        leak: sum(Some(Class::Leak)) / total,
+        ambiguous: sum(Some(Class::Ambiguous)) / total,
+        best: candidate(best, &mut whitened),
+        best_leak,
+        best_other: others.map(|index| candidate(index, &mut whitened)),
+        rate,
+        rate_error,
+        load_explains: load_r2,
+        steps,
+    })
+}
+
+fn lowest(scored: &[Scored], of: impl Fn(&Scored) -> bool) -> Option<usize> {
+    (0..scored.len())
+        .filter(|&i| of(&scored[i]))
+        .min_by(|&a, &b| scored[a].bic.total_cmp(&scored[b].bic))
+}
+
+/// A leak that comes in fits and starts bends by chance: when the growth of equal stretches after the bend is
+/// within what stretches differ by, the rate is that of them all, with its error. `None`: the bend is real.
+fn uneven(grid: &Grid, bend: f64) -> Option<(f64, f64)> {
+    let length = grid.span / STRETCHES as f64;
+    let mut growth: Vec<(f64, f64)> = Vec::new();
+    let mut from = 0;
+    for k in 1..=STRETCHES {
+        let to = grid.t.partition_point(|t| *t < length * k as f64);
+        let to = to.min(grid.t.len() - 1);
+        let passed = grid.t[to] - grid.t[from];
+        if passed > 0.5 * length {
+            growth.push((grid.t[from], (grid.y[to] - grid.y[from]) / passed));
+            from = to;
+        }
+    }
+    let moments = |of: &[f64]| {
+        let n = of.len() as f64;
+        let mean = of.iter().sum::<f64>() / n;
+        let square: f64 = of.iter().map(|v| (v - mean) * (v - mean)).sum();
+        (mean, square / (n - 1.0) / n)
+    };
+    let side = |late: bool| -> Vec<f64> {
+        let of = growth.iter().filter(|one| (one.0 >= bend) == late);
+        of.map(|one| one.1).collect()
+    };
+    let (before, after) = (side(false), side(true));
+    if before.len() < 3 || after.len() < 3 || grid.load.is_some() || grid.part.last() != Some(&0) {
+        return None;
+    }
+    let ((mean_before, error_before), (mean_after, error_after)) =
+        (moments(&before), moments(&after));
+    let far = (mean_after - mean_before).abs() > 2.5 * (error_before + error_after).sqrt();
+    let all: Vec<f64> = growth.iter().map(|one| one.1).collect();
+    let (mean, error) = moments(&all);
+    let both = mean_before > 0.25 * mean_after && mean_after > 0.25 * mean_before;
+    (!far && both && mean > 0.0).then(|| (mean, error.sqrt()))
+}
+
+/// From the first samples to the last tenth.
+fn rise(y: &[f64]) -> f64 {
+    let (few, tenth) = ((y.len() / 50).max(3), (y.len() / 10).max(1));
+    median(&y[y.len() - tenth..]) - median(&y[..few.min(y.len())])
+}
+
+/// The best autocorrelation of every model.
+fn score(catalog: &Catalog, whitened: &mut [Whitened], least_noise: f64) -> Vec<Scored> {
+    let n = catalog.x.len() as f64;
+    catalog
+        .models
+        .iter()
+        .map(|model| {
+            let parameters = (1 + model.base + model.terms.len() + model.searched) as f64;
+            let mut penalty = parameters * n.ln();
+            if n < 60.0 {
+                penalty += if n - parameters >= 3.0 {
+                    2.0 * parameters * (parameters + 1.0) / (n - parameters - 2.0).max(1.0)
+                } else {
+                    1000.0
+                };
+            }
+            let fits = whitened.iter_mut().enumerate().map(|(phi, white)| {
+                let fit = white.fit(&model.terms, model.base);
+                let floor = least_noise * least_noise * white.mean_inverse * 0.3;
+                let variance = fit.rss.max(1e-12 * n) / n + floor;
+                Scored {
+                    bic: n * variance.ln() + white.log_det + penalty,
+                    phi,
+                    fit,
+                    class: Class::NoLeak,
+                    slope: 0.0,
+                }
+            });
+            let best = fits.min_by(|a, b| a.bic.total_cmp(&b.bic));
+            best.unwrap_or_else(|| Scored {
+                bic: f64::MAX,
+                phi: 0,
+                fit: Fit::default(),
+                class: Class::NoLeak,
+                slope: 0.0,
+            })
+        })
+        .collect()
+}
+
+fn candidate(
+    grid: &Grid,
+    catalog: &Catalog,
+    scored: &Scored,
+    index: usize,
+    whitened: &mut [Whitened],
+) -> Candidate {
+    let model = &catalog.models[index];
+    let white = &mut whitened[scored.phi];
+    let n = catalog.x.len();
+    let mut fitted = vec![0.0; n];
+    let base = white.base_coefficients(&model.terms, &scored.fit, model.base);
+    let columns = &catalog.design.columns;
+    for (column, coefficient) in columns.iter().zip(&base) {
+        for (fitted, value) in fitted.iter_mut().zip(column) {
+            *fitted += coefficient * value;
+        }
+    }
+    for (term, coefficient) in model.terms.iter().zip(&scored.fit.coefficients) {
+        for i in 0..n {
+            let minus = term.minus.map_or(0.0, |minus| columns[minus][i]);
+            fitted[i] += coefficient * (columns[term.plus][i] - minus);
+        }
+    }
+    for value in &mut fitted {
+        *value = *value * catalog.scale + catalog.offset;
+    }
+    let unit = catalog.scale / grid.span;
+    let weights = model.kind.slope_weights(model.terms.len());
+    let error = if weights.len() == model.terms.len() && !weights.is_empty() {
+        let freedom = (n as f64 - (model.base + model.terms.len()) as f64).max(1.0);
+        let variance = white.variance(&model.terms, model.base, &weights);
+        (variance * scored.fit.rss / freedom).sqrt() * unit
+    } else {
+        let ups = model.terms.len().max(1) as f64;
+        scored.slope.abs() * unit / ups.sqrt()
+    };
+    Candidate {
+        kind: model.kind,
+        class: scored.class,
+        bic: scored.bic,
+        phi: PHIS[scored.phi],
+        rate: scored.slope * unit,
+        rate_error: error,
+        fitted,
+        acceleration: match model.kind {
+            Kind::Quadratic => 2.0 * scored.fit.coefficients[1] * unit / grid.span,
+            _ => 0.0,
+        },
+        season: model.base > catalog.plain_base,
+    }
+}
+
+/// Whether load (and season) alone explain the series: R² above 0.9, and hardly a trend in the rest.
+fn load_alone(catalog: &Catalog, white: &mut Whitened) -> Option<f64> {
+    let (from, to) = catalog.load;
+    if from == to {
+        return None;
+    }
+    let base = catalog.design.base;
+    let fit = white.fit(&[], base);
+    let y = &catalog.design.y;
+    let total: f64 = y.iter().map(|y| y * y).sum();
+    let r2 = 1.0 - fit.rss / total.max(1e-12);
+    let coefficients = white.base_coefficients(&[], &fit, base);
+    let columns = &catalog.design.columns;
+    let (mut low, mut high) = (f64::MAX, f64::MIN);
+    let n = y.len();
+    let mean_x = catalog.x.iter().sum::<f64>() / n as f64;
+    let (mut along, mut square) = (0.0, 0.0);
+    for i in 0..n {
+        let value = |range: std::ops::Range<usize>| -> f64 {
+            range.map(|k| coefficients[k] * columns[k][i]).sum()
+        };
+        let load = value(from..to);
+        low = low.min(load);
+        high = high.max(load);
+        let dx = catalog.x[i] - mean_x;
+        along += dx * (y[i] - value(0..base));
+        square += dx * dx;
+    }
+    let slope = along / square.max(1e-12);
+    (r2 > 0.9 && slope.abs() < 0.06 * (high - low)).then_some(r2)
+}

@@ -1,0 +1,450 @@
+//! From the verdict on a series to the data, the words and the findings of `detect memory-leak`.
+
+use super::leak::Assessment;
+use super::leak::Class;
+use super::leak::Reason;
+use super::leak::Series;
+use super::leak::robust::median;
+use super::leak::shapes::Kind;
+use crate::msg;
+use crate::report::Finding;
+use crate::report::Msg;
+use crate::report::Severity;
+use crate::report::leak::Change;
+use crate::report::leak::LeakData;
+use crate::report::leak::LeakProcess;
+use crate::report::leak::LeakWindow;
+use crate::report::leak::LoadRelation;
+use crate::report::leak::Oom;
+use crate::report::leak::Point;
+use crate::time;
+
+const MIB: f64 = 1_048_576.0;
+const HOUR: f64 = 3600.0;
+/// Beyond this no date is given.
+const TEN_YEARS_S: f64 = 10.0 * 365.25 * 86_400.0;
+/// Points of the series in a report.
+const POINTS: usize = 240;
+/// An OOM that is nearer than this is critical.
+const SOON_H: f64 = 24.0;
+
+/// Name of a verdict in reports.
+fn verdict(class: Class) -> &'static str {
+    match class {
+        Class::Leak => "leak",
+        Class::NoLeak => "no-leak",
+        Class::Ambiguous => "inconclusive",
+    }
+}
+
+/// A moment of a series; `None`: no calendar knows it.
+fn stamp(seconds: f64) -> Option<String> {
+    let ns = seconds * 1e9;
+    if !ns.is_finite() || ns.abs() > 9e18 {
+        return None;
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "it is within the range of nanoseconds"
+    )]
+    let ns = ns as i64;
+    time::rfc3339(ns, time::local_offset_s(ns))
+}
+
+/// A whole number of KiB.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "sizes are not below 0, and a size is far below the largest integer"
+)]
+fn kb(bytes: f64) -> u64 {
+    (bytes / 1024.0).round() as u64
+}
+
+/// The data of a report. `limit` is what the process dies at, bytes, and who says so.
+#[must_use]
+pub fn data(series: &Series, found: &Assessment, limit: Option<(u64, &'static str)>) -> LeakData {
+    let first = series.bytes.first().copied().unwrap_or(0.0);
+    let last = series.bytes.last().copied().unwrap_or(0.0);
+    let steps: Vec<f64> = series
+        .time_s
+        .windows(2)
+        .map(|pair| pair[1] - pair[0])
+        .filter(|step| *step > 0.0)
+        .collect();
+    let per_hour = |rate: f64| rate * HOUR / MIB;
+    let end = series.time_s.last().copied().unwrap_or(0.0);
+    let explained = match found.reason {
+        Reason::FollowsLoad { r2 } => Some(r2),
+        _ => None,
+    };
+    LeakData {
+        window: LeakWindow {
+            start: series.time_s.first().copied().and_then(stamp),
+            end: series.time_s.last().copied().and_then(stamp),
+            samples: series.bytes.len(),
+            missing: 0,
+            interval_s: median(&steps),
+            clock_steps: found.clock_steps,
+            last_life_samples: found.samples,
+            last_life_s: found.span_s,
+        },
+        algorithm: "bic-shapes-ar1",
+        rss: Change {
+            first_kb: kb(first),
+            last_kb: kb(last),
+            change_pct: (first > 0.0).then(|| (last - first) / first * 100.0),
+        },
+        verdict: verdict(found.class),
+        leak_probability: found.probability,
+        confidence: found.confidence,
+        shape: found.shape.as_ref().map(|shape| shape.kind.name()),
+        reason: reason(found),
+        rate_mib_per_hour: found.rate.map(per_hour),
+        rate_interval: found
+            .rate_interval
+            .map(|(low, high)| [per_hour(low), per_hour(high)]),
+        onset: found.onset_s.and_then(stamp),
+        r2: found.r2,
+        change_points: found
+            .change_points_s
+            .iter()
+            .filter_map(|at| stamp(*at))
+            .collect(),
+        load: LoadRelation {
+            known: series.load.is_some(),
+            explains: series.load.is_some().then_some(explained.is_some()),
+            r2: explained,
+        },
+        detection_limit_mib_per_hour: found.detection_limit.map(per_hour),
+        oom: found.hit.zip(limit).map(|(hit, (bytes, source))| Oom {
+            at: (hit.after_s < TEN_YEARS_S)
+                .then(|| stamp(end + hit.after_s))
+                .flatten(),
+            hours: hit.after_s / HOUR,
+            interval: (
+                hit.interval_s.0 / HOUR,
+                hit.interval_s.1.map(|latest| latest / HOUR),
+            ),
+            limit_bytes: bytes,
+            limit_source: source,
+        }),
+        collections_kb: found.collections.map(|bytes| bytes / 1024.0),
+        lives: found.lives,
+        from_all_lives: found.from_all_lives,
+        series: points(series),
+        notes: notes(found),
+        process: LeakProcess::default(),
+        vms: None,
+        available_kb: None,
+        components: None,
+    }
+}
+
+/// Means of equally many samples.
+fn points(series: &Series) -> Vec<Point> {
+    let n = series.bytes.len();
+    let each = n.div_ceil(POINTS).max(1);
+    let rows = series.time_s.chunks(each).zip(series.bytes.chunks(each));
+    rows.map(|(times, bytes)| {
+        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+        Point {
+            ts: mean(times),
+            kb: mean(bytes) / 1024.0,
+        }
+    })
+    .collect()
+}
+
+fn notes(found: &Assessment) -> Vec<Msg> {
+    let mut notes = Vec::new();
+    let steps = found.clock_steps;
+    if steps > 0 {
+        notes.push(msg!(
+            "the clock was set back {steps} times: the usual interval is taken to have passed",
+            "时钟回拨 {steps} 次：按通常的采样间隔计"
+        ));
+    }
+    let restarts = found.lives.saturating_sub(1);
+    if found.from_all_lives {
+        notes.push(msg!(
+            "{restarts} restarts: the last life is too young, so all lives are compared at the same age",
+            "重启 {restarts} 次：当前进程运行时间过短，按相同运行时长比较各次运行"
+        ));
+    } else if restarts > 0 {
+        notes.push(msg!(
+            "{restarts} restarts: the verdict is about the last life",
+            "重启 {restarts} 次：结论针对最近一次运行"
+        ));
+    }
+    if let Some(bytes) = found.collections {
+        let mib = bytes / MIB;
+        notes.push(msg!(
+            "garbage collections give back {mib:.1} MiB each: the floors between them are judged",
+            "垃圾回收每次释放 {mib:.1} MiB：以回收后的低点判断"
+        ));
+    }
+    notes
+}
+
+/// A length of time as people say it.
+fn length(seconds: f64) -> String {
+    if seconds < 120.0 {
+        format!("{seconds:.0} s")
+    } else if seconds < 2.0 * HOUR {
+        format!("{:.0} min", seconds / 60.0)
+    } else if seconds < 48.0 * HOUR {
+        format!("{:.1} h", seconds / HOUR)
+    } else {
+        format!("{:.1} d", seconds / 86_400.0)
+    }
+}
+
+/// What a shape is, in words. `span` is the time that x = 1 stands for.
+fn shape_words(kind: Kind, span: f64, rate: f64) -> Msg {
+    let rate = rate * HOUR / MIB;
+    let part = |share: f64| length(share * span);
+    match kind {
+        Kind::Constant => msg!("it stays level", "保持平稳"),
+        Kind::Line => msg!(
+            "it grows steadily by {rate:+.2} MiB/h",
+            "以 {rate:+.2} MiB/h 持续增长"
+        ),
+        Kind::Quadratic => msg!(
+            "it grows on a bend, now by {rate:+.2} MiB/h",
+            "增速变化，目前 {rate:+.2} MiB/h"
+        ),
+        Kind::Root | Kind::Log { .. } => msg!("it grows ever more slowly", "增长逐渐放缓"),
+        Kind::Ramp { to } | Kind::FlatEnd { at: to } | Kind::SaturationRamp { to } => {
+            let flat = part(1.0 - to);
+            msg!(
+                "it rose and has been level for {flat}",
+                "曾经上升，已平稳 {flat}"
+            )
+        }
+        Kind::Rise { from, to } => {
+            let (took, flat) = (part(to - from), part(1.0 - to));
+            msg!(
+                "it rose once, over {took}, and has been level for {flat}",
+                "仅上升一次（历时 {took}），此后平稳 {flat}"
+            )
+        }
+        Kind::Hinge { from } => {
+            let since = part(1.0 - from);
+            msg!(
+                "after a level time it has grown by {rate:+.2} MiB/h for {since}",
+                "先平稳，最近 {since} 以 {rate:+.2} MiB/h 增长"
+            )
+        }
+        Kind::StepHinge { from } | Kind::StepsHinge { from, .. } => {
+            let since = part(1.0 - from);
+            msg!(
+                "since a step {since} ago it grows by {rate:+.2} MiB/h",
+                "{since}前出现阶跃，此后以 {rate:+.2} MiB/h 增长"
+            )
+        }
+        Kind::Broken { at } | Kind::Polyline { at, .. } => {
+            let since = part(1.0 - at);
+            msg!(
+                "it grows by {rate:+.2} MiB/h for {since}, at another pace than before",
+                "最近 {since} 以 {rate:+.2} MiB/h 增长，与之前速度不同"
+            )
+        }
+        Kind::Saturation { tau } | Kind::TwoSaturations { tau } => {
+            let tau = part(tau);
+            msg!(
+                "it warms up with a time constant of {tau} and levels off",
+                "预热 τ={tau}，趋于平稳"
+            )
+        }
+        Kind::LateSaturation { from, tau } => {
+            let (since, tau) = (part(1.0 - from), part(tau));
+            msg!(
+                "it began to warm up {since} ago, with a time constant of {tau}, and levels off",
+                "{since}前开始预热（τ={tau}），趋于平稳"
+            )
+        }
+        Kind::SaturationLine { tau } => {
+            let tau = part(tau);
+            msg!(
+                "after a warm-up (time constant {tau}) it still grows by {rate:+.2} MiB/h",
+                "预热 τ={tau} 后仍以 {rate:+.2} MiB/h 增长"
+            )
+        }
+        Kind::LateSaturationLine { from } => {
+            let since = part(1.0 - from);
+            msg!(
+                "after a change {since} ago and its warm-up it still grows by {rate:+.2} MiB/h",
+                "{since}前发生变化，预热之后仍以 {rate:+.2} MiB/h 增长"
+            )
+        }
+        Kind::SaturationSteps => msg!(
+            "it warms up and steps, then stays level",
+            "预热并有阶跃，之后平稳"
+        ),
+        Kind::Steps { .. } => msg!("it moves in steps", "呈阶梯状变化"),
+        Kind::StepsLine { .. } => msg!(
+            "between steps it grows by {rate:+.2} MiB/h",
+            "阶跃之间以 {rate:+.2} MiB/h 增长"
+        ),
+        Kind::PerLoad { .. } | Kind::PerLoadLine { .. } => msg!(
+            "it grows with each request, now by {rate:+.2} MiB/h",
+            "随请求累计增长，目前 {rate:+.2} MiB/h"
+        ),
+        Kind::HalfDay => msg!("it may be half of a daily cycle", "可能只是日周期的一半"),
+    }
+}
+
+/// The verdict's reason in one sentence.
+fn reason(found: &Assessment) -> Msg {
+    match &found.reason {
+        Reason::TooFew => {
+            let samples = found.samples;
+            msg!(
+                "{samples} samples of this life are too few to tell",
+                "本次运行只有 {samples} 个样本，不足以判断"
+            )
+        }
+        Reason::Constant => msg!("every sample is the same", "所有样本相同"),
+        Reason::FollowsLoad { r2 } => msg!(
+            "growth follows load: load alone explains {:.0} % of it",
+            "增长随负载变化：负载可解释 {:.0} %",
+            r2 * 100.0
+        ),
+        Reason::Shape { margin } => {
+            let Some(shape) = &found.shape else {
+                return msg!("no shape fits", "没有合适的形状");
+            };
+            let words = shape_words(shape.kind, found.grid_span_s, shape.rate);
+            let (en, zh) = (words.en, words.zh);
+            if margin.is_finite() {
+                let than = if found.class == Class::Leak {
+                    msg!("without a leak", "非泄漏")
+                } else {
+                    msg!("with a leak", "泄漏")
+                };
+                Msg::new(
+                    format!(
+                        "{en}; {margin:.0} BIC better than the best shape {}",
+                        than.en
+                    ),
+                    format!("{zh}；比最佳{}模型好 {margin:.0} BIC", than.zh),
+                )
+            } else {
+                Msg::new(en, zh)
+            }
+        }
+        Reason::Undecided => {
+            let words = |shape: &Option<super::leak::posterior::Candidate>| {
+                let shape = shape.as_ref()?;
+                Some(shape_words(shape.kind, found.grid_span_s, shape.rate))
+            };
+            match (words(&found.shape), words(&found.rival)) {
+                (Some(one), Some(other)) => Msg::new(
+                    format!("two readings fit: {}, or {}", one.en, other.en),
+                    format!("两种解释都成立：{}，或{}", one.zh, other.zh),
+                ),
+                (Some(one), None) => one,
+                _ => msg!("nothing fits well enough", "没有足够吻合的解释"),
+            }
+        }
+    }
+}
+
+/// What to do about it.
+#[must_use]
+pub fn findings(data: &LeakData) -> Vec<Finding> {
+    let rate = data.rate_mib_per_hour.unwrap_or(0.0);
+    match data.verdict {
+        "leak" => {
+            let soon = data.oom.as_ref().is_some_and(|oom| oom.hours < SOON_H);
+            let mut evidence = vec![data.reason.clone()];
+            if let Some(oom) = &data.oom {
+                let hours = oom.hours;
+                evidence.push(msg!(
+                    "the limit is met in about {hours:.1} h at this rate",
+                    "按此速率约 {hours:.1} 小时后到达上限"
+                ));
+            }
+            vec![Finding {
+                id: "memory-leak",
+                severity: if soon {
+                    Severity::Critical
+                } else {
+                    Severity::Warning
+                },
+                title: msg!(
+                    "memory leaks by {rate:.2} MiB/h",
+                    "内存以 {rate:.2} MiB/h 泄漏"
+                ),
+                evidence,
+                advice: vec![
+                    msg!(
+                        "find the code: take a heap profile twice, an hour apart, and compare",
+                        "定位代码：间隔一小时各取一次堆剖析并比较"
+                    ),
+                    msg!(
+                        "until it is mended: restart the process before the limit is met",
+                        "修复前：在到达上限之前重启进程"
+                    ),
+                ],
+            }]
+        }
+        "inconclusive" => vec![Finding {
+            id: "memory-leak-undecided",
+            severity: Severity::Info,
+            title: msg!(
+                "a leak can be neither shown nor ruled out",
+                "既不能确认也不能排除内存泄漏"
+            ),
+            evidence: vec![data.reason.clone()],
+            advice: vec![msg!(
+                "watch it for longer, or give a load column: `load`",
+                "延长观测时间，或提供负载列 `load`"
+            )],
+        }],
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::leak::assess;
+
+    fn series(rate: f64) -> Series {
+        let time_s: Vec<f64> = (0..200).map(|i| 1.7e9 + f64::from(i) * 60.0).collect();
+        let wobble = |i: usize| f64::from(u32::try_from(i * 7919 % 13).unwrap_or(0)) * 4096.0;
+        Series {
+            bytes: (0..200)
+                .map(|i| 1e8 + rate * i as f64 * 60.0 + wobble(i))
+                .collect(),
+            time_s,
+            ..Series::default()
+        }
+    }
+
+    #[test]
+    fn a_leak_is_told_with_rate_and_end() {
+        let rate = 10.0 * MIB / HOUR;
+        let series = series(rate);
+        let found = assess(&series, Some(1e9));
+        let data = data(&series, &found, Some((1_000_000_000, "option")));
+        assert_eq!(data.verdict, "leak", "{:?}", data.reason);
+        let told = data.rate_mib_per_hour.expect("a rate");
+        assert!((told - 10.0).abs() < 0.2, "{told}");
+        let oom = data.oom.as_ref().expect("an end");
+        let hours = (1e9 - 1e8) / MIB / 10.0 - 199.0 / 60.0;
+        assert!((oom.hours / hours - 1.0).abs() < 0.05, "{oom:?} {hours}");
+        assert!(oom.at.is_some());
+        assert_eq!(findings(&data).len(), 1);
+    }
+
+    #[test]
+    fn level_memory_is_no_finding() {
+        let series = series(0.0);
+        let data = data(&series, &assess(&series, None), None);
+        assert_eq!(data.verdict, "no-leak", "{:?}", data.reason);
+        assert!(data.oom.is_none() && findings(&data).is_empty());
+    }
+}
