@@ -31,10 +31,11 @@
 //! |---|---|
 //! | model | |
 //! | time | |
+//! | testing | |
 //! | report | model |
 //! | source | model, time |
-//! | record | model |
-//! | store | model, record |
+//! | record | model, testing |
+//! | store | model, record, testing |
 //! | analysis | model, report, time |
 //! | render | report, time |
 //! | diag | render |

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 
-use super::history::entries_of_hosts;
+use super::logs::entries_of_hosts;
 use super::rows::Rows;
 use super::segments;
 use super::*;

@@ -11,7 +11,7 @@ use super::Entry;
 use super::Range;
 use super::Store;
 use super::StoreError;
-use super::history::id_of;
+use super::logs::id_of;
 use super::reading::Broken;
 use super::rows::HOUR_MS;
 use super::rows::Rows;

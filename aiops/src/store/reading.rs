@@ -9,7 +9,7 @@ use super::Coverage;
 use super::Entry;
 use super::Event;
 use super::Tick;
-use super::history::OpenLog;
+use super::logs::OpenLog;
 use super::rows::HOUR_MS;
 use super::rows::short_boot;
 use super::series::Opened;

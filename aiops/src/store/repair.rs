@@ -18,6 +18,7 @@ use super::StoreError;
 use super::error::damaged;
 use super::error::io_error;
 use super::history;
+use super::logs;
 use super::place;
 use super::place::Meta;
 use super::read_wal;
@@ -280,7 +281,7 @@ impl Store {
     /// Moves a log below [`ASIDE`], and what stands in its tail.
     fn aside_log(&self, log: &Path, tails: Option<&Path>) -> Result<PathBuf, StoreError> {
         let to = self.aside(log)?;
-        let Some(tail) = tails.map(|tails| history::tail(tails, &history::id_of(log))) else {
+        let Some(tail) = tails.map(|tails| logs::tail(tails, &logs::id_of(log))) else {
             return Ok(to);
         };
         if fs::symlink_metadata(&tail).is_ok_and(|meta| meta.len() > 0) {
@@ -294,7 +295,7 @@ impl Store {
     /// Keeps a log below [`ASIDE`], and what stands in its tail; both stay where they are, too.
     pub(super) fn keep_log(&self, log: &Path, tails: Option<&Path>) -> Result<PathBuf, StoreError> {
         let to = self.keep(log, &name_of(log))?;
-        let tail = tails.map(|tails| history::tail(tails, &history::id_of(log)));
+        let tail = tails.map(|tails| logs::tail(tails, &logs::id_of(log)));
         if let Some(tail) = tail
             && fs::symlink_metadata(&tail).is_ok_and(|meta| meta.len() > 0)
         {

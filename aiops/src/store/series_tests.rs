@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::super::Encoder;
 use super::super::WalOptions;
 use super::super::WalWriter;
-use super::super::history::tail;
+use super::super::logs::tail;
 use super::super::rows::Rows;
 use super::super::segments;
 use super::*;

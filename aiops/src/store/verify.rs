@@ -10,8 +10,8 @@ use super::Store;
 use super::StoreError;
 use super::error::damaged;
 use super::error::told;
-use super::history;
 use super::history::is_vanished;
+use super::logs;
 use super::place::META;
 use super::place::Meta;
 use super::segments;
@@ -232,12 +232,12 @@ impl Store {
         (verified.rows, verified.bytes) = (check.rows, check.bytes);
         let tails = self.tails();
         for log in self.logs()? {
-            if made.contains(&history::id_of(&log)) {
+            if made.contains(&logs::id_of(&log)) {
                 continue;
             }
             verified.logs += 1;
             verified.bytes += fs::metadata(&log).map_or(0, |meta| meta.len());
-            let found = history::entries_of_hosts(&log, tails.as_deref(), &mut |_, _| {
+            let found = logs::entries_of_hosts(&log, tails.as_deref(), &mut |_, _| {
                 verified.frames += 1;
             });
             let damage = match found {
