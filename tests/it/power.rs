@@ -11,12 +11,8 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 
-use aiops::model::ClockPair;
 use aiops::model::Host;
-use aiops::model::ProcessMetrics;
-use aiops::model::ProcessSample;
 use aiops::model::RawText;
-use aiops::model::Sample;
 use aiops::store::Ask;
 use aiops::store::Damage;
 use aiops::store::Event;
@@ -30,6 +26,7 @@ use crate::disk;
 use crate::disk::Dice;
 use crate::disk::Disk;
 use crate::disk::Left;
+use crate::store::tick_at;
 use crate::support::Scratch;
 
 /// Seconds between two ticks, and at most between two syncs.
@@ -51,31 +48,10 @@ fn real_ms(number: u64) -> i64 {
     i64::try_from(second * 1000).expect("a time")
 }
 
-/// One process, whose memory is the number of the tick.
 fn tick(number: u64) -> Tick {
     let real_ns = real_ms(number) * 1_000_000;
     let mono_ns = u64::try_from(real_ns).expect("a time") - 1_699_000_000_000_000_000;
-    Tick {
-        clock: ClockPair {
-            mono_ns,
-            boot_ns: mono_ns,
-            real_ns,
-        },
-        sample: Sample {
-            processes: vec![ProcessSample {
-                pid: 1,
-                start_ticks: 5,
-                comm: RawText::from("one"),
-                metrics: ProcessMetrics {
-                    rss_kb: Some(number),
-                    ..ProcessMetrics::default()
-                },
-                ..ProcessSample::default()
-            }],
-            ..Sample::default()
-        },
-        identities: Vec::new(),
-    }
+    tick_at(number, mono_ns, real_ns)
 }
 
 fn store(folder: &Path) -> Store {

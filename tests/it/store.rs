@@ -38,15 +38,13 @@ fn host() -> Host {
     }
 }
 
-/// One process, whose memory is the number of the tick.
-fn tick(number: u64) -> Tick {
-    // A sync every few ticks, another log every few hundred.
-    let mono_ns = number * 7_000_000_000;
+/// One process, whose memory is the number of the tick; no suspend.
+pub(crate) fn tick_at(number: u64, mono_ns: u64, real_ns: i64) -> Tick {
     Tick {
         clock: ClockPair {
             mono_ns,
             boot_ns: mono_ns,
-            real_ns: 1_700_000_000_000_000_000 + i64::try_from(mono_ns).expect("a time"),
+            real_ns,
         },
         sample: Sample {
             processes: vec![ProcessSample {
@@ -63,6 +61,13 @@ fn tick(number: u64) -> Tick {
         },
         identities: Vec::new(),
     }
+}
+
+/// A sync every few ticks, another log every few hundred.
+fn tick(number: u64) -> Tick {
+    let mono_ns = number * 7_000_000_000;
+    let real_ns = 1_700_000_000_000_000_000 + i64::try_from(mono_ns).expect("a time");
+    tick_at(number, mono_ns, real_ns)
 }
 
 fn store(place: &Scratch) -> Store {
