@@ -103,7 +103,7 @@ fn frames_and_the_fast_path_are_of_one_mind() {
         }
     }
     // Nor do they differ about a range of which nothing is known.
-    let (start, end) = (time(90_000), time(93_600));
+    let (start, end) = (time(36_000), time(39_600));
     let ask = |keys: &'static str| {
         history.report(&["--group-by", keys, "--start", &start, "--end", &end])
     };

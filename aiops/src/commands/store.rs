@@ -98,7 +98,8 @@ Examples:
   aiops store compact
       finished logs become segments; nothing is removed
   aiops store compact --keep 30d --max-size 2G
-      and whole segments go that ended 30 days ago, or that are beyond 2 GiB, the oldest first")]
+      and whole segments go that ended 30 days ago, or that are beyond 2 GiB, the oldest first;
+      the newest day always stays")]
 pub struct CompactArgs {
     /// Remove segments that ended longer ago.
     #[arg(long, value_name = "TIME", value_parser = cli::duration)]

@@ -1,7 +1,10 @@
 //! The file of settings, /etc/aiops/config.toml: what may stand there. What it means, and that the command
 //! line goes first, is the command's.
 
+use std::fs::File;
 use std::io;
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -34,6 +37,20 @@ pub struct Config {
     pub top: Option<usize>,
 }
 
+/// The text of a regular file, by whatever name it is linked: a pipe would wait for its writer.
+fn text_of(path: &Path) -> io::Result<String> {
+    let mut file = File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    Ok(text)
+}
+
 impl Config {
     /// Reads it. `said` is a file that was asked for; without one, the usual place counts if there is one.
     ///
@@ -41,7 +58,7 @@ impl Config {
     /// It cannot be read, or something in it is wrong: with the place and a remedy.
     pub fn read(said: Option<&Path>) -> anyhow::Result<Self> {
         let path = said.map_or_else(|| PathBuf::from(CONFIG), Path::to_path_buf);
-        let text = match std::fs::read_to_string(&path) {
+        let text = match text_of(&path) {
             Ok(text) => text,
             Err(error) if said.is_none() && error.kind() == io::ErrorKind::NotFound => {
                 return Ok(Self::default());
@@ -106,5 +123,10 @@ mod tests {
             assert!(error.contains(what), "{error}");
         }
         assert!(Config::read(Some(Path::new("/nonexistent/x.toml"))).is_err());
+        let folder = crate::testing::Folder::new("config-pipe");
+        let pipe = folder.file("config.toml");
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert!(Config::read(Some(&pipe)).is_err(), "and it does not wait");
     }
 }

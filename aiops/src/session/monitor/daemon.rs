@@ -212,7 +212,16 @@ impl Daemon {
             self.options.store.display(),
         ));
         if detach::is_child() {
-            self.log = Some(Log::begin(&self.options.store)?);
+            let log = Log::begin(&self.options.store).map_err(|error| {
+                let file = self.options.store.join("monitor.log");
+                let error = anyhow::Error::new(error);
+                let remedy = format!("remove it: rm {}", file.display());
+                diag::hint(
+                    error.context(format!("cannot write {}", file.display())),
+                    remedy,
+                )
+            });
+            self.log = Some(log?);
             self.say("started");
         }
         detach::notify("READY=1");
