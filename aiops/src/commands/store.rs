@@ -250,7 +250,7 @@ fn info(context: &Context) -> anyhow::Result<Exit> {
     damages.extend(summary.unsummed.iter().map(|path| DamageRow {
         what: "sums",
         path: shown(&path.join("_sums")),
-        reason: "it is not there".to_owned(),
+        reason: "it is not there, or damaged".to_owned(),
         ..DamageRow::default()
     }));
     if meta.is_none() {

@@ -504,9 +504,14 @@ fn repair_says_whose_a_damaged_log_was_and_keeps_its_tail() {
 fn what_was_put_aside_is_bounded_and_the_oldest_goes_first() {
     let folder = Folder::new("crash-trim");
     let aside = store(&folder).folder().join("damaged");
+    let mut rows = Rows::default();
+    rows.push(&tick(5));
+    let sources = ["1", "2"].map(str::to_owned);
+    segments::publish(&store(&folder).segments_folder(), "of", &sources, rows).unwrap();
     fs::create_dir_all(aside.join("segment")).unwrap();
     fs::write(aside.join("segment/process.parquet"), [1; 100]).unwrap();
-    for name in ["1.wal", "1.wal.tail", "2.wal"] {
+    // No segment holds what was in the first one.
+    for name in ["0.wal", "1.wal", "1.wal.tail", "2.wal"] {
         fs::write(aside.join(name), [1; 10]).unwrap();
     }
     let left = || {
@@ -516,11 +521,12 @@ fn what_was_put_aside_is_bounded_and_the_oldest_goes_first() {
         names
     };
     store(&folder).trim_aside(30);
-    assert_eq!(left(), ["1.wal", "1.wal.tail", "2.wal", "segment"]);
+    let all = ["0.wal", "1.wal", "1.wal.tail", "2.wal", "segment"];
+    assert_eq!(left(), all);
     store(&folder).trim_aside(25);
-    assert_eq!(left(), ["1.wal.tail", "2.wal", "segment"]);
-    store(&folder).trim_aside(10);
-    assert_eq!(left(), ["2.wal", "segment"]);
+    assert_eq!(left(), ["0.wal", "1.wal.tail", "2.wal", "segment"]);
+    store(&folder).trim_aside(0);
+    assert_eq!(left(), ["0.wal", "2.wal", "segment"]);
 }
 
 #[test]

@@ -7,6 +7,9 @@ use std::path::PathBuf;
 
 use super::wal::VERSION;
 
+/// What is tried with a log.
+pub(super) const READ_LOG: &str = "read the log";
+
 /// Why the store could not be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -101,7 +104,7 @@ impl StoreError {
                 "`aiops monitor memory` makes one; --store DIR or AIOPS_STORE name another folder"
             }
             Self::OtherHost { .. } => {
-                "read it as it is (query, export), and write to another one: --store DIR"
+                "read it as it is (query, export); to write, name another one with --store DIR, or move this one away"
             }
             Self::Segment { .. } | Self::NotALog { .. } => {
                 "`aiops store repair` puts it aside; the rest is not touched"
@@ -114,7 +117,15 @@ impl StoreError {
     /// Why, without the path: where that is told anyway.
     #[must_use]
     pub fn reason(&self) -> String {
-        let path = match self {
+        let path = self.path();
+        let text = told(self);
+        let path = format!("{}: ", path.display());
+        text.strip_prefix(&path).unwrap_or(&text).to_owned()
+    }
+
+    /// What it is about.
+    pub(super) fn path(&self) -> &Path {
+        match self {
             Self::Io { path, .. }
             | Self::Busy { path }
             | Self::Upkeep { path }
@@ -124,10 +135,23 @@ impl StoreError {
             | Self::Segment { path, .. }
             | Self::NotALog { path }
             | Self::TooNew { path, .. } => path,
-        };
-        let text = told(self);
-        let path = format!("{}: ", path.display());
-        text.strip_prefix(&path).unwrap_or(&text).to_owned()
+        }
+    }
+
+    /// Whether a log cannot be read and that says nothing against it: the system cannot, or this aiops is too old.
+    pub(super) fn is_of_log(&self) -> bool {
+        match self {
+            Self::TooNew { .. } => true,
+            Self::Io { what, source, .. } => {
+                *what == READ_LOG && source.kind() != io::ErrorKind::InvalidData
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a segment is damaged.
+    pub(super) fn is_of_segment(&self) -> bool {
+        matches!(self, Self::Segment { .. })
     }
 
     /// Whether the system keeps us from looking, so that nothing is known of the thing itself.

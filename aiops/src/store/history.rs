@@ -370,6 +370,9 @@ impl Recorder {
                 });
             }
             known => {
+                if known.is_none() {
+                    store.check_owner(&host)?;
+                }
                 let meta = Meta::new(&host, &store.folder, store.next_tails());
                 place::own_folder(&meta.tails)?;
                 let before = known.as_ref().map(|known| known.tails_of(&store.folder));

@@ -13,6 +13,7 @@ use super::Recovered;
 use super::StoreError;
 use super::Tick;
 use super::error::NOT_REGULAR;
+use super::error::READ_LOG;
 use super::error::io_error;
 use super::place;
 use super::wal::read_open;
@@ -50,14 +51,17 @@ impl OpenLog {
 
     /// Hands over what it holds, with the host that wrote it.
     pub(super) fn entries(&self, take: &mut dyn FnMut(&Host, Entry)) -> Option<Damage> {
-        let found = match &self.log {
+        decode(&self.path, self.read(), take)
+    }
+
+    fn read(&self) -> Result<Recovered, StoreError> {
+        match &self.log {
             Some(log) => read_open(&self.path, log, self.tail.as_ref()),
             None => {
                 let odd = io::Error::new(io::ErrorKind::InvalidData, NOT_REGULAR);
-                Err(io_error(&self.path, "read the log")(odd))
+                Err(io_error(&self.path, READ_LOG)(odd))
             }
-        };
-        decode(&self.path, found, take)
+        }
     }
 }
 
@@ -97,13 +101,16 @@ pub(super) fn tail(tails: &Path, id: &str) -> PathBuf {
 /// Hands over what a log holds, with the host that wrote it.
 ///
 /// # Errors
-/// It cannot be opened; a damaged one is told, not an error.
+/// The system cannot open or read it, or it is of a later aiops; a damaged one is told, not an error.
 pub(super) fn entries_of_hosts(
     log: &Path,
     tails: Option<&Path>,
     take: &mut dyn FnMut(&Host, Entry),
 ) -> Result<Option<Damage>, StoreError> {
-    Ok(OpenLog::open(log.to_path_buf(), tails)?.entries(take))
+    match OpenLog::open(log.to_path_buf(), tails)?.read() {
+        Err(error) if error.is_of_log() => Err(error),
+        found => Ok(decode(log, found, take)),
+    }
 }
 
 fn decode(

@@ -76,7 +76,7 @@ pub(super) fn publish(folder: &Path, chain: &[Segment]) -> Result<Option<Segment
     let (from, to, count) = (first.from_ms, last.to_ms, sources.len());
     let sum = crc32c::crc32c(sources.join(" ").as_bytes());
     let name = format!("{from}-{to}-many-{count}-{sum:08x}");
-    segments::publish_with(folder, &name, |tmp| {
+    segments::publish_with(folder, &name, &sources, |tmp| {
         for (name, keys) in TABLES {
             let merge = Merge::open(chain, name)?;
             let path = tmp.join(format!("{name}.parquet"));

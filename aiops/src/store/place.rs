@@ -402,7 +402,13 @@ fn tails_in(homes: &[PathBuf], name: &str) -> Option<PathBuf> {
         let tmpfs = 0x0102_1994;
         rustix::fs::statfs(folder).is_ok_and(|kind| kind.f_type == tmpfs)
     };
-    let homes = homes.iter().filter(|home| own_folder(home).is_ok());
+    // Nothing is made where it could not stay.
+    let would_be = |home: &&PathBuf| {
+        let there = home.ancestors().find(|folder| folder.exists());
+        there.is_some_and(on_tmpfs)
+    };
+    let homes = homes.iter().filter(would_be);
+    let homes = homes.filter(|home| own_folder(home).is_ok());
     homes
         .map(|home| home.join(name))
         .find(|folder| own_folder(folder).is_ok() && on_tmpfs(folder))
@@ -433,6 +439,16 @@ mod tests {
         made.unwrap();
         assert_eq!((found, none), (Some(homes[2].join("leaf")), None));
         assert_eq!(left.unwrap(), 0, "nothing is made there");
+    }
+
+    #[test]
+    fn nothing_is_made_in_a_home_that_is_on_a_disk() {
+        let home = PathBuf::from(format!("/sys/aiops-place-{}", std::process::id()));
+        let place = std::env::temp_dir().join(format!("aiops-disk-{}", std::process::id()));
+        let found = tails_in(&[home, place.clone()], "leaf");
+        let left = place.exists();
+        let _ = fs::remove_dir_all(&place);
+        assert_eq!(left, found.is_some());
     }
 
     #[test]

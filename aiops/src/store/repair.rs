@@ -1,7 +1,9 @@
 //! What is done about a damaged store: what is damaged is put aside, what is left is saved.
 //!
 //! Of a segment only the damaged tables go: those that are made of others are made again, the others are empty from
-//! then on, and an event says so. Nothing is deleted, and a run that is killed is finished by the next one.
+//! then on, and an event says so. Without its host table (`system.parquet`) the times of its samples are gone: the
+//! segment goes as a whole, and its events are saved into another one. Nothing is deleted, and a run that is killed is
+//! finished by the next one.
 
 use std::fs;
 use std::io;
@@ -24,6 +26,7 @@ use super::place::Meta;
 use super::read_wal;
 use super::rollup;
 use super::rows::Rows;
+use super::rows::short_boot;
 use super::segments;
 use super::sums;
 use super::sums::Said;
@@ -82,8 +85,10 @@ impl Left {
         Ok(Self { whole, ticks })
     }
 
+    /// Tables whose rows are not kept.
     fn lost(&self) -> Vec<&'static str> {
-        let kept = |name: &&str| self.ticks && self.whole.contains(name);
+        // Events have times of their own: they are saved without the others.
+        let kept = |name: &&str| self.whole.contains(name) && (self.ticks || *name == "event");
         let tables = segments::TABLES.into_iter();
         tables.filter(|name| !kept(name)).collect()
     }
@@ -193,8 +198,13 @@ impl Store {
                 }
                 Broken::Log(_) => {
                     let found = self.save(&part.path, tails.as_deref())?;
-                    upkeep::remove_log(&part.path, tails.as_deref())?;
-                    (found.kept, Some((found.ticks, found.events)))
+                    if found.is_unread() {
+                        // It got worse since it was verified: no segment has what it holds.
+                        (Some(self.aside_log(&part.path, tails.as_deref())?), None)
+                    } else {
+                        upkeep::remove_log(&part.path, tails.as_deref())?;
+                        (found.kept, Some((found.ticks, found.events)))
+                    }
                 }
             };
             repaired.push(Repaired {
@@ -206,28 +216,38 @@ impl Store {
         Ok(repaired)
     }
 
-    /// Whether what it holds says that it is a host's; `false`: it says nothing.
+    /// Whether what it holds says that it is a host's, by its name or by the boot that runs; `false`: it says nothing.
     ///
     /// # Errors
     /// It is another host's, or a folder cannot be read.
-    fn check_owner(&self, host: &Host) -> Result<bool, StoreError> {
+    pub(super) fn check_owner(&self, host: &Host) -> Result<bool, StoreError> {
         let segments = self.segments()?;
         let mut newest = segments.iter().rev();
-        let of_rows = newest.find_map(|segment| of_rows(segment, &segments::TABLES).0);
-        let logs = self.logs()?;
-        let of_log = || {
-            let name = |log: &PathBuf| read_wal(log, None).ok().map(|log| log.host.hostname);
-            let name = logs.iter().rev().find_map(name)?;
-            Some(name.lossy().into_owned())
+        let mut of_rows = || {
+            newest.find_map(|segment| {
+                let (name, boot) = of_rows(segment, &segments::TABLES);
+                Some((name?, boot))
+            })
         };
-        let known = of_rows.or_else(of_log).filter(|name| !name.is_empty());
-        match known {
-            Some(hostname) if hostname != host.hostname.lossy() => Err(StoreError::OtherHost {
-                path: self.folder().to_path_buf(),
-                hostname,
-            }),
-            known => Ok(known.is_some()),
+        let logs = self.logs()?;
+        // Logs are newer than segments.
+        let of_log = logs.iter().rev().find_map(|log| {
+            let host = read_wal(log, None).ok()?.host;
+            let name = host.hostname.lossy().into_owned();
+            (!name.is_empty()).then(|| (name, host.boot_id.as_deref().map(short_boot)))
+        });
+        let Some((hostname, boot)) = of_log.or_else(&mut of_rows) else {
+            return Ok(false);
+        };
+        // Names change, and no other host has this boot.
+        let our_boot = host.boot_id.as_deref().map(short_boot);
+        if hostname == host.hostname.lossy() || (boot.is_some() && boot == our_boot) {
+            return Ok(true);
         }
+        Err(StoreError::OtherHost {
+            path: self.folder().to_path_buf(),
+            hostname,
+        })
     }
 
     /// Puts what is damaged of a segment aside; returns where, and how many ticks and events are left.

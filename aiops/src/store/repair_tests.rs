@@ -131,7 +131,135 @@ fn a_flipped_bit_in_the_checksums_costs_nothing() {
     flip(&segments[0].path.join("_sums"), |_| 3);
     assert_eq!(store(&folder).verify().unwrap().broken.len(), 1);
     assert_eq!(repair(&folder).len(), 1);
+    let sums = segments[0].path.join("_sums");
+    let whole = fs::read(&sums).unwrap();
+    let lines = whole.split_inclusive(|byte| *byte == b'\n');
+    let ends: Vec<usize> = lines
+        .scan(0, |at, line| {
+            *at += line.len();
+            Some(*at - 1)
+        })
+        .collect();
+    assert_eq!(ends.len(), 6);
+    let newlines = ends.iter().map(|end| {
+        let mut bytes = whole.clone();
+        bytes[*end] ^= 2;
+        bytes
+    });
+    let others = [Vec::new(), whole[..100].to_vec(), vec![0; whole.len()]];
+    for bytes in newlines.chain(others) {
+        fs::write(&sums, bytes).unwrap();
+        let broken = store(&folder).verify().unwrap().broken;
+        assert!(
+            matches!(&broken[..], [one] if matches!(one.part, Broken::Sums(_))),
+            "{broken:?}"
+        );
+        assert_eq!(repair(&folder).len(), 1);
+        assert_eq!(fs::read(&sums).unwrap().len(), whole.len());
+    }
     assert_eq!((everything(&folder), told(&folder)), (before, Vec::new()));
+}
+
+#[test]
+fn checksums_of_an_older_version_are_believed() {
+    let folder = Folder::new("old-sums");
+    let segments = made(&folder);
+    let sums = segments[0].path.join("_sums");
+    let text = fs::read_to_string(&sums).unwrap();
+    let lines = text.trim_end().rfind('\n').unwrap();
+    fs::write(&sums, &text[..=lines]).unwrap();
+    assert_eq!(store(&folder).verify().unwrap().broken, []);
+    flip(&segments[0].file("rollup"), |len| len / 2);
+    let broken = store(&folder).verify().unwrap().broken;
+    assert!(matches!(&broken[..], [one] if matches!(one.part, Broken::Segment(_))));
+}
+
+#[test]
+fn a_log_of_a_later_version_stays_where_it_is() {
+    let folder = Folder::new("later");
+    made(&folder);
+    let mut recorder = recorder(&folder);
+    fill(&mut recorder, 2 * HOUR_S..2 * HOUR_S + 900);
+    recorder.close().unwrap();
+    let store = store(&folder);
+    let log = store.logs().unwrap().remove(0);
+    let mut bytes = fs::read(&log).unwrap();
+    bytes[8] = 0xff;
+    fs::write(&log, &bytes).unwrap();
+    let verified = store.verify().map(drop);
+    for refused in [verified, store.repair(&Host::default()).map(drop)] {
+        assert!(
+            matches!(refused, Err(StoreError::TooNew { .. })),
+            "{refused:?}"
+        );
+    }
+    let damages = store.compact_at(0).unwrap();
+    let said = damages[0].error.as_deref().unwrap();
+    assert!(said.contains("a later one"), "{said}");
+    assert_eq!(fs::read(&log).unwrap(), bytes);
+    assert!(!store.folder().join("damaged").exists());
+}
+
+#[test]
+fn a_log_stays_while_another_thing_has_the_name_of_its_segment() {
+    let folder = Folder::new("taken");
+    let mut recorder = recorder(&folder);
+    fill(&mut recorder, 300..HOUR_S);
+    recorder.close().unwrap();
+    let store = store(&folder);
+    let log = store.logs().unwrap().remove(0);
+    let bytes = fs::read(&log).unwrap();
+    assert_eq!(store.compact_at(0).unwrap(), []);
+    let segment = store.segments().unwrap().remove(0);
+    fs::write(&log, &bytes).unwrap();
+    flip(&segment.file("system"), |len| len - 6);
+    let damages = store.compact_at(0).unwrap();
+    assert_eq!(damages.len(), 1);
+    assert!(damages[0].path.starts_with(&segment.path));
+    assert_eq!(fs::read(&log).unwrap(), bytes);
+}
+
+#[test]
+fn events_that_are_saved_are_not_told_as_lost() {
+    let folder = Folder::new("saved-events");
+    let segments = made(&folder);
+    flip(&segments[0].file("system"), |len| len / 2);
+    repair(&folder);
+    let titles = told(&folder);
+    assert!(
+        titles[0].contains("system") && !titles[0].contains("event"),
+        "{titles:?}"
+    );
+}
+
+#[test]
+fn a_store_that_does_not_say_whose_it_is_is_written_by_its_host_alone() {
+    let folder = Folder::new("whose");
+    let host = |name: &str, boot: &str| Host {
+        hostname: name.into(),
+        boot_id: Some(boot.to_owned()),
+        ..Host::default()
+    };
+    let ours = host("web-1", "0123456789abcdef");
+    let mut recorder = Recorder::open(store(&folder), ours.clone()).unwrap();
+    fill(&mut recorder, 300..900);
+    recorder.close().unwrap();
+    let store = store(&folder);
+    let meta = store.folder().join("store.json");
+    let renamed = host("web-2", "0123456789abcdef");
+    // In a log, and then in a segment.
+    for _ in 0..2 {
+        fs::remove_file(&meta).unwrap();
+        let theirs = host("web-2", "fedcba9876543210");
+        let error = Recorder::open(store.clone(), theirs.clone()).unwrap_err();
+        assert!(matches!(error, StoreError::OtherHost { .. }), "{error}");
+        assert!(store.repair(&theirs).is_err() && !meta.exists());
+        drop(Recorder::open(store.clone(), renamed.clone()).unwrap());
+        fs::write(&meta, b"{").unwrap();
+        assert!(store.repair(&theirs).is_err());
+        assert_eq!(store.repair(&renamed).unwrap().len(), 1);
+        store.compact_at(0).unwrap();
+    }
 }
 
 #[test]

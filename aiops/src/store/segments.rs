@@ -117,7 +117,7 @@ pub(super) fn publish(
         return Ok(None);
     };
     let notes = notes(sources);
-    publish_with(folder, &format!("{from_ms}-{to_ms}-{id}"), |tmp| {
+    publish_with(folder, &format!("{from_ms}-{to_ms}-{id}"), sources, |tmp| {
         rows.tables(|table, columns| {
             let file = tmp.join(format!("{table}.parquet"));
             table::write(&file, &columns, &notes).map_err(|error| damaged(&file, error))
@@ -130,13 +130,14 @@ pub(super) fn notes(sources: &[String]) -> [(&'static str, String); 2] {
     [(SCHEMA, "1".to_owned()), (SOURCES, sources.join(" "))]
 }
 
-/// Publishes a folder that `write` fills, whole or not at all.
+/// Publishes a folder that `write` fills, whole or not at all. What is there already under that name stays.
 ///
 /// # Errors
-/// The system refuses, or `write` fails; nothing is published then.
+/// The system refuses, `write` fails, or what is there is damaged or not made of `sources`; nothing is published then.
 pub(super) fn publish_with(
     folder: &Path,
     name: &str,
+    sources: &[String],
     write: impl FnOnce(&Path) -> Result<(), StoreError>,
 ) -> Result<Option<Segment>, StoreError> {
     let path = folder.join(name);
@@ -155,8 +156,21 @@ pub(super) fn publish_with(
         }
         fs::rename(&tmp, &path).map_err(io_error(&path, "publish a segment"))?;
         sync(folder)?;
+        return Ok(Segment::parse(path));
     }
-    Ok(Segment::parse(path))
+    let segment = Segment::parse(path);
+    if let Some(there) = &segment {
+        for table in TABLES {
+            there.table(table)?;
+        }
+        if there.sources() != sources {
+            return Err(StoreError::Segment {
+                path: there.path.clone(),
+                source: "it has the name of another one".into(),
+            });
+        }
+    }
+    Ok(segment)
 }
 
 /// Removes a segment: readers see it whole or not at all.

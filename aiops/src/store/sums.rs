@@ -1,7 +1,8 @@
 //! Checksums of a segment's files, beside them: a flipped bit is found before a number is made from it.
 //!
-//! `_sums` has a line for each file: CRC32C (8 hex digits), bytes, name. Readers of Parquet pass over names that begin
-//! with an underscore.
+//! `_sums` has a line for each file: CRC32C (8 hex digits), bytes, name; the last line is the CRC32C of those before, and
+//! `_sums`. Where that one is wrong the tables are not judged by it: its own damage costs nothing. Older segments have no
+//! such line. Readers of Parquet pass over names that begin with an underscore.
 
 use std::fs;
 use std::fs::File;
@@ -11,6 +12,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use super::place;
+use super::segments::TABLES;
 
 /// The file.
 pub(super) const SUMS: &str = "_sums";
@@ -36,6 +38,39 @@ fn line(path: &Path) -> io::Result<String> {
     Ok(format!("{sum:08x} {bytes} {name}"))
 }
 
+/// The last line: the checksum of the others.
+fn seal(lines: &str) -> String {
+    format!("{:08x} {SUMS}\n", crc32c::crc32c(lines.as_bytes()))
+}
+
+/// The file that a line is of, its checksum and its length.
+fn parse(line: &str) -> Option<(&str, (u32, u64))> {
+    let mut parts = line.splitn(3, ' ');
+    let sum = u32::from_str_radix(parts.next()?, 16).ok()?;
+    let bytes = parts.next()?.parse().ok()?;
+    Some((parts.next()?, (sum, bytes)))
+}
+
+/// Whether a file of checksums is as it was written, as far as it can tell itself.
+fn is_whole(text: &str) -> bool {
+    let end = text
+        .trim_end_matches('\n')
+        .rfind('\n')
+        .map_or(0, |at| at + 1);
+    let (lines, last) = text.split_at(end);
+    if last.trim_end().ends_with(SUMS) {
+        return last == seal(lines);
+    }
+    // Of an older version.
+    let is_said = |name: &str| {
+        let mut said = text.lines().filter_map(|line| Some(parse(line)?.0));
+        said.any(|said| said.strip_suffix(".parquet") == Some(name))
+    };
+    text.ends_with('\n')
+        && text.lines().all(|line| parse(line).is_some())
+        && TABLES.into_iter().all(is_said)
+}
+
 /// Writes the checksums of every table of a folder, whole or not at all, and syncs them.
 ///
 /// # Errors
@@ -49,6 +84,7 @@ pub(super) fn write(folder: &Path) -> io::Result<()> {
             text.push('\n');
         }
     }
+    text.push_str(&seal(&text));
     let new = folder.join("_sums.new");
     let mut file = place::private_file(&new)?;
     file.set_len(0)?;
@@ -61,7 +97,7 @@ fn damaged(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
-/// What a segment says of its files; `None`: nothing, as of an older version.
+/// What a segment says of its files; `None`: nothing, as of an older version, or nothing to believe.
 #[derive(Debug)]
 pub(super) struct Said(Option<String>);
 
@@ -73,13 +109,16 @@ impl Said {
     pub(super) fn of(folder: &Path) -> io::Result<Self> {
         match place::read(&folder.join(SUMS)) {
             // Names of tables are ASCII; a damaged byte stays one letter.
-            Ok(text) => Ok(Self(Some(text.into_iter().map(char::from).collect()))),
+            Ok(text) => {
+                let text: String = text.into_iter().map(char::from).collect();
+                Ok(Self(is_whole(&text).then_some(text)))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self(None)),
             Err(error) => Err(error),
         }
     }
 
-    /// Whether it is there.
+    /// Whether it is there and whole.
     pub(super) fn is_there(&self) -> bool {
         self.0.is_some()
     }
@@ -106,12 +145,8 @@ impl Said {
         let Some(text) = &self.0 else {
             return Ok(file.metadata()?.len());
         };
-        let line = text.lines().find_map(|line| {
-            let mut parts = line.splitn(3, ' ');
-            let sum = u32::from_str_radix(parts.next()?, 16).ok()?;
-            let bytes = parts.next()?.parse().ok()?;
-            (parts.next()? == name).then_some((sum, bytes))
-        });
+        let mut lines = text.lines().filter_map(parse);
+        let line = lines.find_map(|(said, sum)| (said == name).then_some(sum));
         let said =
             line.ok_or_else(|| damaged("it has no checksum in _sums, or that is damaged"))?;
         let found = sum(file)?;

@@ -47,6 +47,14 @@ pub(super) struct Saved {
     pub(super) kept: Option<PathBuf>,
 }
 
+impl Saved {
+    /// Nothing of the log could be read, and nothing of it is in a segment.
+    pub(super) fn is_unread(&self) -> bool {
+        let damage = self.damage.as_ref();
+        damage.is_some_and(|damage| damage.error.is_some())
+    }
+}
+
 /// What retention removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Removed {
@@ -92,9 +100,16 @@ impl Store {
                 continue;
             }
             if !made.contains(&id_of(&log)) {
-                let damage = self.save(&log, tails.as_deref())?.damage;
-                let unread = damage.as_ref().is_some_and(|damage| damage.error.is_some());
-                damages.extend(damage);
+                let saved = match self.save(&log, tails.as_deref()) {
+                    Err(error) if error.is_of_log() || error.is_of_segment() => {
+                        // It stays, and keeps no other log from its segment.
+                        damages.push(untaken(&error));
+                        continue;
+                    }
+                    saved => saved?,
+                };
+                let unread = saved.is_unread();
+                damages.extend(saved.damage);
                 if unread {
                     continue;
                 }
@@ -129,10 +144,10 @@ impl Store {
                 }
             }
         })?;
+        if saved.is_unread() {
+            return Ok(saved);
+        }
         if let Some(damage) = &saved.damage {
-            if damage.error.is_some() {
-                return Ok(saved);
-            }
             saved.kept = Some(self.keep_log(log, tails)?);
             rows.event(told(damage, last.or_else(|| began(log)).unwrap_or(0)));
         }
@@ -142,24 +157,31 @@ impl Store {
         Ok(saved)
     }
 
-    /// Removes logs that were put aside the longest ago, until the others have no more than `most` bytes. Segments
-    /// stay: only `repair` puts them there, and nothing else has what they hold.
+    /// Removes logs that were put aside the longest ago, until the others have no more than `most` bytes. What no
+    /// segment was made of stays, nothing else has what it holds; and so does the log that came last.
     pub(super) fn trim_aside(&self, most: u64) {
+        let Ok((_, made)) = segments::list(&self.segments_folder()) else {
+            return;
+        };
         let entries = fs::read_dir(self.folder().join(ASIDE));
         let entries = entries.into_iter().flatten().flatten();
         let mut logs: Vec<_> = entries
-            .filter(|entry| entry.file_name().to_string_lossy().contains(".wal"))
             .filter_map(|entry| {
+                let name = entry.file_name();
+                let (id, _) = name.to_str()?.split_once(".wal")?;
+                let id = made.get(id)?;
                 let meta = entry.metadata().ok()?;
                 // A rename counts as a change, and not as a modification.
                 let moved = (meta.ctime(), meta.ctime_nsec());
-                meta.is_file().then(|| (moved, entry.path(), meta.len()))
+                meta.is_file()
+                    .then(|| (moved, entry.path(), id, meta.len()))
             })
             .collect();
         logs.sort();
+        let last = logs.last().map(|(_, _, id, _)| *id);
         let mut all: u64 = logs.iter().map(|(.., bytes)| bytes).sum();
-        for (_, path, bytes) in logs {
-            if all > most && fs::remove_file(&path).is_ok() {
+        for (_, path, id, bytes) in logs {
+            if all > most && Some(id) != last && fs::remove_file(&path).is_ok() {
                 all -= bytes;
             }
         }
@@ -187,15 +209,9 @@ impl Store {
             for chain in chains {
                 match merge::publish(&folder, &chain) {
                     Ok(_) => segments::sweep(&folder)?,
-                    Err(StoreError::Segment { path, source }) => {
+                    Err(error) if error.is_of_segment() => {
                         open.insert(chain[0].from_ms.div_euclid(span_ms));
-                        damages.push(Damage {
-                            path,
-                            lost_bytes: 0,
-                            lost_ticks: 0,
-                            lost_events: 0,
-                            error: Some(super::error::told(&*source)),
-                        });
+                        damages.push(untaken(&error));
                     }
                     Err(error) => return Err(error),
                 }
@@ -271,6 +287,24 @@ pub(super) fn remove_log(log: &Path, tails: Option<&Path>) -> Result<(), StoreEr
         let _ = fs::remove_file(tail(tails, &id_of(log)));
     }
     Ok(())
+}
+
+/// What could not be used and stays as it is; the remedy is told where `repair` is none.
+fn untaken(error: &StoreError) -> Damage {
+    let why = match error {
+        StoreError::Segment { source, .. } => super::error::told(&**source),
+        other => match other.remedy() {
+            Some(remedy) => format!("{}: {remedy}", other.reason()),
+            None => other.reason(),
+        },
+    };
+    Damage {
+        path: error.path().to_path_buf(),
+        lost_bytes: 0,
+        lost_ticks: 0,
+        lost_events: 0,
+        error: Some(why),
+    }
 }
 
 /// When a log began, ms since 1970 UTC, as its name says.

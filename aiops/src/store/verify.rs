@@ -185,8 +185,13 @@ pub(super) fn order(segment: &Segment) -> Result<(), Fault> {
 fn sums_of(segment: &Segment) -> Option<(PathBuf, &'static str)> {
     let said = Said::of(&segment.path);
     (!said.is_ok_and(|said| said.is_there())).then(|| {
-        let reason = "it is not there: a damaged table would not be noticed";
-        (segment.path.join(sums::SUMS), reason)
+        let path = segment.path.join(sums::SUMS);
+        let reason = if path.symlink_metadata().is_ok() {
+            "it is damaged: a damaged table would not be noticed"
+        } else {
+            "it is not there: a damaged table would not be noticed"
+        };
+        (path, reason)
     })
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::fs::FlockOperation;
 use rustix::fs::flock;
 
+use super::super::error::READ_LOG;
 use super::BLOCK;
 use super::Recovered;
 use super::StoreError;
@@ -26,7 +27,7 @@ pub(in crate::store) fn read_open(
         tail.and_then(|tail| bytes_of(tail).ok())
             .unwrap_or_default()
     };
-    let log_now = || bytes_of(log).map_err(io_error(path, "read the log"));
+    let log_now = || bytes_of(log).map_err(io_error(path, READ_LOG));
     settle(path, log_now, tail, || held(log))
 }
 
