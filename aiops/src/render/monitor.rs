@@ -1,6 +1,7 @@
 //! `monitor status` for people: one fact a line.
 
 use super::TextReport;
+use super::findings;
 use super::lang::Lang;
 use super::text::Out;
 use super::text::clock;
@@ -40,6 +41,7 @@ impl TextReport for MonitorData {
         if let Some(store) = &data.store {
             stored(store, out);
         }
+        findings::write(&report.findings, out);
     }
 }
 

@@ -172,10 +172,18 @@ pub(super) fn check_folder(folder: &Path) -> Result<(), StoreError> {
         return Err(StoreError::Unsafe {
             path: folder.to_path_buf(),
             why: "a symbolic link: whoever can change it decides what is written".to_owned(),
-            remedy: format!(
-                "name the folder that it leads to: --store {}",
-                shell(&leads)
-            ),
+            remedy: if folder
+                .parent()
+                .is_some_and(|above| above.join(META).exists())
+            {
+                let (link, leads) = (shell(folder), shell(&leads));
+                format!("put the folder itself in its place: rm {link} && mv {leads} {link}")
+            } else {
+                format!(
+                    "name the folder that it leads to: --store {}",
+                    shell(&leads)
+                )
+            },
         });
     }
     let us = rustix::process::geteuid().as_raw();
