@@ -39,7 +39,7 @@
 //! | analysis | model, report, time |
 //! | render | report, time |
 //! | diag | render |
-//! | session | model, source, record, store, analysis, report, render, diag, time |
+//! | session | model, source, record, store, analysis, report, render, diag, time, testing |
 //! | commands | model, source, record, store, analysis, report, render, diag, time, session, cli |
 //! | cli | commands, diag, render, time |
 

@@ -154,6 +154,12 @@ impl StoreError {
         matches!(self, Self::Segment { .. })
     }
 
+    /// Whether it is the thing itself that is too large: no other try takes it.
+    #[must_use]
+    pub fn is_too_large(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::FileTooLarge)
+    }
+
     /// Whether the system keeps us from looking, so that nothing is known of the thing itself.
     pub(super) fn is_refused(&self) -> bool {
         system(self).is_some_and(refuses)

@@ -248,7 +248,13 @@ fn segment<E>(
             if table.range(group, "ts").is_some_and(outside) {
                 continue;
             }
-            let columns = table.group(group)?;
+            let columns = match table.group(group) {
+                Ok(columns) => columns,
+                Err(error) => {
+                    broken.get_or_insert(error.into());
+                    break;
+                }
+            };
             give(name, clip(columns, &times, day)).map_err(Ended::Taker)?;
         }
     }

@@ -70,6 +70,12 @@ impl Store {
         }
     }
 
+    /// The file that its writer holds a lock on.
+    #[must_use]
+    pub fn lock(&self) -> PathBuf {
+        self.folder.join("lock")
+    }
+
     /// The same store, its newest frames in another folder than it would choose.
     #[must_use]
     pub fn with_tails(mut self, tails: &Path) -> Self {
@@ -355,7 +361,7 @@ impl Recorder {
     /// Another writer has it, it is another host's, it is not safe, or the system refuses.
     pub fn open(store: Store, host: Host) -> Result<Self, StoreError> {
         store.prepare()?;
-        let path = store.folder.join("lock");
+        let path = store.lock();
         let lock = place::private_file(&path).map_err(io_error(&path, "open the lock"))?;
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             return Err(StoreError::Busy {
@@ -435,8 +441,15 @@ impl Recorder {
         if self.turns(&tick.clock)
             && let Some(log) = self.log.take()
         {
-            // What could not be written to its end still stands in its tail.
-            unfinished = log.writer.finish().err();
+            let mut writer = log.writer;
+            unfinished = match writer.sync() {
+                Ok(()) => writer.finish().err(),
+                Err(error) => {
+                    // The others still stand in its tail.
+                    self.dropped += writer.untold();
+                    Some(error)
+                }
+            };
             self.turned = true;
         }
         let mut log = match self.log.take() {

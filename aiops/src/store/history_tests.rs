@@ -518,6 +518,29 @@ fn a_calendar_that_is_set_back_begins_another_log() {
 }
 
 #[test]
+fn ticks_that_stand_in_memory_only_are_counted_when_their_log_ends() {
+    let folder = Folder::new("untold");
+    let mut recorder = recorder(&folder);
+    for second in 10..14 {
+        recorder.push(&tick(second), false).unwrap();
+    }
+    let log = recorder.log.as_mut().unwrap();
+    log.writer.break_disk();
+    for second in 14..17 {
+        let pushed = recorder.push(&tick(second), false).unwrap();
+        assert!(pushed.unsynced.is_some());
+    }
+    assert_eq!(recorder.dropped(), 0, "they wait");
+    let pushed = recorder.push(&tick(HOUR_S + 1), false).unwrap();
+    assert!(pushed.turned && pushed.unsynced.is_some());
+    assert_eq!(recorder.dropped(), 3);
+    recorder.close().unwrap();
+    let mut read = 0;
+    let damages = store(&folder).fresh(|_| read += 1).unwrap();
+    assert_eq!((damages, read), (Vec::new(), 5));
+}
+
+#[test]
 fn what_a_killed_writer_left_is_read_and_compacted() {
     let folder = Folder::new("store-killed");
     let mut recorder = recorder(&folder);

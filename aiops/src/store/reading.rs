@@ -88,6 +88,10 @@ pub(super) struct Reading<'a> {
     pub(super) names: Names,
     pub(super) part: u64,
     pub(super) coverage: Coverage,
+    /// Ticks of tables without a row: see [`Self::ticks`].
+    bare: Vec<i64>,
+    /// There was a row in the range's files.
+    pub(super) rows: bool,
     values: Vec<Option<i64>>,
     /// Who the processes of ticks are, by boot, pid and start.
     who: HashMap<(u32, u32, u64), Labels>,
@@ -131,12 +135,17 @@ impl<'a> Reading<'a> {
             names: Names::default(),
             part: 0,
             coverage,
+            bare: Vec::new(),
+            rows: false,
             values: Vec::new(),
             who: HashMap::new(),
         }
     }
 
     pub(super) fn done(mut self) -> Coverage {
+        if !self.rows {
+            self.coverage.times.append(&mut self.bare);
+        }
         self.coverage.times.sort_unstable();
         self.coverage
     }
@@ -149,7 +158,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Times of a segment, noted as seen.
+    /// Times of a segment's ticks.
     fn times(&mut self, opened: &Opened) -> Result<Times, Broken> {
         let system = opened.system()?.ok_or("it has no system.parquet")?;
         let mut all = Vec::new();
@@ -165,9 +174,36 @@ impl<'a> Reading<'a> {
             to,
             hint: 0,
         };
-        self.coverage.times.extend_from_slice(times.inside());
         self.part += 1;
         Ok(times)
+    }
+
+    /// Notes ticks as seen, once their rows were read: who is missing at one counts as 0 there. A table without a row
+    /// tells nothing, as a repair leaves it; its ticks count where no other table has rows either.
+    fn ticks(&mut self, times: &Times, rows: bool, wanted: impl Fn(i64) -> bool) {
+        self.rows |= rows;
+        let seen = times.inside().iter().copied().filter(|ts| wanted(*ts));
+        if rows {
+            self.coverage.times.extend(seen);
+        } else {
+            self.bare.extend(seen);
+        }
+    }
+
+    /// The hours of a segment, where they are wanted and say everything that is asked. Where they are damaged, the
+    /// rows that they were made of are read.
+    fn summed(&mut self, opened: &Opened) -> Option<Table> {
+        match opened.hours() {
+            // Not every figure is summed up.
+            Ok(summed) => summed.filter(|summed| {
+                let mut fields = self.ask.fields.iter();
+                summed.rows() > 0 && fields.all(|field| summed.has(&format!("{field}_n")))
+            }),
+            Err(error) => {
+                self.coverage.broken(&opened.segment.path, &error);
+                None
+            }
+        }
     }
 
     /// Whether rows of a group may be of wanted processes.
@@ -191,17 +227,13 @@ impl<'a> Reading<'a> {
     ) -> Result<(), Broken> {
         let mut times = self.times(opened)?;
         let mut raw: Option<HashSet<i64>> = None;
-        let summed = if hours { opened.hours()? } else { None };
-        if let Some(summed) = summed {
-            let mut fields = self.ask.fields.iter();
-            // Not every figure is summed up.
-            if fields.all(|field| summed.has(&format!("{field}_n"))) {
-                let edges = self.hours(&summed, &times, take)?;
-                if edges.is_empty() {
-                    return Ok(());
-                }
-                raw = Some(edges);
+        if hours && let Some(summed) = self.summed(opened) {
+            let edges = self.hours(&summed, &times, take)?;
+            self.ticks(&times, true, |ts| !edges.contains(&hour_of(ts)));
+            if edges.is_empty() {
+                return Ok(());
             }
+            raw = Some(edges);
         }
         let Some(table) = opened.table()? else {
             return Ok(());
@@ -211,6 +243,10 @@ impl<'a> Reading<'a> {
                 self.group(&table, group, &mut times, raw.as_ref(), take)?;
             }
         }
+        self.ticks(&times, table.rows() > 0, |ts| {
+            raw.as_ref()
+                .is_none_or(|hours| hours.contains(&hour_of(ts)))
+        });
         Ok(())
     }
 
@@ -418,6 +454,7 @@ impl<'a> Reading<'a> {
                 });
             }
         }
+        self.ticks(&times, table.rows() > 0, |_| true);
         Ok(())
     }
 
@@ -426,10 +463,12 @@ impl<'a> Reading<'a> {
         opened: &Opened,
         events: &mut Vec<Event>,
     ) -> Result<(), Broken> {
-        self.times(opened)?;
+        let times = self.times(opened)?;
         let Some(table) = opened.table()? else {
             return Ok(());
         };
+        // That nothing happened is known of a table without a row, too.
+        self.ticks(&times, true, |_| true);
         for group in 0..table.groups() {
             let times = table.numbers(group, "ts")?;
             if !times.iter().any(|ts| self.ask.range.holds(*ts)) {
@@ -478,6 +517,7 @@ impl<'a> Reading<'a> {
             return;
         }
         self.part += 1;
+        self.rows |= !tick.sample.processes.is_empty();
         let mut values = std::mem::take(&mut self.values);
         for process in &tick.sample.processes {
             if !self.wants(process.pid) {

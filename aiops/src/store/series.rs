@@ -83,7 +83,8 @@ pub(super) struct Opened {
     /// Names and files of the tables that are wanted: the first one is what a reading is about.
     tables: Vec<(&'static str, Option<File>)>,
     system: Option<File>,
-    hours: Option<File>,
+    /// What cannot be opened is missed only by who asks for it.
+    hours: io::Result<Option<File>>,
 }
 
 impl Opened {
@@ -98,7 +99,11 @@ impl Opened {
             tables: (tables.iter())
                 .map(|name| Ok((*name, file(name)?)))
                 .collect::<Result<_, StoreError>>()?,
-            hours: file("rollup")?,
+            hours: if tables.contains(&"process") {
+                open(&segment.path.join("rollup.parquet"))
+            } else {
+                Ok(None)
+            },
             segment,
         };
         if opened.segment.path.exists() {
@@ -145,7 +150,10 @@ impl Opened {
 
     /// Its hours, summed up.
     pub(super) fn hours(&self) -> Result<Option<Table>, Broken> {
-        self.checked("rollup", self.hours.as_ref())
+        match &self.hours {
+            Ok(file) => self.checked("rollup", file.as_ref()),
+            Err(error) => Err(format!("rollup.parquet: {error}").into()),
+        }
     }
 }
 
@@ -274,6 +282,9 @@ impl Store {
         let metrics = metrics(SystemMetrics::METRICS, ask.fields);
         let mut values = Vec::new();
         fresh(&plan.logs, ask.range, &mut reading, &mut |_, tick, _| {
+            if !ask.range.holds(time(tick)) {
+                return;
+            }
             let unknown = SystemMetrics::default();
             let system = tick.sample.system.as_ref().unwrap_or(&unknown);
             fill(&metrics, system, &mut values);
@@ -306,7 +317,11 @@ impl Store {
             ask.range,
             &mut reading,
             &mut |_, tick, reading| {
+                if !ask.range.holds(time(tick)) {
+                    return;
+                }
                 reading.part += 1;
+                reading.rows |= !tick.sample.cgroups.is_empty();
                 for cgroup in &tick.sample.cgroups {
                     let id = reading.names.learn(&cgroup.path.lossy());
                     let Some(path) = reading.names.name(id) else {

@@ -96,6 +96,8 @@ pub struct WalWriter {
     pending: BytesMut,
     /// Bytes of `pending` that are synced.
     clean: usize,
+    /// Frames that stand in memory only: neither in the tail nor in the log.
+    untold: u64,
     /// Up to where a write that failed may have left bytes: the next one writes as far, zeros where nothing is.
     tried: u64,
     /// Size of the file.
@@ -137,6 +139,7 @@ impl WalWriter {
             synced: 0,
             pending: BytesMut::new(),
             clean: 0,
+            untold: 0,
             tried: 0,
             size: 0,
             aligned: Vec::new(),
@@ -188,7 +191,7 @@ impl WalWriter {
     /// The frame is too large: it was not taken.
     pub fn push(&mut self, kind: u8, payload: &[u8]) -> Result<Option<StoreError>, StoreError> {
         if payload.len() > MOST {
-            let error = io::Error::new(io::ErrorKind::InvalidInput, "the frame is too large");
+            let error = io::Error::new(io::ErrorKind::FileTooLarge, "the frame is too large");
             return Err(io_error(&self.path, "append")(error));
         }
         let begin = self.pending.len();
@@ -207,7 +210,16 @@ impl WalWriter {
             }
             None => false,
         };
-        Ok(if kept { None } else { self.sync().err() })
+        if kept {
+            return Ok(None);
+        }
+        self.untold += 1;
+        Ok(self.sync().err())
+    }
+
+    /// Frames that are lost when this ends now: neither their tail nor the log could be written.
+    pub(super) fn untold(&self) -> u64 {
+        self.untold
     }
 
     /// Gives up the frames that wait when there are too many of them and the disk still takes none; returns how
@@ -217,6 +229,7 @@ impl WalWriter {
             return 0;
         }
         let waiting = self.pending.split_off(self.clean);
+        self.untold = 0;
         if let Some((_, tail)) = &mut self.tail {
             // A tail that cannot be emptied repeats frames that are gone: they are whole, and may stay.
             let _ = tail.set_len(0).and_then(|()| io::Seek::rewind(tail));
@@ -246,6 +259,7 @@ impl WalWriter {
         let _written = self.pending.split_to(whole);
         self.synced += whole as u64;
         self.clean = self.pending.len();
+        self.untold = 0;
         if let Some((path, tail)) = &mut self.tail {
             // The tail only repeats what is durable now.
             tail.set_len(0)

@@ -19,6 +19,16 @@ fn options(folder: &Folder, tail: bool) -> WalOptions {
     }
 }
 
+impl WalWriter {
+    /// From now on neither the log nor its tail takes anything.
+    pub(crate) fn break_disk(&mut self) {
+        self.file = File::open(&self.path).unwrap();
+        if let Some((_, tail)) = &mut self.tail {
+            *tail = File::options().write(true).open("/dev/full").unwrap();
+        }
+    }
+}
+
 fn payload(index: usize) -> Vec<u8> {
     (0..index * 37 % 900)
         .map(|byte| (byte * index) as u8)

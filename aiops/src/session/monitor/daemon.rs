@@ -84,7 +84,7 @@ pub fn run(options: Options, reload: Reload<'_>) -> anyhow::Result<u64> {
         .build()?;
     runtime.block_on(async {
         let mut signals = Signals::listen()?;
-        let mut daemon = Daemon::start(options, notes)?;
+        let mut daemon = Daemon::start(options, notes, &mut signals).await?;
         daemon.watch(&mut signals, reload).await;
         daemon.close().await
     })
@@ -119,7 +119,11 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start(options: Options, mut notes: Vec<String>) -> anyhow::Result<Self> {
+    async fn start(
+        options: Options,
+        mut notes: Vec<String>,
+        signals: &mut Signals,
+    ) -> anyhow::Result<Self> {
         let mut plane = plane::open(&options.root)?;
         plane.take_turns(CGROUP_TURN);
         if !plane.live() {
@@ -135,7 +139,7 @@ impl Daemon {
         let session = plane.session("monitor memory", Filter::default());
         notes.extend_from_slice(&session.notes);
         let store = Store::at(&options.store);
-        let recorder = holder::open(&store, &session.host)?;
+        let recorder = holder::open(&store, &session.host, signals.end()).await?;
         // Behind the store: who starts a second daemon learns that, not that its port is taken.
         let port = metrics::Port::open(&options.settings)?;
         let meta = store.meta().map_err(store_error)?;
@@ -473,20 +477,11 @@ impl Daemon {
     }
 
     fn store_events(&mut self) {
-        while self.begun
-            && let Some(event) = self.events.front()
-        {
-            match self.recorder.event(event) {
-                Ok(pushed) => {
-                    self.events.pop_front();
-                    if let Some(error) = pushed.unsynced {
-                        self.fails(&error);
-                    }
-                }
-                Err(error) => {
-                    self.fails(&error);
-                    break;
-                }
+        if self.begun {
+            let (lost, error) = events::store(&mut self.events, &mut self.recorder);
+            self.lost_events += lost;
+            if let Some(error) = error {
+                self.fails(&error);
             }
         }
         let over = self.events.len().saturating_sub(MOST_EVENTS);

@@ -1,14 +1,39 @@
 //! What the daemon stores beside figures: OOM incidents, kills that were only counted, its own start, stop and gaps.
 
+use std::collections::VecDeque;
+
 use crate::model::ClockPair;
 use crate::render;
 use crate::render::Lang;
 use crate::report::oom::Incident;
 use crate::store::Event;
+use crate::store::Recorder;
+use crate::store::StoreError;
 use crate::time;
 
 fn ms(clock: &ClockPair) -> i64 {
     clock.real_ns.div_euclid(1_000_000)
+}
+
+/// Stores what waits, the oldest first, until the store takes none; how many it can never take, which are gone, and
+/// what was wrong the last time.
+pub(super) fn store(
+    waiting: &mut VecDeque<Event>,
+    recorder: &mut Recorder,
+) -> (u64, Option<StoreError>) {
+    let (mut lost, mut wrong) = (0, None);
+    while let Some(event) = waiting.front() {
+        match recorder.event(event) {
+            Ok(pushed) => wrong = pushed.unsynced.or(wrong),
+            Err(error) if error.is_too_large() => {
+                lost += 1;
+                wrong = Some(error);
+            }
+            Err(error) => return (lost, Some(error)),
+        }
+        waiting.pop_front();
+    }
+    (lost, wrong)
 }
 
 /// An OOM incident; its body is the record that `trace oom -o jsonl` prints.
@@ -105,7 +130,51 @@ pub(super) fn own(id: &str, title: &str, clock: &ClockPair, body: &serde_json::V
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Host;
     use crate::report::oom::Kill;
+    use crate::store::Entry;
+    use crate::store::Store;
+    use crate::store::Tick;
+    use crate::testing::Folder;
+
+    #[test]
+    fn an_event_that_is_too_large_keeps_no_other_one_waiting() {
+        let folder = Folder::new("events");
+        let made = Store::at(&folder.file("store")).with_tails(&folder.file("tails"));
+        let mut recorder = Recorder::open(made.clone(), Host::default()).unwrap();
+        let clock = ClockPair {
+            real_ns: 1_795_399_200_123_000_000,
+            ..ClockPair::default()
+        };
+        let event = |body: String| Event {
+            body,
+            ..own("start", "", &clock, &serde_json::Value::Null)
+        };
+        let large = "x".repeat(33 << 20);
+        let mut waiting = VecDeque::from([event(large), event("small".to_owned())]);
+        let (lost, error) = store(&mut waiting, &mut recorder);
+        assert_eq!((lost, waiting.len()), (0, 2), "there is no log yet");
+        assert!(error.is_some());
+        let tick = Tick {
+            clock,
+            ..Tick::default()
+        };
+        recorder.push(&tick, false).unwrap();
+        let (lost, error) = store(&mut waiting, &mut recorder);
+        assert_eq!((lost, waiting.len()), (1, 0));
+        assert!(error.is_some_and(|error| error.is_too_large()));
+        recorder.close().unwrap();
+        let mut bodies = Vec::new();
+        let damages = made.fresh(|entry| {
+            if let Entry::Event(event) = entry {
+                bodies.push(event.body);
+            }
+        });
+        assert_eq!(
+            (damages.unwrap(), bodies),
+            (Vec::new(), vec!["small".to_owned()])
+        );
+    }
 
     #[test]
     fn an_incident_is_an_event_with_its_whole_report() {

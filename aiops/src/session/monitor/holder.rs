@@ -1,7 +1,9 @@
 //! Opening the store where another daemon has it: one that is ending is waited for, one that lives is named.
 
 use std::fs;
-use std::thread;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::pin::pin;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -20,25 +22,59 @@ const AGAIN: Duration = Duration::from_millis(50);
 /// The process is in its exit (`PF_EXITING` of the flags in /proc/PID/stat).
 const EXITING: u64 = 0x4;
 
-/// Opens a store for writing.
+/// Opens a store for writing; `end` ends the waiting.
 ///
 /// # Errors
 /// Another daemon has it, it is another host's, it is not safe, or the system refuses; each with its remedy.
-pub(super) fn open(store: &Store, host: &Host) -> anyhow::Result<Recorder> {
-    let until = Instant::now() + PATIENCE;
+pub(super) async fn open(
+    store: &Store,
+    host: &Host,
+    end: impl Future<Output = ()>,
+) -> anyhow::Result<Recorder> {
+    open_within(store, host, PATIENCE, end).await
+}
+
+async fn open_within(
+    store: &Store,
+    host: &Host,
+    patience: Duration,
+    end: impl Future<Output = ()>,
+) -> anyhow::Result<Recorder> {
+    let until = Instant::now() + patience;
+    let mut end = pin!(end);
+    let mut ended = false;
     loop {
         match Recorder::open(store.clone(), host.clone()) {
-            Err(StoreError::Busy { .. }) if Instant::now() < until && !lives(store) => {
-                thread::sleep(AGAIN);
+            Err(StoreError::Busy { .. }) if !ended && Instant::now() < until && !lives(store) => {
+                tokio::select! {
+                    () = &mut end => ended = true,
+                    () = tokio::time::sleep(AGAIN) => {}
+                }
             }
             opened => return opened.map_err(|error| taken(store, error)),
         }
     }
 }
 
-/// The process that says it writes the store.
+/// The process that says it writes the store, and does.
 fn writer(store: &Store) -> Option<u32> {
-    files::pid(&store.meta().ok()??.tails)
+    let pid = files::pid(&store.meta().ok()??.tails)?;
+    holds(store, pid).then_some(pid)
+}
+
+/// Whether a process has the store's lock open: after a crash its number may be another one's. Where the system does
+/// not let us look, it is believed.
+fn holds(store: &Store, pid: u32) -> bool {
+    let Ok(lock) = fs::metadata(store.lock()) else {
+        return false;
+    };
+    match fs::read_dir(format!("/proc/{pid}/fd")) {
+        Ok(entries) => entries.flatten().any(|entry| {
+            let file = fs::metadata(entry.path());
+            file.is_ok_and(|file| (file.dev(), file.ino()) == (lock.dev(), lock.ino()))
+        }),
+        Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
+    }
 }
 
 /// Whether who has the store goes on. One that ends in good order takes its name away before its lock.
@@ -92,6 +128,36 @@ pub(super) fn taken(store: &Store, error: StoreError) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::Folder;
+
+    #[test]
+    fn only_who_has_the_lock_is_named_and_a_signal_ends_the_waiting() {
+        let folder = Folder::new("holder");
+        let tails = folder.file("tails");
+        let store = Store::at(&folder.file("store")).with_tails(&tails);
+        let _recorder = Recorder::open(store.clone(), Host::default()).unwrap();
+        files::write_pid(&tails).unwrap();
+        assert_eq!(writer(&store), Some(std::process::id()));
+        let mut other = std::process::Command::new("sleep")
+            .arg("600")
+            .spawn()
+            .unwrap();
+        fs::write(tails.join("monitor.pid"), other.id().to_string()).unwrap();
+        let named = writer(&store);
+        // Without its end this would wait for an hour.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let hour = Duration::from_secs(3600);
+        let end = std::future::ready(());
+        let opened = runtime.block_on(open_within(&store, &Host::default(), hour, end));
+        other.kill().unwrap();
+        other.wait().unwrap();
+        assert_eq!(named, None);
+        let error = opened.err().unwrap();
+        assert!(!format!("{error:#}").contains("process"), "{error:#}");
+    }
 
     #[test]
     fn who_is_ending_is_told_from_who_lives() {

@@ -32,6 +32,11 @@ impl Signals {
         })
     }
 
+    /// Waits for one that ends.
+    pub(super) async fn end(&mut self) {
+        while !matches!(self.next().await, Asked::End) {}
+    }
+
     /// Waits for the next one.
     pub(super) async fn next(&mut self) -> Asked {
         tokio::select! {
