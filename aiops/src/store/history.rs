@@ -438,7 +438,12 @@ impl Recorder {
     fn take(&mut self, tick: &Tick, urgent: bool) -> Result<Option<StoreError>, StoreError> {
         let mut unfinished = None;
         self.learn(tick);
-        if self.turns(&tick.clock)
+        let gone = self.log.as_ref().is_some_and(|log| log.writer.is_gone());
+        if gone {
+            // Somebody removed the tails: they are made again. Without the store itself the next log says so.
+            place::own_folder(&self.tails)?;
+        }
+        if (gone || self.turns(&tick.clock))
             && let Some(log) = self.log.take()
         {
             let mut writer = log.writer;

@@ -620,3 +620,18 @@ fn what_a_segment_was_made_from_does_not_count_twice() {
     assert_eq!(segments[0].id, "day");
     assert!(made.contains("hour") && made.contains("log"));
 }
+
+#[test]
+fn tails_that_somebody_removes_are_made_again_and_a_removed_store_is_told() {
+    let folder = Folder::new("store-gone");
+    let mut recorder = recorder(&folder);
+    let push = |recorder: &mut Recorder, second| recorder.push(&tick(second), false).map(drop);
+    (1..10).for_each(|second| push(&mut recorder, second).unwrap());
+    fs::remove_dir_all(folder.file("tails")).unwrap();
+    (11..20).for_each(|second| push(&mut recorder, second).unwrap());
+    // A kill would lose nothing now.
+    assert_eq!(everything(&folder).0, 2 * (9 + 9));
+    fs::remove_dir_all(folder.file("store")).unwrap();
+    assert!(push(&mut recorder, 20).is_err());
+    assert_eq!(recorder.dropped(), 1);
+}

@@ -19,6 +19,7 @@ use std::fs::File;
 use std::io;
 use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
@@ -306,6 +307,14 @@ impl WalWriter {
         self.size += STEP;
         self.aligned = Vec::new();
         Ok(())
+    }
+
+    /// Whether somebody removed the log or its tail: what is written there now is lost when we end.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        let files = [Some(&self.file), self.tail.as_ref().map(|(_, file)| file)];
+        let mut files = files.into_iter().flatten();
+        files.any(|file| file.metadata().is_ok_and(|meta| meta.nlink() == 0))
     }
 
     /// Syncs, and gives back what was never used.

@@ -266,7 +266,12 @@ impl Daemon {
                 biased;
                 asked = signals.next() => match asked {
                     Asked::End => return,
-                    Asked::Reload => self.reload(reload),
+                    Asked::Reload => {
+                        // What was waited for so far is measured by the old interval, what comes by the new one.
+                        self.tick();
+                        self.reload(reload);
+                        next = Instant::now() + self.pace.interval(self.options.settings.interval);
+                    }
                 },
                 () = wait::until(end) => return,
                 () = tokio::time::sleep_until(next) => {
