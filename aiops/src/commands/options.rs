@@ -100,10 +100,10 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
     let (number, unit) = text.split_at(digits);
     let scale = match unit.trim() {
         "" | "B" => 1.0,
-        "K" | "KiB" => 1024.0,
-        "M" | "MiB" => 1_048_576.0,
-        "G" | "GiB" => 1_073_741_824.0,
-        "T" | "TiB" => 1_099_511_627_776.0,
+        "KiB" => 1024.0,
+        "MiB" => 1_048_576.0,
+        "GiB" => 1_073_741_824.0,
+        "TiB" => 1_099_511_627_776.0,
         "KB" | "kB" => 1e3,
         "MB" => 1e6,
         "GB" => 1e9,

@@ -97,7 +97,7 @@ aside in STORE/damaged/; the segment of what can be read of it says what was los
 Examples:
   aiops store compact
       finished logs become segments; nothing is removed
-  aiops store compact --keep 30d --max-size 2G
+  aiops store compact --keep 30d --max-size 2GiB
       and whole segments go that ended 30 days ago, or that are beyond 2 GiB, the oldest first;
       the newest day always stays")]
 pub struct CompactArgs {
