@@ -11,8 +11,8 @@ use crate::util;
 const BPF_LINKER: &str = "0.13.0";
 const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
 
-/// Programs that tests and measurements compare with, and their packages of Debian. Without them a comparison is
-/// skipped, and nothing else.
+/// Programs that tests and measurements compare with or look through, and their packages of Debian. Without them a
+/// comparison is skipped; the tests of power cuts and of a small disk fail where BPF is required.
 const PEERS: &[(&str, &str)] = &[
     ("ps", "procps"),
     ("numastat", "numactl"),
