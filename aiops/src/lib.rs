@@ -25,6 +25,9 @@
 //! `export` and the engines of others read those. polars stands in the nested crate `aiops-frames` alone,
 //! behind the feature `frames`, for questions by several keys.
 //!
+//! Leaks: `analysis::leak` judges one series of memory sizes by pure functions; `detect memory-leak` hands it one
+//! from a file.
+//!
 //! Who may use whom (`cargo xtask layers` reads this table and fails on anything else):
 //!
 //! | module | may use |
