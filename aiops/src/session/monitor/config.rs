@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io;
 use std::io::Read as _;
+use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
@@ -37,13 +38,15 @@ pub struct Config {
     pub top: Option<usize>,
 }
 
-/// The text of a regular file, by whatever name it is linked: a pipe would wait for its writer.
+/// The text of a file, by whatever name it is linked; /dev/null is one without settings. A pipe would wait for its
+/// writer.
 fn text_of(path: &Path) -> io::Result<String> {
     let mut file = File::options()
         .read(true)
         .custom_flags(libc::O_NONBLOCK)
         .open(path)?;
-    if !file.metadata()?.is_file() {
+    let kind = file.metadata()?.file_type();
+    if !kind.is_file() && !kind.is_char_device() {
         return Err(io::Error::other("not a regular file"));
     }
     let mut text = String::new();
