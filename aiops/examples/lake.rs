@@ -105,8 +105,8 @@ fn main() -> anyhow::Result<()> {
                 Vec::new()
             },
         };
-        let turned = recorder.push(&tick, false)?.turned;
-        if turned && number < TICKS * 9 / 10 {
+        recorder.push(&tick, false)?;
+        if recorder.turned() && number < TICKS * 9 / 10 {
             store.compact()?;
         }
         if number % 1000 == 500 {

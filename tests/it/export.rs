@@ -85,7 +85,8 @@ impl Lab {
         let store = Store::at(&lab.store()).with_tails(&lab.0.join("tails"));
         let mut recorder = Recorder::open(store.clone(), host).unwrap();
         for number in 0..TICKS {
-            if recorder.push(&tick(number), false).unwrap().turned {
+            recorder.push(&tick(number), false).unwrap();
+            if recorder.turned() {
                 // A program that another test starts just now may hold the lock of the log for a moment.
                 for _ in 0..100 {
                     store.compact().unwrap();

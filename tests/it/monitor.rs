@@ -250,6 +250,21 @@ fn a_second_one_is_refused_by_the_name_of_the_first() {
 }
 
 #[test]
+fn a_log_that_is_finished_becomes_a_segment_by_itself() {
+    let history = History::new();
+    let _daemon = Daemon::start(&history, &["--interval", "1s", "--no-bpf"]);
+    let store = Store::at(&PathBuf::from(history.folder()));
+    let wals = store.folder().join("wal");
+    let begun = || fs::read_dir(&wals).is_ok_and(|mut logs| logs.next().is_some());
+    until("a sample", begun);
+    // Nobody waits for the end of the hour: a log whose tail is gone ends as well.
+    fs::remove_dir_all(store.tails().expect("tails")).expect("they go");
+    until("a segment", || {
+        store.segments().is_ok_and(|segments| !segments.is_empty())
+    });
+}
+
+#[test]
 fn settings_are_read_again_and_a_bad_file_changes_nothing() {
     let history = History::new();
     let file = history.scratch.path("config.toml");

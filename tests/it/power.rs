@@ -86,7 +86,7 @@ fn writing_child() {
             recorder.event(&event).expect("an event");
             println!("DURABLE {number}");
         }
-        if pushed.turned {
+        if recorder.turned() {
             println!("DURABLE {}", number - 1);
             own.compact().expect("a segment");
         }

@@ -86,12 +86,10 @@ fn recording_child() {
     let store = Store::at(&folder.join("store")).with_tails(&folder.join("tails"));
     let mut recorder = Recorder::open(store.clone(), host()).expect("a store");
     for number in 1_u64.. {
-        let turned = recorder
-            .push(&tick(number), number % 11 == 0)
-            .expect("a tick")
-            .turned;
+        let tick = tick(number);
+        recorder.push(&tick, number % 11 == 0).expect("a tick");
         println!("PUSHED {number}");
-        if turned {
+        if recorder.turned() {
             store.compact().expect("a segment");
         }
     }
@@ -245,8 +243,8 @@ fn a_query_counts_every_sample_once_whatever_the_clocks_did() {
                 41.. => move_s(-110, 3600),
                 _ => {}
             }
-            let turned = recorder.push(&tick, false).expect("a tick").turned;
-            if turned && boot == 1 {
+            recorder.push(&tick, false).expect("a tick");
+            if recorder.turned() && boot == 1 {
                 store.compact().expect("a segment");
             }
         }

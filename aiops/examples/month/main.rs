@@ -630,7 +630,8 @@ fn write(options: &Options) -> anyhow::Result<World> {
         world.tick.sample.ts_ns = since_boot;
         let day_second = u64::try_from(ts_ms.div_euclid(1000))? % DAY_S;
         let events = world.step(second, options.interval_s, day_second, ts_ms);
-        if recorder.push(&world.tick, false)?.turned {
+        recorder.push(&world.tick, false)?;
+        if recorder.turned() {
             store.compact()?;
         }
         for event in &events {

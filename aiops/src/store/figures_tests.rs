@@ -204,7 +204,8 @@ fn figures_of_a_day() {
     for second in (10..DAY_S).step_by(10) {
         let tick = host.tick(second);
         samples += tick.sample.processes.len() as u64;
-        if recorder.push(&tick, false).unwrap().turned {
+        recorder.push(&tick, false).unwrap();
+        if recorder.turned() {
             let bytes = fs::read_dir(store.wals())
                 .unwrap()
                 .map(|one| one.unwrap().metadata().unwrap().len());

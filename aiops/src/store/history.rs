@@ -261,8 +261,6 @@ pub struct Recorder {
 /// What became of a tick or an event that was taken: it is never to be handed over again.
 #[derive(Debug, Default)]
 pub struct Pushed {
-    /// A log was finished, so that there is something to compact: [`Recorder::turned`].
-    pub turned: bool,
     /// It waits, because the disk took nothing; every tick tries again.
     pub unsynced: Option<StoreError>,
 }
@@ -429,10 +427,7 @@ impl Recorder {
     pub fn push(&mut self, tick: &Tick, urgent: bool) -> Result<Pushed, StoreError> {
         let taken = self.take(tick, urgent).inspect_err(|_| self.dropped += 1);
         let unsynced = taken?;
-        Ok(Pushed {
-            turned: self.turned(),
-            unsynced,
-        })
+        Ok(Pushed { unsynced })
     }
 
     fn take(&mut self, tick: &Tick, urgent: bool) -> Result<Option<StoreError>, StoreError> {
@@ -537,10 +532,7 @@ impl Recorder {
             return Err(io_error(path, "write an event")(error));
         };
         let unsynced = log.push(EVENT, &bytes, true)?;
-        Ok(Pushed {
-            turned: self.turned(),
-            unsynced,
-        })
+        Ok(Pushed { unsynced })
     }
 
     fn begin(&mut self, clock: &ClockPair) -> Result<Log, StoreError> {

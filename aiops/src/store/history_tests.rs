@@ -459,7 +459,8 @@ fn two_hours_are_the_same_before_and_after_compaction() {
     let mut turns = 0;
     let seconds = (0..2 * HOUR_S + 300).step_by(5).skip(1);
     for second in seconds.clone() {
-        turns += u32::from(recorder.push(&tick(second), false).unwrap().turned);
+        recorder.push(&tick(second), false).unwrap();
+        turns += u32::from(recorder.turned());
     }
     assert_eq!(turns, 2);
     let count = seconds.clone().count() as u64;
@@ -505,14 +506,13 @@ fn a_calendar_that_is_set_back_begins_another_log() {
     recorder.push(&tick(5000), false).unwrap();
     let mut back = tick(5005);
     back.clock.real_ns -= 600_000_000_000;
-    assert!(recorder.push(&back, false).unwrap().turned);
+    recorder.push(&back, false).unwrap();
+    assert!(recorder.turned());
     let mut suspended = tick(5010);
     suspended.clock.real_ns -= 590_000_000_000;
     suspended.clock.boot_ns += 10_000_000_000;
-    assert!(
-        !recorder.push(&suspended, true).unwrap().turned,
-        "a suspend is no step"
-    );
+    recorder.push(&suspended, true).unwrap();
+    assert!(!recorder.turned(), "a suspend is no step");
     recorder.close().unwrap();
     assert_eq!(everything(&folder).0, 6);
 }
@@ -532,7 +532,7 @@ fn ticks_that_stand_in_memory_only_are_counted_when_their_log_ends() {
     }
     assert_eq!(recorder.dropped(), 0, "they wait");
     let pushed = recorder.push(&tick(HOUR_S + 1), false).unwrap();
-    assert!(pushed.turned && pushed.unsynced.is_some());
+    assert!(recorder.turned() && pushed.unsynced.is_some());
     assert_eq!(recorder.dropped(), 3);
     recorder.close().unwrap();
     let mut read = 0;

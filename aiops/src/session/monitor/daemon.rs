@@ -442,22 +442,18 @@ impl Daemon {
 
     /// Stores a sample; a disk that is full is said once, and again when there is room.
     fn store(&mut self, tick: &Tick, urgent: bool) {
-        let turned = match self.recorder.push(tick, urgent) {
+        match self.recorder.push(tick, urgent) {
             Ok(pushed) => {
                 self.begun = true;
                 match pushed.unsynced {
                     None => self.works(),
                     Some(error) => self.fails(&error),
                 }
-                pushed.turned
             }
-            Err(error) => {
-                self.fails(&error);
-                self.recorder.turned()
-            }
-        };
+            Err(error) => self.fails(&error),
+        }
         // Also where the tick was not taken: on a full disk this is what makes room.
-        if turned {
+        if self.recorder.turned() {
             self.compactor.ask();
         }
         self.own.cost.lost_ticks = self.recorder.dropped();
