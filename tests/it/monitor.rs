@@ -254,11 +254,13 @@ fn a_log_that_is_finished_becomes_a_segment_by_itself() {
     let history = History::new();
     let _daemon = Daemon::start(&history, &["--interval", "1s", "--no-bpf"]);
     let store = Store::at(&PathBuf::from(history.folder()));
-    let wals = store.folder().join("wal");
-    let begun = || fs::read_dir(&wals).is_ok_and(|mut logs| logs.next().is_some());
-    until("a sample", begun);
+    let tails = store.tails().expect("tails");
+    let is_tail = |file: fs::DirEntry| file.path().extension().is_some_and(|end| end == "tail");
+    until("a log and its tail", || {
+        fs::read_dir(&tails).is_ok_and(|files| files.flatten().any(is_tail))
+    });
     // Nobody waits for the end of the hour: a log whose tail is gone ends as well.
-    fs::remove_dir_all(store.tails().expect("tails")).expect("they go");
+    fs::remove_dir_all(&tails).expect("they go");
     until("a segment", || {
         store.segments().is_ok_and(|segments| !segments.is_empty())
     });

@@ -434,10 +434,6 @@ impl Recorder {
         let mut unfinished = None;
         self.learn(tick);
         let gone = self.log.as_ref().is_some_and(|log| log.writer.is_gone());
-        if gone {
-            // Somebody removed the tails: they are made again. Without the store itself the next log says so.
-            place::own_folder(&self.tails)?;
-        }
         if (gone || self.turns(&tick.clock))
             && let Some(log) = self.log.take()
         {
@@ -536,6 +532,8 @@ impl Recorder {
     }
 
     fn begin(&mut self, clock: &ClockPair) -> Result<Log, StoreError> {
+        // Somebody may have removed the tails: they are made again. Without the store itself the log says so.
+        place::own_folder(&self.tails)?;
         self.sequence += 1;
         // Two logs of one millisecond, or of a calendar that was set back to it, still differ.
         let id = loop {

@@ -626,6 +626,8 @@ fn tails_that_somebody_removes_are_made_again_and_a_removed_store_is_told() {
     let folder = Folder::new("store-gone");
     let mut recorder = recorder(&folder);
     let push = |recorder: &mut Recorder, second| recorder.push(&tick(second), false).map(drop);
+    // Also before there is a log that could miss its tail.
+    fs::remove_dir_all(folder.file("tails")).unwrap();
     (1..10).for_each(|second| push(&mut recorder, second).unwrap());
     fs::remove_dir_all(folder.file("tails")).unwrap();
     (11..20).for_each(|second| push(&mut recorder, second).unwrap());
