@@ -267,6 +267,31 @@ fn a_log_that_is_finished_becomes_a_segment_by_itself() {
 }
 
 #[test]
+fn a_state_that_cannot_be_read_is_no_missing_daemon() {
+    let history = History::new();
+    let daemon = Daemon::start(&history, &["--interval", "1h", "--no-bpf"]);
+    until("a state", || history.status().1 == 0);
+    let state = history.tails().expect("tails").join("status.json");
+    let status = || run(&["monitor", "status", "--store", &history.folder()]);
+    let refused = |why: &str| {
+        let output = status();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let named = said.contains("status.json") && said.contains(why) && said.contains("hint: ");
+        assert!(output.status.code() == Some(1) && named, "{said}");
+        assert_eq!(output.stdout, b"");
+    };
+    fs::write(&state, "{\"version\":").expect("damage");
+    refused("damaged, or of another version");
+    fs::remove_file(&state).expect("it goes");
+    std::os::unix::fs::symlink("/etc/hostname", &state).expect("a link");
+    refused("not a regular file");
+    fs::remove_file(&state).expect("it goes");
+    let (report, code) = history.status();
+    assert_eq!((code, &report["data"]["running"]), (1, &Value::Bool(false)));
+    drop(daemon);
+}
+
+#[test]
 fn settings_are_read_again_and_a_bad_file_changes_nothing() {
     let history = History::new();
     let file = history.scratch.path("config.toml");

@@ -70,18 +70,31 @@ pub(super) fn pid(folder: &Path) -> Option<u32> {
 /// How the writer of a store was doing when it last said so, and whether it is alive.
 ///
 /// # Errors
-/// The store cannot be looked at.
+/// The store cannot be looked at, or what the daemon said is unreadable: that is not "no daemon".
 pub fn state(store: &Store) -> Result<Option<(MonitorState, bool)>, StoreError> {
     if store.meta()?.is_none() {
         return Ok(None);
     }
-    let bytes = store.tails().map(|tails| store::read(&tails.join(STATE)));
-    let Some(Ok(bytes)) = bytes else {
+    let Some(path) = store.tails().map(|tails| tails.join(STATE)) else {
         return Ok(None);
     };
-    let Ok(state) = serde_json::from_slice::<MonitorState>(&bytes) else {
-        return Ok(None);
+    let bytes = match store::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => {
+            let what = "read how the daemon is doing";
+            return Err(StoreError::Io { path, what, source });
+        }
     };
+    let state: MonitorState =
+        serde_json::from_slice(&bytes).map_err(|error| StoreError::Unsafe {
+            remedy: format!(
+                "a daemon that runs writes it again within a minute; else remove it: rm {}",
+                path.display()
+            ),
+            why: format!("damaged, or of another version: {error}"),
+            path,
+        })?;
     let here = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
     let same_boot = here.as_deref().map(str::trim) == state.boot_id.as_deref();
     let started = own::start_ticks(state.own.pid);
