@@ -518,6 +518,50 @@ fn what_is_not_there_is_an_error_with_a_remedy() {
     }
 }
 
+#[test]
+fn several_files_are_a_list_and_people_read_it_in_both_languages() {
+    let place = Scratch::new();
+    let files = [("a.csv", 0.0), ("b.csv", 5.0)].map(|(name, rate)| {
+        let mut text = "ts,kb\n".to_owned();
+        for number in 0..600_u64 {
+            let size = kb(100.0 + rate * number as f64 / 60.0, number);
+            writeln!(text, "{},{size}", BEGIN + number * 60).expect("memory");
+        }
+        let file = place.path(name);
+        fs::write(&file, text).expect("a file");
+        file
+    });
+    let [a, b] = &files;
+    let output = run(&["detect", "memory-leak", "--input", a, b, "-o", "json"]);
+    let data = json(&String::from_utf8_lossy(&output.stdout))["data"].clone();
+    assert_eq!(
+        (&data["source"], &data["verdicts"]["leak"]),
+        (&"files".into(), &1.into())
+    );
+    assert_eq!(
+        data["processes"][0]["process"]["input"].as_str(),
+        Some(b.as_str())
+    );
+    assert!(
+        data["processes"][0].get("evidence").is_none(),
+        "a file has none"
+    );
+    for (lang, words) in [("en", "cannot be told yet"), ("zh", "尚不能判断")] {
+        let output = run(&[
+            "detect",
+            "memory-leak",
+            "--input",
+            a,
+            "--input",
+            b,
+            "--lang",
+            lang,
+        ]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(text.contains(words) && text.contains("b.csv"), "{text}");
+    }
+}
+
 /// A process that grows, ended with its test.
 struct Grower(Child);
 
