@@ -515,6 +515,43 @@ fn damage_is_told_and_the_rest_is_read() {
         .output()
         .expect("it starts");
     assert_eq!(strict.status.code(), Some(3));
+    // Whatever else is asked for and is whole.
+    let several = [&all[..], &["--processes", "--system", "--incidents"]].concat();
+    let report = history.report(&several);
+    assert_eq!(report["accounting"]["complete"], false);
+    assert_eq!(report["findings"][0]["id"], "history-damaged");
+    assert_eq!(report["data"]["range"]["ticks"], 1080);
+    // Samples were taken, and somebody was there: neither can be denied.
+    let first = ["--start", &time(0), "--end", &time(3600)];
+    for more in [&[][..], &["--processes", "--incidents"]] {
+        let report = history.report(&[&first[..], more].concat());
+        let findings = report["findings"].as_array().expect("findings");
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert_eq!(findings[0]["id"], "history-damaged");
+    }
+    // A table of csv has no place for it.
+    let csv = history
+        .command(&[&first[..], &["-o", "csv"]].concat())
+        .output()
+        .expect("it starts");
+    assert_eq!(csv.status.code(), Some(0));
+    let said = String::from_utf8_lossy(&csv.stderr);
+    assert!(
+        said.starts_with("warning: ") && said.contains("process.parquet"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_table_without_rows_says_why() {
+    let history = History::new("csv-empty", 1, 0..0);
+    let empty = ["--start", "2023-01-01", "--end", "2023-01-02", "-o", "csv"];
+    let output = history.command(&empty).output().expect("it starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("No sample was taken in this range"), "{said}");
+    assert!(said.contains("2024-03-01T10:00:00"), "{said}");
+    let text = String::from_utf8(output.stdout).expect("a text");
+    assert_eq!(text.lines().count(), 1, "{text}");
 }
 
 #[test]

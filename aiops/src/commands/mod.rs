@@ -36,6 +36,7 @@ use crate::diag;
 use crate::diag::Exit;
 use crate::render;
 use crate::render::Format;
+use crate::report::Finding;
 use crate::report::Report;
 use crate::report::Severity;
 use crate::report::oom::Incident;
@@ -206,8 +207,26 @@ fn print<D: Serialize + render::TextReport>(
     exit_code: bool,
 ) -> anyhow::Result<Exit> {
     let text = render::report(report, context.format, &context.style)?;
+    if context.format == Format::Csv {
+        tell(&report.findings);
+    }
     out(&text)?;
     Ok(ending(report, context, exit_code))
+}
+
+/// Says findings on stderr: a table has no place for them.
+fn tell(findings: &[Finding]) {
+    for finding in findings {
+        let texts = std::iter::once(&finding.title).chain(&finding.evidence);
+        let texts: Vec<&str> = texts
+            .chain(&finding.advice)
+            .map(|text| text.en.as_str())
+            .collect();
+        match finding.severity {
+            Severity::Info => diag::note(&texts.join("; ")),
+            Severity::Warning | Severity::Critical => diag::warn(&texts.join("; ")),
+        }
+    }
 }
 
 /// How the program ends after this report.

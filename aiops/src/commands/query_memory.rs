@@ -342,7 +342,8 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         ..QueryData::default()
     };
     let meta = store.meta().map_err(store_error)?;
-    let mut coverage = None;
+    // What any of the readings missed is missing in the report.
+    let mut coverage = Coverage::default();
     let mut rows: RowsBox = Box::new(std::iter::empty());
     if processes {
         let (all, total, found) = query.rows().map_err(store_error)?;
@@ -352,7 +353,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         } else {
             rows = all;
         }
-        coverage = Some(found);
+        coverage.join(found);
     }
     if args.system {
         let length = range.end_ms - range.start_ms;
@@ -362,19 +363,18 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
             .system(&ask, &mut |ts, values| host.take(ts, values))
             .map_err(store_error)?;
         data.system = Some(host.steps());
-        coverage = Some(found);
+        coverage.join(found);
     }
     if args.cgroups {
         let (list, found) = query.cgroups().map_err(store_error)?;
         data.cgroups = Some(list);
-        coverage = Some(found);
+        coverage.join(found);
     }
     if args.incidents {
         let (events, found) = store.events(range).map_err(store_error)?;
         data.incidents = Some(incidents(events, &options.filter));
-        coverage = Some(found);
+        coverage.join(found);
     }
-    let coverage = coverage.unwrap_or_default();
     if meta.is_none() && coverage.known.is_none() {
         let error = anyhow::anyhow!("{}: no history there", context.store.display());
         let remedy =
@@ -394,6 +394,9 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     };
     if text {
         return super::print(&report, context, false);
+    }
+    if context.format == Format::Csv {
+        super::tell(&report.findings);
     }
     let ending = super::ending(&report, context, false);
     super::stream(|out| {
@@ -602,9 +605,11 @@ pub(super) fn empty_range(known: Option<(i64, i64)>) -> Finding {
 
 fn findings(data: &QueryData<Value>, coverage: &Coverage) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if data.range.ticks == 0 {
+    // What is damaged may have held samples, and who is looked for.
+    let whole = coverage.damages.is_empty();
+    if data.range.ticks == 0 && whole {
         findings.push(empty_range(coverage.known));
-    } else if data.processes && data.rows_total == 0 {
+    } else if data.processes && data.rows_total == 0 && whole {
         findings.push(Finding {
             id: "history-nobody",
             severity: Severity::Info,

@@ -67,6 +67,29 @@ impl Coverage {
         self.known = Some((first.min(from), last.max(to)));
     }
 
+    /// Adds what another reading of the same range found: no tick and no damage counts twice.
+    pub fn join(&mut self, other: Self) {
+        let mut times = Vec::with_capacity(self.times.len().max(other.times.len()));
+        let mut theirs = other.times.into_iter().peekable();
+        for ts in self.times.drain(..) {
+            while let Some(before) = theirs.next_if(|other| *other < ts) {
+                times.push(before);
+            }
+            theirs.next_if_eq(&ts);
+            times.push(ts);
+        }
+        times.extend(theirs);
+        self.times = times;
+        if let Some((first, last)) = other.known {
+            self.knows(first, last);
+        }
+        for damage in other.damages {
+            if !self.damages.contains(&damage) {
+                self.damages.push(damage);
+            }
+        }
+    }
+
     pub(super) fn broken(&mut self, path: &Path, error: &dyn std::fmt::Display) {
         self.damages.push(Damage {
             path: path.to_path_buf(),

@@ -378,3 +378,26 @@ fn an_event_behind_the_last_tick_is_found() {
     });
     assert_eq!((rows, damages.unwrap()), (1, Vec::new()));
 }
+
+#[test]
+fn readings_of_one_range_are_joined() {
+    let of = |times: &[i64], why: &str| {
+        let mut coverage = Coverage {
+            times: times.to_vec(),
+            ..Coverage::default()
+        };
+        coverage.knows(times[0], 9);
+        coverage.broken(Path::new("a"), &why);
+        coverage
+    };
+    let mut all = Coverage::default();
+    // A clock that was set back has a time twice.
+    all.join(of(&[2, 3, 3, 5], "one"));
+    assert_eq!(all.times, [2, 3, 3, 5]);
+    all.join(of(&[1, 3, 4, 5, 7], "two"));
+    all.join(of(&[2], "one"));
+    assert_eq!(all.times, [1, 2, 3, 3, 4, 5, 7]);
+    assert_eq!(all.known, Some((1, 9)));
+    let whys: Vec<_> = (all.damages.iter().map(|one| one.error.as_deref())).collect();
+    assert_eq!(whys, [Some("one"), Some("two")]);
+}
