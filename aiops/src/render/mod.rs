@@ -9,6 +9,7 @@ mod account;
 mod cache;
 mod collect;
 pub mod csv;
+mod curve;
 mod diff;
 mod doctor;
 pub mod escape;
