@@ -544,6 +544,34 @@ fn runtime(data: &LeakData) -> Option<Runtime> {
     told.or_else(|| runtime::runtime_of(process.comm.as_deref(), None, &[]))
 }
 
+/// Name of the runtime of a process: see [`runtime::runtime_of`].
+#[must_use]
+pub fn runtime_name(
+    comm: Option<&str>,
+    exe: Option<&str>,
+    mapped: &[&str],
+) -> Option<&'static str> {
+    runtime::runtime_of(comm, exe, mapped).map(Runtime::name)
+}
+
+/// What to ask next about one of many.
+#[must_use]
+pub fn next(process: &LeakProcess) -> Vec<Msg> {
+    let Some(pid) = process.pid.filter(|pid| *pid > 0) else {
+        return Vec::new();
+    };
+    vec![
+        msg!(
+            "the whole report, with what else it could be and how to find the code: `aiops detect memory-leak --pid {pid}`",
+            "完整报告（含其他可能与定位方法）：`aiops detect memory-leak --pid {pid}`"
+        ),
+        msg!(
+            "which mappings it is in: `aiops inspect memory --pid {pid} --maps`",
+            "查看位于哪些映射：`aiops inspect memory --pid {pid} --maps`"
+        ),
+    ]
+}
+
 /// How to find what leaks, and what to do meanwhile.
 fn advice(data: &LeakData) -> Vec<Msg> {
     let pid = data.process.pid.filter(|pid| *pid > 0);

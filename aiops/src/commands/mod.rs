@@ -16,6 +16,7 @@ mod inspect_memory;
 mod inspect_processes;
 mod leak_input;
 mod leak_judge;
+mod leak_plot;
 mod leak_sources;
 mod man;
 mod monitor_memory;

@@ -35,11 +35,26 @@ pub(super) fn chart(points: &[Point], columns: usize, rows: usize, unicode: bool
     } else {
         (high + 0.5, 1.0)
     };
+    let gap = 4.0 * span / points.len() as f64;
+    let mut before: Option<(f64, f64, f64)> = None;
     for point in points {
         let x = (point.ts - first.ts) / span * (wide - 1) as f64;
         let y = (top - point.kb) / height * (tall - 1) as f64;
-        let (x, y) = (units::whole_usize(x), units::whole_usize(y));
-        dots[y.min(tall - 1)][x.min(wide - 1)] = true;
+        // Neighbours are joined, but not over a gap in the samples.
+        let joined = before.filter(|(_, _, ts)| point.ts - ts <= gap);
+        let (x0, y0, _) = joined.unwrap_or((x, y, point.ts));
+        let steps = (x - x0)
+            .abs()
+            .max((y - y0).abs())
+            .ceil()
+            .clamp(1.0, (wide + tall) as f64);
+        for step in 0..=units::whole_usize(steps) {
+            let part = step as f64 / steps;
+            let (x, y) = (x0 + (x - x0) * part, y0 + (y - y0) * part);
+            let (x, y) = (units::whole_usize(x), units::whole_usize(y));
+            dots[y.min(tall - 1)][x.min(wide - 1)] = true;
+        }
+        before = Some((x, y, point.ts));
     }
     let mut lines = Vec::new();
     for row in 0..rows {
@@ -125,17 +140,28 @@ pub(super) fn moment(seconds: f64, span: f64) -> String {
     }
 }
 
-/// The highest size, the middle and the lowest, in one unit, with the digits that tell them apart; the same size
-/// stands once.
-pub(super) fn sizes(low: f64, high: f64) -> [String; 3] {
+/// The unit for sizes up to `high`, in KiB.
+fn unit(high: f64) -> (f64, &'static str) {
     let units = [
         (1_073_741_824.0, "TiB"),
         (1_048_576.0, "GiB"),
         (1024.0, "MiB"),
     ];
-    let unit = units.iter().find(|unit| high >= unit.0);
-    let (one, name) = unit.copied().unwrap_or((1.0, "KiB"));
-    let text = |kb: f64, digits: usize| format!("{:.digits$} {name}", kb / one);
+    let unit = units.into_iter().find(|unit| high >= unit.0);
+    unit.unwrap_or((1.0, "KiB"))
+}
+
+/// A size in the unit for sizes up to `high`.
+pub(super) fn size(kb: f64, high: f64, digits: usize) -> String {
+    let (one, name) = unit(high);
+    format!("{:.digits$} {name}", kb / one)
+}
+
+/// The highest size, the middle and the lowest, in one unit, with the digits that tell them apart; the same size
+/// stands once.
+pub(super) fn sizes(low: f64, high: f64) -> [String; 3] {
+    let (one, _) = unit(high);
+    let text = |kb: f64, digits: usize| size(kb, high, digits);
     if high <= low {
         return [String::new(), text(high, 1), String::new()];
     }

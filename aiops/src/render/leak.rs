@@ -36,6 +36,12 @@ impl TextReport for LeakData {
         limit(data, out);
         kinds(data, out);
         ruled_out(data, out);
+        if report.findings.is_empty() {
+            let lines = data.evidence.iter().flat_map(|evidence| &evidence.lines);
+            for line in lines {
+                out.hang(0, 2, Paint::Plain, &format!("- {}", lang.of(line)));
+            }
+        }
         for note in &data.notes {
             out.hang(0, 2, Paint::Dim, &format!("- {}", lang.of(note)));
         }
@@ -141,11 +147,19 @@ fn trend(data: &LeakData, out: &mut Out) {
         );
         format!("{first} → {last}{percent}")
     };
-    out.pair(
-        2,
-        lang.pick("Memory (RSS)", "内存（RSS）"),
-        &change(&data.rss),
-    );
+    if let (Some(judged), Some(measure)) = (&data.judged, data.measure) {
+        let label = match lang {
+            Lang::En => format!("Judged ({measure})"),
+            Lang::Zh => format!("判断依据（{measure}）"),
+        };
+        out.pair(2, &label, &change(judged));
+    }
+    let rss = if data.process.input.is_some() {
+        lang.pick("Memory", "内存")
+    } else {
+        "RSS"
+    };
+    out.pair(2, rss, &change(&data.rss));
     if let Some(vms) = &data.vms {
         out.pair(2, lang.pick("Virtual memory", "虚拟内存"), &change(vms));
     }
@@ -165,7 +179,7 @@ fn trend(data: &LeakData, out: &mut Out) {
         out.pair(2, label, &format!("R² = {r2:.2}"));
     }
     if let (Some(r2), Some(shape)) = (data.r2, data.shape) {
-        let text = format!("{}, R² = {r2:.2}", shape_name(shape, lang));
+        let text = format!("{}, R² = {r2:.3}", shape_name(shape, lang));
         out.pair(2, lang.pick("Best shape", "最佳形状"), &text);
     }
     if let Some(onset) = &data.onset {
@@ -251,7 +265,7 @@ fn limit(data: &LeakData, out: &mut Out) {
         return;
     };
     let source = match oom.limit_source {
-        "option" => lang.pick("--memory-limit", "--memory-limit"),
+        "option" => "--memory-limit",
         "cgroup" => lang.pick("of its cgroup", "cgroup 限额"),
         "host" => lang.pick("of the host", "主机内存"),
         "rlimit" => lang.pick("ulimit of the process", "进程 ulimit"),
@@ -288,9 +302,14 @@ fn kinds(data: &LeakData, out: &mut Out) {
         return;
     };
     let lang = out.lang();
+    let anon = if parts.heap_kb.is_some() {
+        "Anonymous mmap"
+    } else {
+        lang.pick("Anonymous memory (heap, mmap)", "匿名内存（Heap 与 mmap）")
+    };
     let rows = [
         (lang.pick("Heap", "Heap 内存"), parts.heap_kb),
-        (lang.pick("Anonymous mmap", "Anonymous mmap"), parts.anon_kb),
+        (anon, parts.anon_kb),
         (lang.pick("Files", "文件映射"), parts.file_kb),
         (
             lang.pick("Shared memory", "Shared memory（共享内存）"),

@@ -24,6 +24,7 @@ mod leak;
 mod leaks;
 mod monitor;
 mod oom;
+pub mod plot;
 mod processes;
 mod query;
 mod store;
