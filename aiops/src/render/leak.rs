@@ -325,7 +325,11 @@ fn kinds(data: &LeakData, out: &mut Out) {
         if !std::mem::replace(&mut headed, true) {
             out.heading("🔍", lang.pick("Growth by kind", "泄漏类型分析"));
         }
-        let sign = if kb < 0 { "−" } else { "+" };
+        let sign = match kb {
+            kb if kb < 0 => "−",
+            0 => "",
+            _ => "+",
+        };
         let size = units::size_kb(kb.unsigned_abs());
         let main = kb > 0 && most == Some(kb) && !std::mem::replace(&mut marked, true);
         let mark = if main {

@@ -88,14 +88,16 @@ struct Forecast {
 fn forecast(data: &LeakData, last: Point, span: f64) -> Option<Forecast> {
     let rate = data.rate_mib_per_hour.filter(|rate| *rate > 0.0);
     let rate = rate.filter(|_| data.verdict == "leak")?;
-    let hours = data.oom.as_ref().map_or(f64::MAX, |oom| oom.hours);
-    let ahead = (hours * 3600.0).min(span * AHEAD).max(span * 0.1);
+    let met = data.oom.as_ref();
+    let met = met.filter(|oom| oom.hours * 3600.0 <= span * AHEAD);
+    let ahead = met.map_or(span * AHEAD, |oom| oom.hours * 3600.0);
+    let ahead = ahead.max(span * 0.02);
     let at = |rate: f64| last.kb + rate * 1024.0 * ahead / 3600.0;
     Some(Forecast {
         from: last,
         to: Point {
             ts: last.ts + ahead,
-            kb: at(rate),
+            kb: met.map_or_else(|| at(rate), |oom| oom.limit_bytes as f64 / 1024.0),
         },
         range: data.rate_interval.map(|[low, high]| (at(low), at(high))),
     })
@@ -201,18 +203,18 @@ fn drawing(data: &LeakData, first: Point, last: Point, lang: Lang, out: &mut Str
             );
         }
     }
+    if data.fitted.len() > 1 {
+        let _ = writeln!(
+            out,
+            "<polyline points=\"{}\" fill=\"none\" stroke=\"{FITTED}\" stroke-width=\"3.5\" stroke-opacity=\"0.7\"/>",
+            place.path(&data.fitted)
+        );
+    }
     let _ = writeln!(
         out,
         "<polyline points=\"{}\" fill=\"none\" stroke=\"{SERIES}\" stroke-width=\"1.5\"/>",
         place.path(&data.series)
     );
-    if data.fitted.len() > 1 {
-        let _ = writeln!(
-            out,
-            "<polyline points=\"{}\" fill=\"none\" stroke=\"{FITTED}\" stroke-width=\"2.5\" stroke-opacity=\"0.85\"/>",
-            place.path(&data.fitted)
-        );
-    }
     if let Some(ahead) = &ahead {
         beyond(ahead, &place, out);
     }
