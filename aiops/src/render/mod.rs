@@ -30,6 +30,8 @@ mod query;
 mod store;
 pub mod style;
 mod swap;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod text;
 pub mod units;
 pub mod width;

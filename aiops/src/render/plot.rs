@@ -11,6 +11,7 @@ use super::escape;
 use super::units;
 use crate::report::Report;
 use crate::report::leak::LeakData;
+use crate::report::leak::Oom;
 use crate::report::leak::Point;
 use crate::time;
 
@@ -89,7 +90,10 @@ fn forecast(data: &LeakData, last: Point, span: f64) -> Option<Forecast> {
     let rate = data.rate_mib_per_hour.filter(|rate| *rate > 0.0);
     let rate = rate.filter(|_| data.verdict == "leak")?;
     let met = data.oom.as_ref();
-    let met = met.filter(|oom| oom.hours * 3600.0 <= span * AHEAD);
+    let near = |oom: &&Oom| {
+        oom.hours * 3600.0 <= span * AHEAD && oom.limit_bytes as f64 / 1024.0 > last.kb
+    };
+    let met = met.filter(near);
     let ahead = met.map_or(span * AHEAD, |oom| oom.hours * 3600.0);
     let ahead = ahead.max(span * 0.02);
     let at = |rate: f64| last.kb + rate * 1024.0 * ahead / 3600.0;
@@ -358,4 +362,88 @@ pub fn html(report: &Report<LeakData>, lang: Lang) -> super::Result<String> {
          svg{{max-width:100%;height:auto}}pre{{font-size:13px;line-height:1.25;overflow-x:auto}}</style>\n\
          </head>\n<body>\n{drawing}<pre>\n{page}</pre>\n</body>\n</html>\n"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::leak::Series;
+    use crate::analysis::leak::assess;
+    use crate::analysis::leak_report;
+    use crate::render::testing::report_of;
+
+    fn leaking(limit: u64) -> Report<LeakData> {
+        let times = (0..200).map(|i| 1.7e9 + f64::from(i) * 60.0);
+        let series = Series {
+            bytes: (0..200).map(|i| 1e8 + f64::from(i) * 2e5).collect(),
+            time_s: times.collect(),
+            ..Series::default()
+        };
+        let found = assess(&series, Some(limit as f64));
+        report_of(leak_report::data(&series, &found, Some((limit, "option"))))
+    }
+
+    /// Names of opened and closed elements agree, and nothing is left open.
+    fn well_formed(text: &str) {
+        let mut open: Vec<&str> = Vec::new();
+        for tag in text.split('<').skip(1) {
+            let (tag, _) = tag.split_once('>').expect("an end");
+            let name = tag.split([' ', '/', '\n']).next().unwrap_or_default();
+            if let Some(closed) = tag.strip_prefix('/') {
+                assert_eq!(open.pop(), Some(closed), "{text}");
+            } else if !tag.ends_with('/') && !tag.starts_with('!') && name != "meta" {
+                open.push(name);
+            }
+            assert_eq!(tag.matches('"').count() % 2, 0, "{tag}");
+        }
+        assert!(open.is_empty(), "{open:?}");
+    }
+
+    #[test]
+    fn series_shape_forecast_and_limit_are_drawn() {
+        for (lang, words) in [(Lang::En, "limit 191 MiB"), (Lang::Zh, "上限 191 MiB")] {
+            let text = svg(&leaking(200_000_000), lang);
+            well_formed(&text);
+            assert_eq!(text.matches("<polyline").count(), 2, "{text}");
+            assert!(text.contains("stroke-dasharray=\"7 5\""), "{text}");
+            assert!(text.contains(words), "{text}");
+        }
+        // A limit that is years away would press the series flat.
+        let text = svg(&leaking(1 << 50), Lang::En);
+        assert!(!text.contains(">limit "), "{text}");
+        assert!(text.contains("forecast"), "{text}");
+    }
+
+    #[test]
+    fn names_cannot_break_out_and_nothing_is_loaded() {
+        let mut report = leaking(1 << 30);
+        report.data.process.comm = Some("</text><script>x('\"&\u{202e}\n".to_owned());
+        for lang in [Lang::En, Lang::Zh] {
+            let page = html(&report, lang).expect("a page");
+            well_formed(&page);
+            assert!(
+                !page.contains("<script") && !page.contains('\u{202e}'),
+                "{page}"
+            );
+            assert!(page.contains("&lt;script&gt;x(&#39;&quot;&amp;"), "{page}");
+            let addresses = page.matches("http").count();
+            assert_eq!(
+                addresses,
+                page.matches("http://www.w3.org/2000/svg").count()
+            );
+            assert!(!page.contains("src=") && !page.contains("href="), "{page}");
+        }
+    }
+
+    #[test]
+    fn too_little_to_draw_is_said() {
+        let mut report = leaking(1 << 30);
+        report.data.series.truncate(1);
+        let text = svg(&report, Lang::En);
+        well_formed(&text);
+        assert!(
+            text.contains("too few samples") && !text.contains("NaN"),
+            "{text}"
+        );
+    }
 }
