@@ -212,14 +212,23 @@ fn a_drawing_is_whole_and_never_replaces_a_file_unasked() {
     let made = ask(&svg, &["--memory-limit", "300MiB", "--lang", "zh"]);
     assert_eq!(made.status.code(), Some(0), "{made:?}");
     let text = fs::read_to_string(&svg).expect("a drawing");
-    assert!(text.starts_with("<svg ") && text.ends_with("</svg>\n"), "{text}");
-    assert!(text.contains("上限 300 MiB") && text.contains("检测到内存泄漏"), "{text}");
+    assert!(
+        text.starts_with("<svg ") && text.ends_with("</svg>\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("上限 300 MiB") && text.contains("检测到内存泄漏"),
+        "{text}"
+    );
 
     fs::write(&svg, "mine").expect("a file");
     let refused = ask(&svg, &[]);
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert_eq!(refused.status.code(), Some(1), "{said}");
-    assert!(said.contains("already exists") && said.contains("--force"), "{said}");
+    assert!(
+        said.contains("already exists") && said.contains("--force"),
+        "{said}"
+    );
     assert_eq!(fs::read_to_string(&svg).expect("it"), "mine");
     assert_eq!(ask(&svg, &["--force"]).status.code(), Some(0));
     assert!(fs::read_to_string(&svg).expect("it").starts_with("<svg "));
@@ -227,14 +236,29 @@ fn a_drawing_is_whole_and_never_replaces_a_file_unasked() {
     let page = place.path("leak.html");
     assert_eq!(ask(&page, &[]).status.code(), Some(0));
     let text = fs::read_to_string(&page).expect("a page");
-    assert!(text.contains("<svg ") && text.contains("Memory leak report"), "{text}");
+    assert!(
+        text.contains("<svg ") && text.contains("Memory leak report"),
+        "{text}"
+    );
 
     assert_eq!(ask(&place.path("leak.png"), &[]).status.code(), Some(2));
-    assert_eq!(ask(&place.path("none/leak.svg"), &[]).status.code(), Some(1));
-    assert_eq!(ask(&svg, &["--input", &file, "--force"]).status.code(), Some(2));
+    assert_eq!(
+        ask(&place.path("none/leak.svg"), &[]).status.code(),
+        Some(1)
+    );
+    assert_eq!(
+        ask(&svg, &["--input", &file, "--force"]).status.code(),
+        Some(2)
+    );
     let folder = fs::read_dir(place.path("")).expect("a folder");
     let mut names: Vec<String> = folder
-        .map(|entry| entry.expect("a file").file_name().to_string_lossy().into_owned())
+        .map(|entry| {
+            entry
+                .expect("a file")
+                .file_name()
+                .to_string_lossy()
+                .into_owned()
+        })
         .collect();
     names.sort();
     assert_eq!(names, ["leak.html", "leak.svg", "series.csv"]);
@@ -245,8 +269,7 @@ fn standard_input_and_pipes_are_read_and_folders_refused() {
     let place = Scratch::new();
     let text = day(|hour| 100.0 + 5.0 * hour);
     let args = ["detect", "memory-leak", "--input", "-", "-o", "json"];
-    let mut child = Command::new(support::aiops())
-        .args(args)
+    let mut child = support::aiops(&args)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -272,7 +295,10 @@ fn standard_input_and_pipes_are_read_and_folders_refused() {
     let made = run(&["detect", "memory-leak", "--input", &place.path("")]);
     let said = String::from_utf8_lossy(&made.stderr).into_owned();
     assert_eq!(made.status.code(), Some(1));
-    assert!(said.contains("a folder, not a file") && said.contains("hint:"), "{said}");
+    assert!(
+        said.contains("a folder, not a file") && said.contains("hint:"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -137,31 +137,22 @@ fn trend(data: &LeakData, out: &mut Out) {
     for line in curve::chart(&data.series, room, ROWS, out.unicode()) {
         out.line(2, Paint::Plain, &line);
     }
-    let change = |change: &Change| {
-        let percent = change
-            .change_pct
-            .map_or(String::new(), |change| format!(" ({change:+.1}%)"));
-        let (first, last) = (
-            units::size_kb(change.first_kb),
-            units::size_kb(change.last_kb),
-        );
-        format!("{first} → {last}{percent}")
+    let sizes = |size: &Change| {
+        let change = size.change_pct;
+        let change = change.map_or(String::new(), |change| format!(" ({change:+.1}%)"));
+        let (first, last) = (units::size_kb(size.first_kb), units::size_kb(size.last_kb));
+        format!("{first} → {last}{change}")
     };
-    if let (Some(judged), Some(measure)) = (&data.judged, data.measure) {
-        let label = match lang {
-            Lang::En => format!("Judged ({measure})"),
-            Lang::Zh => format!("判断依据（{measure}）"),
-        };
-        out.pair(2, &label, &change(judged));
+    match (&data.judged, data.measure) {
+        (Some(judged), Some(measure)) => {
+            let name = format!("{} ({measure})", lang.pick("Memory", "内存"));
+            out.pair(2, &name, &sizes(judged));
+            out.pair(2, "RSS", &sizes(&data.rss));
+        }
+        _ => out.pair(2, lang.pick("Memory", "内存"), &sizes(&data.rss)),
     }
-    let rss = if data.process.input.is_some() {
-        lang.pick("Memory", "内存")
-    } else {
-        "RSS"
-    };
-    out.pair(2, rss, &change(&data.rss));
     if let Some(vms) = &data.vms {
-        out.pair(2, lang.pick("Virtual memory", "虚拟内存"), &change(vms));
+        out.pair(2, lang.pick("Virtual memory", "虚拟内存"), &sizes(vms));
     }
     if let Some(rate) = data.rate_mib_per_hour {
         let interval = data.rate_interval.map_or(String::new(), |[low, high]| {
