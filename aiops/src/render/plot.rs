@@ -126,7 +126,7 @@ pub fn svg(report: &Report<LeakData>, lang: Lang) -> String {
     let (first, last) = (data.series.first(), data.series.last());
     match (first, last) {
         (Some(first), Some(last)) if last.ts > first.ts => {
-            drawing(data, *first, *last, lang, &mut out)
+            drawing(data, *first, *last, lang, &mut out);
         }
         _ => text(
             &mut out,
