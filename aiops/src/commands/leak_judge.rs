@@ -28,7 +28,7 @@ use crate::report::leak::Verdicts;
 use crate::session::subjects;
 use crate::session::subjects::Figures;
 use crate::session::subjects::Subject;
-use crate::source::procfs;
+use crate::source;
 
 /// A process with fewer samples is listed only while it lives: a task grows until it is done.
 const FEWEST: usize = 100;
@@ -363,7 +363,7 @@ impl<'a> Judge<'a> {
 /// Tells the runtime by the libraries of a process that still runs here.
 fn learn_runtime(data: &mut LeakData, subject: &Subject) {
     let who = &subject.who;
-    let Ok((start_ticks, libraries)) = procfs::read_libraries(Path::new("/"), who.pid) else {
+    let Ok((start_ticks, libraries)) = source::procfs::read_libraries(Path::new("/"), who.pid) else {
         return;
     };
     if start_ticks == who.start_ticks {

@@ -17,6 +17,8 @@ mod inspect_processes;
 mod leak_input;
 mod leak_judge;
 mod leak_plot;
+#[cfg(test)]
+mod leak_shown_tests;
 mod leak_sources;
 mod man;
 mod monitor_memory;
