@@ -363,7 +363,8 @@ impl<'a> Judge<'a> {
 /// Tells the runtime by the libraries of a process that still runs here.
 fn learn_runtime(data: &mut LeakData, subject: &Subject) {
     let who = &subject.who;
-    let Ok((start_ticks, libraries)) = source::procfs::read_libraries(Path::new("/"), who.pid) else {
+    let Ok((start_ticks, libraries)) = source::procfs::read_libraries(Path::new("/"), who.pid)
+    else {
         return;
     };
     if start_ticks == who.start_ticks {

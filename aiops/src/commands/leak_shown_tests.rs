@@ -12,7 +12,6 @@ use crate::report::Report;
 use crate::report::leak::Components;
 use crate::report::leak::LeakData;
 
-
 fn java() -> LeakData {
     let mib = 1_048_576.0;
     let minutes = (0..1440).map(f64::from);
@@ -109,7 +108,6 @@ fn no_limit_is_said_with_what_names_one() {
     let text = text_of(data, Lang::En, 80);
     assert!(!text.contains("Out of memory"), "{text}");
 }
-
 
 fn leaking(limit: u64) -> Report<LeakData> {
     let times = (0..200).map(|i| 1.7e9 + f64::from(i) * 60.0);
