@@ -2,9 +2,14 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
+use std::process::Command;
+use std::process::Stdio;
+use std::thread;
 
 use serde_json::Value;
 
+use crate::support;
 use crate::support::Scratch;
 use crate::support::json;
 use crate::support::run;
@@ -177,10 +182,170 @@ fn people_read_it_in_two_languages_with_a_curve() {
         "{english}"
     );
     let chinese = ask("zh");
-    for words in ["内存泄漏检测报告", "检测到内存泄漏", "增长速率", "OOM 预测"]
-    {
+    for words in [
+        "内存泄漏检测报告",
+        "检测到内存泄漏（置信度：",
+        "增长速率",
+        "线性拟合: R² = ",
+        "OOM 预测",
+        "其他可能",
+        "[已排除] 会结束的预热：拟合差 ",
+        "MiB = 2^20",
+    ] {
         assert!(chinese.contains(words), "{words}: {chinese}");
     }
     let code = run(&["detect", "memory-leak", "--input", &file, "--exit-code"]);
     assert_eq!(code.status.code(), Some(10));
+}
+
+#[test]
+fn a_drawing_is_whole_and_never_replaces_a_file_unasked() {
+    let place = Scratch::new();
+    let file = place.path("series.csv");
+    fs::write(&file, day(|hour| 100.0 + 5.0 * hour)).expect("a file");
+    let ask = |plot: &str, more: &[&str]| {
+        let mut args = vec!["detect", "memory-leak", "--input", &file, "--plot", plot];
+        args.extend(more);
+        run(&args)
+    };
+    let svg = place.path("leak.svg");
+    let made = ask(&svg, &["--memory-limit", "300MiB", "--lang", "zh"]);
+    assert_eq!(made.status.code(), Some(0), "{made:?}");
+    let text = fs::read_to_string(&svg).expect("a drawing");
+    assert!(
+        text.starts_with("<svg ") && text.ends_with("</svg>\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("上限 300 MiB") && text.contains("检测到内存泄漏"),
+        "{text}"
+    );
+
+    fs::write(&svg, "mine").expect("a file");
+    let refused = ask(&svg, &[]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("already exists") && said.contains("--force"),
+        "{said}"
+    );
+    assert_eq!(fs::read_to_string(&svg).expect("it"), "mine");
+    assert_eq!(ask(&svg, &["--force"]).status.code(), Some(0));
+    assert!(fs::read_to_string(&svg).expect("it").starts_with("<svg "));
+
+    let page = place.path("leak.html");
+    assert_eq!(ask(&page, &[]).status.code(), Some(0));
+    let text = fs::read_to_string(&page).expect("a page");
+    assert!(
+        text.contains("<svg ") && text.contains("Memory leak report"),
+        "{text}"
+    );
+
+    assert_eq!(ask(&place.path("leak.png"), &[]).status.code(), Some(2));
+    assert_eq!(
+        ask(&place.path("none/leak.svg"), &[]).status.code(),
+        Some(1)
+    );
+    assert_eq!(
+        ask(&svg, &["--input", &file, "--force"]).status.code(),
+        Some(2)
+    );
+    let folder = fs::read_dir(place.path("")).expect("a folder");
+    let mut names: Vec<String> = folder
+        .map(|entry| {
+            entry
+                .expect("a file")
+                .file_name()
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect();
+    names.sort();
+    assert_eq!(names, ["leak.html", "leak.svg", "series.csv"]);
+}
+
+#[test]
+fn standard_input_and_pipes_are_read_and_folders_refused() {
+    let place = Scratch::new();
+    let text = day(|hour| 100.0 + 5.0 * hour);
+    let args = ["detect", "memory-leak", "--input", "-", "-o", "json"];
+    let mut child = support::aiops(&args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    stdin.write_all(text.as_bytes()).expect("it reads");
+    drop(stdin);
+    let made = child.wait_with_output().expect("an end");
+    let report = json(&String::from_utf8_lossy(&made.stdout));
+    assert_eq!(report["data"]["verdict"], "leak");
+
+    let pipe = place.path("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status().expect("mkfifo");
+    assert!(made.success());
+    let writer = {
+        let pipe = pipe.clone();
+        thread::spawn(move || fs::write(pipe, text))
+    };
+    let text = stdout(&["detect", "memory-leak", "--input", &pipe, "-o", "json"]);
+    writer.join().expect("no panic").expect("it is read");
+    assert_eq!(json(&text)["data"]["verdict"], "leak");
+
+    let made = run(&["detect", "memory-leak", "--input", &place.path("")]);
+    let said = String::from_utf8_lossy(&made.stderr).into_owned();
+    assert_eq!(made.status.code(), Some(1));
+    assert!(
+        said.contains("a folder, not a file") && said.contains("hint:"),
+        "{said}"
+    );
+}
+
+#[test]
+fn random_bytes_give_a_report_or_an_error_with_a_remedy() {
+    let place = Scratch::new();
+    let file = place.path("random.csv");
+    let mut state = 88_172_645_463_325_252_u64;
+    let mut roll = |sides: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % sides
+    };
+    for round in 0..40 {
+        let heads = ["", "ts,bytes\n", "ts,kb,load,start\r\n", "\u{feff}ts,mb\n"];
+        let mut text = heads[round % heads.len()].as_bytes().to_vec();
+        for _ in 0..roll(60) {
+            let cell = match roll(5) {
+                0 => format!("{},{}\n", roll(u64::MAX), roll(u64::MAX)),
+                1 => format!("{},1e{}\n", roll(1 << 33), roll(400)),
+                2 => "NaN,inf\n".to_owned(),
+                _ => format!("{},{},\n", 1_700_000_000 + roll(100_000), roll(1 << 40)),
+            };
+            text.extend(cell.into_bytes());
+            if roll(8) == 0 {
+                text.extend((0..roll(50)).map(|_| roll(256).to_le_bytes()[0]));
+            }
+        }
+        fs::write(&file, &text).expect("a file");
+        for form in ["json", "text"] {
+            let made = run(&["detect", "memory-leak", "--input", &file, "-o", form]);
+            let said = String::from_utf8_lossy(&made.stderr).into_owned();
+            let text = String::from_utf8_lossy(&made.stdout).into_owned();
+            match made.status.code() {
+                Some(0) => {
+                    for word in ["NaN", "inf,", "inf ", "-inf"] {
+                        let notes = text.matches("NaN,inf").count();
+                        let found = text.matches(word).count();
+                        assert!(found == 0 || notes > 0, "round {round}, {word}: {text}");
+                    }
+                    if form == "json" {
+                        assert!(json(&text)["data"]["confidence"].is_number(), "{text}");
+                    }
+                }
+                Some(1) => assert!(said.contains("hint:"), "round {round}: {said}"),
+                other => panic!("round {round}: {other:?} {said}"),
+            }
+        }
+    }
 }

@@ -41,21 +41,19 @@ const END: &str = "2023-11-15T18:13:20Z";
 /// A size that wobbles by up to 512 KiB.
 fn kb(mib: f64, tick: u64) -> u64 {
     let mixed = (tick + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 55;
-    (mib * 1024.0).round() as u64 + mixed
+    let whole: u64 = format!("{:.0}", mib * 1024.0).parse().expect("a size");
+    whole + mixed
 }
 
-fn process(pid: u32, started_s: u64, comm: &str, metrics: ProcessMetrics) -> ProcessSample {
+fn process(pid: u32, started_s: u64, comm: &str, mut metrics: ProcessMetrics) -> ProcessSample {
+    let file = metrics.file_kb.unwrap_or(0);
+    metrics.rss_kb = metrics.anon_kb.map(|anon| anon + file);
+    metrics.vm_size_kb = Some(900_000);
     ProcessSample {
         pid,
         start_ticks: (started_s - BOOTED) * 100,
         comm: RawText::from(comm),
-        metrics: ProcessMetrics {
-            rss_kb: metrics
-                .anon_kb
-                .map(|anon| anon + metrics.file_kb.unwrap_or(0)),
-            vm_size_kb: Some(900_000),
-            ..metrics
-        },
+        metrics,
         ..ProcessSample::default()
     }
 }

@@ -4,12 +4,16 @@ use super::leak::Assessment;
 use super::leak::Class;
 use super::leak::Reason;
 use super::leak::Series;
+use super::leak::prepare;
 use super::leak::robust::median;
 use super::leak::shapes::Kind;
+use super::runtime;
+use super::runtime::Runtime;
 use crate::msg;
 use crate::report::Finding;
 use crate::report::Msg;
 use crate::report::Severity;
+use crate::report::leak::Alternative;
 use crate::report::leak::Change;
 use crate::report::leak::LeakData;
 use crate::report::leak::LeakProcess;
@@ -27,6 +31,8 @@ const TEN_YEARS_S: f64 = 10.0 * 365.25 * 86_400.0;
 const POINTS: usize = 240;
 /// An OOM that is nearer than this is critical.
 const SOON_H: f64 = 24.0;
+/// From here on a difference of BIC is strong evidence (Kass and Raftery 1995).
+const STRONG: f64 = 6.0;
 
 /// Name of a verdict in reports.
 fn verdict(class: Class) -> &'static str {
@@ -101,12 +107,14 @@ pub fn data(series: &Series, found: &Assessment, limit: Option<(u64, &'static st
         confidence: found.confidence,
         shape: found.shape.as_ref().map(|shape| shape.kind.name()),
         reason: reason(found),
+        alternatives: alternatives(series, found),
         rate_mib_per_hour: found.rate.map(per_hour),
         rate_interval: found
             .rate_interval
             .map(|(low, high)| [per_hour(low), per_hour(high)]),
         onset: found.onset_s.and_then(stamp),
         r2: found.r2,
+        linear_r2: linear_r2(series, found.samples),
         change_points: found
             .change_points_s
             .iter()
@@ -133,7 +141,8 @@ pub fn data(series: &Series, found: &Assessment, limit: Option<(u64, &'static st
         collections_kb: found.collections.map(|bytes| bytes / 1024.0),
         lives: found.lives,
         from_all_lives: found.from_all_lives,
-        series: points(series),
+        series: points(&series.time_s, &series.bytes),
+        fitted: fitted(found),
         notes: notes(found),
         process: LeakProcess::default(),
         vms: None,
@@ -146,10 +155,9 @@ pub fn data(series: &Series, found: &Assessment, limit: Option<(u64, &'static st
 }
 
 /// Means of equally many samples.
-fn points(series: &Series) -> Vec<Point> {
-    let n = series.bytes.len();
-    let each = n.div_ceil(POINTS).max(1);
-    let rows = series.time_s.chunks(each).zip(series.bytes.chunks(each));
+fn points(times: &[f64], bytes: &[f64]) -> Vec<Point> {
+    let each = bytes.len().div_ceil(POINTS).max(1);
+    let rows = times.chunks(each).zip(bytes.chunks(each));
     rows.map(|(times, bytes)| {
         let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
         Point {
@@ -158,6 +166,180 @@ fn points(series: &Series) -> Vec<Point> {
         }
     })
     .collect()
+}
+
+fn fitted(found: &Assessment) -> Vec<Point> {
+    let each = found.fitted.len().div_ceil(POINTS).max(1);
+    let shown = found.fitted.iter().step_by(each).chain(
+        found
+            .fitted
+            .last()
+            .filter(|_| !(found.fitted.len().saturating_sub(1)).is_multiple_of(each)),
+    );
+    let points = shown.map(|(ts, bytes)| Point {
+        ts: *ts,
+        kb: bytes / 1024.0,
+    });
+    points.take(POINTS).collect()
+}
+
+/// Square of the correlation of two columns: what a straight line of one explains of the other. `None`: one of
+/// them does not change.
+fn straight(x: &[f64], y: &[f64]) -> Option<f64> {
+    let n = x.len().min(y.len());
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / n as f64;
+    let (mean_x, mean_y) = (mean(x), mean(y));
+    let (mut xx, mut xy, mut yy) = (0.0, 0.0, 0.0);
+    for (x, y) in x.iter().zip(y) {
+        let (dx, dy) = (x - mean_x, y - mean_y);
+        xx += dx * dx;
+        xy += dx * dy;
+        yy += dy * dy;
+    }
+    let r2 = xy / xx * (xy / yy);
+    (n > 2 && r2.is_finite()).then(|| r2.clamp(0.0, 1.0))
+}
+
+/// R² of a straight line through the last life, which has this many samples.
+fn linear_r2(series: &Series, samples: usize) -> Option<f64> {
+    let from = series.bytes.len().saturating_sub(samples);
+    let (times, _) = prepare::steady_times(&series.time_s[from..]);
+    straight(&times, &series.bytes[from..])
+}
+
+/// What people call shapes of this kind: id and words.
+fn family(kind: Kind) -> (&'static str, &'static str, &'static str) {
+    match kind {
+        Kind::Constant => ("level", "level memory", "平稳不变"),
+        Kind::Saturation { .. }
+        | Kind::TwoSaturations { .. }
+        | Kind::SaturationRamp { .. }
+        | Kind::SaturationSteps
+        | Kind::LateSaturation { .. }
+        | Kind::Log { .. }
+        | Kind::Root
+        | Kind::Ramp { .. }
+        | Kind::Rise { .. }
+        | Kind::FlatEnd { .. } => ("warm-up", "a warm-up that ends", "会结束的预热"),
+        Kind::Steps { .. } => ("step", "steps alone", "仅有阶跃"),
+        Kind::HalfDay => ("daily-cycle", "half of a daily cycle", "日周期的一半"),
+        _ => ("growth", "growth that goes on", "持续增长"),
+    }
+}
+
+/// What else it could be, with the figure that speaks for or against it.
+fn alternatives(series: &Series, found: &Assessment) -> Vec<Alternative> {
+    let Some(shape) = &found.shape else {
+        return Vec::new();
+    };
+    let mut out: Vec<Alternative> = Vec::new();
+    let mut rivals: Vec<_> = (found.rivals.iter())
+        .filter(|rival| found.class == Class::Ambiguous || rival.class != found.class)
+        .map(|rival| (family(rival.kind), rival.bic - shape.bic))
+        .filter(|(of, margin)| margin.is_finite() && *of != family(shape.kind))
+        // Growth that ended or is too small to count is not what a leak is held against.
+        .filter(|(of, _)| found.class != Class::Leak || of.0 != "growth")
+        .collect();
+    rivals.sort_by(|a, b| a.1.total_cmp(&b.1));
+    for ((id, en, zh), margin) in rivals {
+        if out.iter().any(|one| one.id == id) {
+            continue;
+        }
+        let ruled_out = margin >= STRONG;
+        let text = match margin {
+            m if m >= 0.0 => msg!("{en}: fits {m:.0} BIC worse", "{zh}：拟合差 {m:.0} BIC"),
+            m => msg!(
+                "{en}: fits {:.0} BIC better, but the weight of the others decides",
+                "{zh}：拟合好 {:.0} BIC，但其余模型合计权重更大",
+                -m
+            ),
+        };
+        out.push(Alternative {
+            id,
+            ruled_out: Some(ruled_out),
+            bic_margin: Some(margin),
+            r2: None,
+            text,
+        });
+    }
+    out.push(load(series, found));
+    out.push(collector(found));
+    out
+}
+
+fn load(series: &Series, found: &Assessment) -> Alternative {
+    let from = series.bytes.len().saturating_sub(found.samples);
+    let explained = match found.reason {
+        Reason::FollowsLoad { r2 } => Some(r2),
+        _ => None,
+    };
+    let alone = series.load.as_ref();
+    let alone = alone.and_then(|load| straight(&load[from..], &series.bytes[from..]));
+    let r2 = explained.or(alone);
+    let text = match (r2, explained.is_some()) {
+        (Some(r2), true) => {
+            let percent = r2 * 100.0;
+            msg!(
+                "load: explains {percent:.0} % of the size",
+                "负载：可解释 {percent:.0} % 的变化"
+            )
+        }
+        (Some(r2), false) => {
+            let percent = r2 * 100.0;
+            msg!(
+                "load: explains {percent:.0} % of the size, too little",
+                "负载：只能解释 {percent:.0} % 的变化"
+            )
+        }
+        (None, _) if series.load.is_some() => msg!("load: it did not change", "负载：没有变化"),
+        _ => msg!("load: not known", "负载：未知"),
+    };
+    Alternative {
+        id: "load",
+        ruled_out: series.load.is_some().then_some(explained.is_none()),
+        bic_margin: None,
+        r2,
+        text,
+    }
+}
+
+fn collector(found: &Assessment) -> Alternative {
+    let (ruled_out, text) = match (found.collections, found.class) {
+        (Some(bytes), Class::Leak) => {
+            let mib = bytes / MIB;
+            (
+                true,
+                msg!(
+                    "garbage collection: gives back {mib:.1} MiB each time, and what is left still grows",
+                    "垃圾回收：每次释放 {mib:.1} MiB，回收后的低点仍在升高"
+                ),
+            )
+        }
+        (Some(bytes), _) => {
+            let mib = bytes / MIB;
+            (
+                false,
+                msg!(
+                    "garbage collection: gives back {mib:.1} MiB each time",
+                    "垃圾回收：每次释放 {mib:.1} MiB"
+                ),
+            )
+        }
+        (None, _) => (
+            true,
+            msg!(
+                "garbage collection: no sawtooth in the samples",
+                "垃圾回收：样本中没有锯齿形回落"
+            ),
+        ),
+    };
+    Alternative {
+        id: "gc",
+        ruled_out: Some(ruled_out),
+        bic_margin: None,
+        r2: None,
+        text,
+    }
 }
 
 fn notes(found: &Assessment) -> Vec<Msg> {
@@ -355,6 +537,59 @@ fn reason(found: &Assessment) -> Msg {
     }
 }
 
+/// The runtime of a process, from what the report knows of it.
+fn runtime(data: &LeakData) -> Option<Runtime> {
+    let process = &data.process;
+    let told = process.runtime.and_then(Runtime::named);
+    told.or_else(|| runtime::runtime_of(process.comm.as_deref(), None, &[]))
+}
+
+/// Name of the runtime of a process: see [`runtime::runtime_of`].
+#[must_use]
+pub fn runtime_name(
+    comm: Option<&str>,
+    exe: Option<&str>,
+    mapped: &[&str],
+) -> Option<&'static str> {
+    runtime::runtime_of(comm, exe, mapped).map(Runtime::name)
+}
+
+/// What to ask next about one of many.
+#[must_use]
+pub fn next(process: &LeakProcess) -> Vec<Msg> {
+    let Some(pid) = process.pid.filter(|pid| *pid > 0) else {
+        return Vec::new();
+    };
+    vec![
+        msg!(
+            "the whole report, with what else it could be and how to find the code: `aiops detect memory-leak --pid {pid}`",
+            "完整报告（含其他可能与定位方法）：`aiops detect memory-leak --pid {pid}`"
+        ),
+        msg!(
+            "which mappings it is in: `aiops inspect memory --pid {pid} --maps`",
+            "查看位于哪些映射：`aiops inspect memory --pid {pid} --maps`"
+        ),
+    ]
+}
+
+/// How to find what leaks, and what to do meanwhile.
+fn advice(data: &LeakData) -> Vec<Msg> {
+    let pid = data.process.pid.filter(|pid| *pid > 0);
+    let mut lines = Vec::new();
+    if let Some(pid) = pid {
+        lines.push(msg!(
+            "which mappings it is in: `aiops inspect memory --pid {pid} --maps`",
+            "查看位于哪些映射：`aiops inspect memory --pid {pid} --maps`"
+        ));
+    }
+    lines.extend(runtime::advice(runtime(data), pid));
+    lines.push(msg!(
+        "until it is mended: restart the process before the limit is met",
+        "修复前：在到达上限之前重启进程（临时缓解）"
+    ));
+    lines
+}
+
 /// What to do about it.
 #[must_use]
 pub fn findings(data: &LeakData) -> Vec<Finding> {
@@ -382,16 +617,7 @@ pub fn findings(data: &LeakData) -> Vec<Finding> {
                     "内存以 {rate:.2} MiB/h 泄漏"
                 ),
                 evidence,
-                advice: vec![
-                    msg!(
-                        "find the code: take a heap profile twice, an hour apart, and compare",
-                        "定位代码：间隔一小时各取一次堆剖析并比较"
-                    ),
-                    msg!(
-                        "until it is mended: restart the process before the limit is met",
-                        "修复前：在到达上限之前重启进程"
-                    ),
-                ],
+                advice: advice(data),
             }]
         }
         "inconclusive" => vec![Finding {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::leak_input;
 use super::leak_judge;
 use super::leak_judge::Judge;
+use super::leak_plot::Plot;
 use super::leak_sources;
 use super::leak_sources::Asked;
 use super::leak_sources::Taken;
@@ -57,6 +58,8 @@ Examples:
       what `aiops collect memory --output` recorded, on any host
   aiops detect memory-leak --input rss.csv --memory-limit 2GiB
       a verdict on a file, and when 2 GiB are met
+  aiops detect memory-leak --pid 1234 --plot leak.html
+      the report, and a page with the drawing: series, shape, change points, forecast (or leak.svg)
   aiops detect memory-leak --all --exit-code -o json
       for scripts: 10 for a leak, 20 when a limit is less than a day away")]
 pub struct Args {
@@ -84,6 +87,12 @@ pub struct Args {
     /// Rows of the text where several are judged, 0: all. JSON holds all.
     #[arg(long, value_name = "N", default_value_t = 20)]
     top: usize,
+    /// Draw the series, its shape and the forecast: a file that ends in .svg or .html.
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+    /// Replace the drawing that is there.
+    #[arg(long, requires = "plot")]
+    force: bool,
     /// Exit with 10 for a leak, with 20 when its limit is less than a day away.
     #[arg(long)]
     exit_code: bool,
@@ -103,8 +112,22 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         Ok(asked) => asked,
         Err(text) => return Ok(super::usage(&text)),
     };
+    let plot = args.plot.as_ref();
+    let plot = plot.map(|path| Plot::new(path, args.force)).transpose();
+    let plot = match plot {
+        Ok(Some(_)) if !asked.single() && args.input.len() != 1 => {
+            return Ok(super::usage(
+                "--plot draws one process: name it by --pid, or give one --input",
+            ));
+        }
+        Ok(plot) => plot,
+        Err(text) => return Ok(super::usage(&text)),
+    };
+    if let Some(plot) = &plot {
+        plot.check()?;
+    }
     if !args.input.is_empty() {
-        return files(args, context);
+        return files(args, plot.as_ref(), context);
     }
     let taken = leak_sources::take(&asked, context)?;
     let judge = Judge {
@@ -114,7 +137,14 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     if asked.single() {
         let data = judge.newest()?;
         let findings = leak_judge::findings(&data);
-        return print(data, findings, &taken, context, args.exit_code);
+        return one(
+            data,
+            findings,
+            &taken,
+            plot.as_ref(),
+            context,
+            args.exit_code,
+        );
     }
     let data = judge.every(args.top);
     if data.processes.is_empty() && data.cgroups.is_empty() {
@@ -177,7 +207,7 @@ fn asked(args: &Args) -> Result<Asked, String> {
 }
 
 /// One file is reported as it is, several as a list.
-fn files(args: &Args, context: &Context) -> anyhow::Result<Exit> {
+fn files(args: &Args, plot: Option<&Plot>, context: &Context) -> anyhow::Result<Exit> {
     let limit = args.memory_limit;
     let mut taken = Taken {
         source: "files",
@@ -213,7 +243,7 @@ fn files(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         return Err(diag::hint(anyhow::anyhow!("no file"), "--input FILE.csv"));
     };
     let findings = leak_report::findings(&data);
-    print(data, findings, &taken, context, args.exit_code)
+    one(data, findings, &taken, plot, context, args.exit_code)
 }
 
 /// What both kinds of data can be: printed.
@@ -228,8 +258,29 @@ fn print<D: Data>(
     context: &Context,
     exit_code: bool,
 ) -> anyhow::Result<Exit> {
+    let report = enveloped(data, findings, taken);
+    super::print(&report, context, exit_code)
+}
+
+/// Prints one process, and draws it where that is asked for.
+fn one(
+    data: LeakData,
+    findings: Vec<Finding>,
+    taken: &Taken,
+    plot: Option<&Plot>,
+    context: &Context,
+    exit_code: bool,
+) -> anyhow::Result<Exit> {
+    let report = enveloped(data, findings, taken);
+    if let Some(plot) = plot {
+        plot.write(&report, context.style.lang)?;
+    }
+    super::print(&report, context, exit_code)
+}
+
+fn enveloped<D>(data: D, findings: Vec<Finding>, taken: &Taken) -> Report<D> {
     let now = time::now_ns();
-    let report = Report {
+    Report {
         schema: SCHEMA.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         generated_at: time::rfc3339(now, time::local_offset_s(now)).unwrap_or_default(),
@@ -237,6 +288,5 @@ fn print<D: Data>(
         findings,
         data,
         accounting: taken.accounting.clone(),
-    };
-    super::print(&report, context, exit_code)
+    }
 }

@@ -1,6 +1,7 @@
 //! Subjects judged: one with all that speaks for the verdict, or many, ranked.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -27,6 +28,7 @@ use crate::report::leak::Verdicts;
 use crate::session::subjects;
 use crate::session::subjects::Figures;
 use crate::session::subjects::Subject;
+use crate::source;
 
 /// A process with fewer samples is listed only while it lives: a task grows until it is done.
 const FEWEST: usize = 100;
@@ -109,6 +111,9 @@ impl<'a> Judge<'a> {
             }
         }
         tell(&mut data, Some(siblings));
+        if subject.at_end && ["history", "live"].contains(&taken.source) {
+            learn_runtime(&mut data, subject);
+        }
         data.notes.splice(0..0, taken.notes.iter().cloned());
         let before = taken.former.iter().chain(&taken.processes);
         let other = before
@@ -267,6 +272,7 @@ impl<'a> Judge<'a> {
         data.process = LeakProcess {
             pid: (who.pid > 0).then_some(who.pid),
             comm: who.comm.clone(),
+            runtime: leak_report::runtime_name(who.comm.as_deref(), who.exe.as_deref(), &[]),
             start: (who.pid > 0).then(|| time(subject.started_s)),
             alive: Some(subject.at_end),
             exe: who.exe.clone(),
@@ -354,6 +360,20 @@ impl<'a> Judge<'a> {
     }
 }
 
+/// Tells the runtime by the libraries of a process that still runs here.
+fn learn_runtime(data: &mut LeakData, subject: &Subject) {
+    let who = &subject.who;
+    let Ok((start_ticks, libraries)) = source::procfs::read_libraries(Path::new("/"), who.pid)
+    else {
+        return;
+    };
+    if start_ticks == who.start_ticks {
+        let mapped: Vec<&str> = libraries.iter().map(String::as_str).collect();
+        data.process.runtime =
+            leak_report::runtime_name(who.comm.as_deref(), who.exe.as_deref(), &mapped);
+    }
+}
+
 /// What siblings are found by.
 fn program(subject: &Subject) -> (Option<&str>, Option<&str>) {
     (subject.who.comm.as_deref(), subject.who.exe.as_deref())
@@ -393,6 +413,8 @@ pub(super) fn findings_of_all(data: &LeaksData) -> Vec<Finding> {
     for leak in all.take(MOST_FINDINGS) {
         let who = called(&leak.process);
         for mut finding in self::findings(leak) {
+            // How to find the code is said where one process is asked for.
+            finding.advice = leak_report::next(&leak.process);
             let title = finding.title;
             finding.title = Msg::new(
                 format!("{who}: {}", title.en),
@@ -445,6 +467,7 @@ pub(super) fn ranked(
         });
         for data in list.iter_mut().filter(|data| data.verdict == "no-leak") {
             data.series = Vec::new();
+            data.fitted = Vec::new();
         }
     };
     order(&mut processes);

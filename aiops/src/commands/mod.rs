@@ -16,6 +16,9 @@ mod inspect_memory;
 mod inspect_processes;
 mod leak_input;
 mod leak_judge;
+mod leak_plot;
+#[cfg(test)]
+mod leak_shown_tests;
 mod leak_sources;
 mod man;
 mod monitor_memory;

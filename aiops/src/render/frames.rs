@@ -273,7 +273,7 @@ fn size(value: Option<f64>, field: &str, lang: Lang) -> String {
     if !field.ends_with("_kb") {
         return format!("{value:.1}").trim_end_matches(".0").to_owned();
     }
-    units::size_kb(whole(value))
+    units::size_kb(units::whole(value))
 }
 
 fn figure(value: Option<f64>, data: &GroupsData, lang: Lang) -> String {
@@ -289,19 +289,10 @@ fn signed(value: Option<f64>, field: &str, lang: Lang) -> String {
     }
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "sizes below 0 and beyond u64 saturate"
-)]
-fn whole(value: f64) -> u64 {
-    value.round() as u64
-}
-
 fn curve(steps: &[Option<f64>], unicode: bool) -> String {
     let points: Vec<(f64, u64)> = (0_u32..)
         .zip(steps)
-        .filter_map(|(at, value)| Some((f64::from(at), whole((*value)?))))
+        .filter_map(|(at, value)| Some((f64::from(at), units::whole((*value)?))))
         .collect();
     units::sparkline(&points, CURVE, unicode).unwrap_or_default()
 }
@@ -324,32 +315,9 @@ fn unknown<'a>(rows: impl Iterator<Item = &'a Totals>, out: &mut Out) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::render::Style;
+    use crate::render::testing::text_of;
     use crate::report::frames::CompareRow;
     use crate::report::frames::GroupRow;
-
-    fn text_of<D: serde::Serialize + TextReport>(data: D, lang: Lang, width: usize) -> String {
-        let style = Style {
-            lang,
-            color: false,
-            width,
-            unicode: true,
-        };
-        let report = Report {
-            schema: String::new(),
-            version: String::new(),
-            generated_at: "2026-11-23T10:00:00.000+00:00".to_owned(),
-            host: crate::report::HostInfo::default(),
-            data,
-            findings: Vec::new(),
-            accounting: crate::report::Accounting::default(),
-        };
-        let text = crate::render::report(&report, crate::render::Format::Text, &style).unwrap();
-        for line in text.lines() {
-            assert_eq!(super::super::width::width(line), width, "{line}");
-        }
-        text
-    }
 
     fn group() -> GroupName {
         GroupName(vec![

@@ -406,32 +406,9 @@ fn input_name(id: &'static str, lang: Lang) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::render::Style;
+    use crate::render::testing::text_of;
     use crate::report::health::Cap;
     use crate::report::health::HealthView;
-
-    fn text_of(data: HealthData, lang: Lang, width: usize) -> String {
-        let style = Style {
-            lang,
-            color: false,
-            width,
-            unicode: true,
-        };
-        let report = Report {
-            schema: String::new(),
-            version: String::new(),
-            generated_at: "2026-11-23T10:00:00.000+00:00".to_owned(),
-            host: crate::report::HostInfo::default(),
-            data,
-            findings: Vec::new(),
-            accounting: crate::report::Accounting::default(),
-        };
-        let text = crate::render::report(&report, crate::render::Format::Text, &style).unwrap();
-        for line in text.lines() {
-            assert_eq!(super::super::width::width(line), width, "{line}");
-        }
-        text
-    }
 
     fn pressed() -> HealthData {
         let input = Input {

@@ -2,6 +2,7 @@
 
 use super::TextReport;
 use super::account;
+use super::curve;
 use super::findings;
 use super::lang::Lang;
 use super::text::Out;
@@ -11,13 +12,13 @@ use crate::msg;
 use crate::report::Report;
 use crate::report::leak::Change;
 use crate::report::leak::LeakData;
-use crate::report::leak::Oom;
-use crate::report::leak::Point;
 
 /// Lines of the curve.
-const ROWS: usize = 6;
-/// Most columns of it.
-const COLUMNS: usize = 64;
+const ROWS: usize = 8;
+/// Most columns of it, with its labels.
+const COLUMNS: usize = 76;
+/// Most change points that are listed.
+const CHANGES: usize = 3;
 
 impl TextReport for LeakData {
     fn text(report: &Report<Self>, out: &mut Out) {
@@ -32,8 +33,14 @@ impl TextReport for LeakData {
         verdict(data, out);
         out.rule();
         trend(data, out);
-        if let Some(oom) = &data.oom {
-            limit(oom, out);
+        limit(data, out);
+        kinds(data, out);
+        ruled_out(data, out);
+        if report.findings.is_empty() {
+            let lines = data.evidence.iter().flat_map(|evidence| &evidence.lines);
+            for line in lines {
+                out.hang(0, 2, Paint::Plain, &format!("- {}", lang.of(line)));
+            }
         }
         for note in &data.notes {
             out.hang(0, 2, Paint::Dim, &format!("- {}", lang.of(note)));
@@ -51,7 +58,10 @@ fn about(data: &LeakData, out: &mut Out) {
         let pid = process
             .pid
             .map_or(String::new(), |pid| format!(" (PID: {pid})"));
-        out.pair(0, lang.pick("Process", "进程"), &format!("{comm}{pid}"));
+        let runtime = process.runtime.map(runtime);
+        let runtime = runtime.map_or(String::new(), |runtime| format!(", {runtime}"));
+        let text = format!("{comm}{pid}{runtime}");
+        out.pair(0, lang.pick("Process", "进程"), &text);
     }
     if let Some(input) = &process.input {
         out.pair(0, lang.pick("Input", "输入"), input);
@@ -74,6 +84,18 @@ fn about(data: &LeakData, out: &mut Out) {
             "自相关噪声下的趋势形状比较（BIC）+ 变化点检测",
         ),
     );
+}
+
+/// A runtime as people call it.
+fn runtime(id: &'static str) -> &'static str {
+    match id {
+        "jvm" => "JVM",
+        "python" => "Python",
+        "go" => "Go",
+        "node" => "Node.js",
+        "glibc" => "glibc malloc",
+        id => id,
+    }
 }
 
 fn verdict(data: &LeakData, out: &mut Out) {
@@ -111,11 +133,8 @@ fn trend(data: &LeakData, out: &mut Out) {
             "内存增长趋势（MiB = 2^20 字节）",
         ),
     );
-    for line in chart(
-        &data.series,
-        out.inner().saturating_sub(4).min(COLUMNS),
-        out.unicode(),
-    ) {
+    let room = out.inner().saturating_sub(2).min(COLUMNS);
+    for line in curve::chart(&data.series, room, ROWS, out.unicode()) {
         out.line(2, Paint::Plain, &line);
     }
     let sizes = |size: &Change| {
@@ -132,6 +151,9 @@ fn trend(data: &LeakData, out: &mut Out) {
         }
         _ => out.pair(2, lang.pick("Memory", "内存"), &sizes(&data.rss)),
     }
+    if let Some(vms) = &data.vms {
+        out.pair(2, lang.pick("Virtual memory", "虚拟内存"), &sizes(vms));
+    }
     if let Some(rate) = data.rate_mib_per_hour {
         let interval = data.rate_interval.map_or(String::new(), |[low, high]| {
             let range = format!("{low:.2} – {high:.2}");
@@ -143,10 +165,13 @@ fn trend(data: &LeakData, out: &mut Out) {
         let text = format!("{rate:.2} MiB/h{interval}");
         out.pair(2, lang.pick("Growth", "增长速率"), &text);
     }
-    if let Some(r2) = data.r2 {
-        let shape = data.shape.unwrap_or_default();
-        let text = format!("{shape}, R² = {r2:.3}");
-        out.pair(2, lang.pick("Shape", "拟合形状"), &text);
+    if let Some(r2) = data.linear_r2 {
+        let label = lang.pick("Straight line", "线性拟合");
+        out.pair(2, label, &format!("R² = {r2:.2}"));
+    }
+    if let (Some(r2), Some(shape)) = (data.r2, data.shape) {
+        let text = format!("{}, R² = {r2:.3}", shape_name(shape, lang));
+        out.pair(2, lang.pick("Best shape", "最佳形状"), &text);
     }
     if let Some(onset) = &data.onset {
         out.pair(
@@ -154,6 +179,21 @@ fn trend(data: &LeakData, out: &mut Out) {
             lang.pick("Since", "起始时间"),
             &super::text::clock(onset),
         );
+    }
+    if !data.change_points.is_empty() {
+        let times: Vec<String> = data
+            .change_points
+            .iter()
+            .take(CHANGES)
+            .map(|at| super::text::clock(at))
+            .collect();
+        let more = data.change_points.len().saturating_sub(CHANGES);
+        let more = match more {
+            0 => String::new(),
+            more => format!(" (+{more})"),
+        };
+        let text = times.join(lang.pick(", ", "、")) + &more;
+        out.pair(2, lang.pick("Changes of level", "变化点"), &text);
     }
     if let Some(least) = data.detection_limit_mib_per_hour {
         let text = match lang {
@@ -164,11 +204,70 @@ fn trend(data: &LeakData, out: &mut Out) {
     }
 }
 
-fn limit(oom: &Oom, out: &mut Out) {
+/// A shape as people call it; an unknown one by its id.
+fn shape_name(id: &'static str, lang: Lang) -> &'static str {
+    let (en, zh) = match id {
+        "constant" => ("level", "水平线"),
+        "linear" => ("straight line", "直线"),
+        "quadratic" => ("parabola", "抛物线"),
+        "square-root" => ("square root", "平方根"),
+        "ramp-then-flat" => ("ramp, then level", "先升后平"),
+        "one-rise" => ("one rise", "一次上升"),
+        "flat-then-linear" => ("level, then straight line", "先平后直线上升"),
+        "step-then-linear" => ("step, then straight line", "阶跃后直线上升"),
+        "broken-line" => ("straight line with a bend", "折线"),
+        "warm-up" => ("warm-up", "预热"),
+        "warm-up-then-linear" => ("warm-up, then straight line", "预热后直线上升"),
+        "two-stage-warm-up" => ("warm-up in two stages", "两段预热"),
+        "warm-up-and-ramp" => ("warm-up and ramp", "预热加斜坡"),
+        "warm-up-and-steps" => ("warm-up and steps", "预热加阶跃"),
+        "late-warm-up" => ("late warm-up", "较晚的预热"),
+        "late-warm-up-then-linear" => ("late warm-up, then straight line", "较晚的预热后直线上升"),
+        "rises-then-flat" => ("rises, then level", "多段上升后持平"),
+        "straight-pieces" => ("straight pieces", "分段直线"),
+        "logarithmic" => ("logarithm", "对数"),
+        "steps" => ("steps", "阶梯"),
+        "steps-and-linear" => ("steps on a straight line", "直线加阶跃"),
+        "steps-then-linear" => ("steps, then straight line", "阶跃后直线上升"),
+        "per-request" => ("grows with each request", "随请求累计"),
+        "per-request-and-linear" => ("with each request, and a line", "随请求累计加直线"),
+        "half-a-daily-cycle" => ("half of a daily cycle", "半个日周期"),
+        id => (id, id),
+    };
+    lang.pick(en, zh)
+}
+
+fn limit(data: &LeakData, out: &mut Out) {
     let lang = out.lang();
+    if data.oom.is_none() && data.verdict != "leak" {
+        return;
+    }
     out.heading("⏱️", lang.pick("Out of memory", "OOM 预测"));
+    if let Some(kb) = data.available_kb {
+        let label = lang.pick("Available on the host", "系统可用内存");
+        out.pair(2, label, &units::size_kb(kb));
+    }
+    let Some(oom) = &data.oom else {
+        let text = lang.pick(
+            "no limit is known: name one with --memory-limit SIZE",
+            "上限未知：用 --memory-limit SIZE 指定",
+        );
+        out.line(2, Paint::Plain, text);
+        return;
+    };
+    let source = match oom.limit_source {
+        "option" => "--memory-limit",
+        "cgroup" => lang.pick("of its cgroup", "cgroup 限额"),
+        "host" => lang.pick("of the host", "主机内存"),
+        "rlimit" => lang.pick("ulimit of the process", "进程 ulimit"),
+        other => other,
+    };
     let size = units::size_kb(oom.limit_bytes / 1024);
-    out.pair(2, lang.pick("Limit", "上限"), &size);
+    let text = match lang {
+        Lang::En => format!("{size} ({source})"),
+        Lang::Zh => format!("{size}（{source}）"),
+    };
+    out.pair(2, lang.pick("Limit", "最先到达的上限"), &text);
     let latest = oom.interval.1.map_or_else(
         || lang.pick("never", "永不").to_owned(),
         |latest| units::span(latest * 3600.0),
@@ -178,8 +277,8 @@ fn limit(oom: &Oom, out: &mut Out) {
         units::span(oom.interval.0 * 3600.0),
     );
     let text = match lang {
-        Lang::En => format!("in about {about} ({soonest} to {latest})"),
-        Lang::Zh => format!("约 {about} 后（{soonest} 至 {latest}）"),
+        Lang::En => format!("out of memory in about {about} (95% interval {soonest} to {latest})"),
+        Lang::Zh => format!("预计 {about} 后 OOM（95% 区间 {soonest} 至 {latest}）"),
     };
     out.pair(2, lang.pick("At this rate", "按当前增长速率"), &text);
     let at = oom.at.as_deref().map(super::text::clock);
@@ -188,100 +287,68 @@ fn limit(oom: &Oom, out: &mut Out) {
     out.pair(2, lang.pick("Estimated time", "OOM 时间估算"), &at);
 }
 
-/// A curve of points in time order: braille dots, 2 × 4 to a character, between the lowest and the highest
-/// size, which stand at the left. Nothing below two points.
-fn chart(points: &[Point], columns: usize, unicode: bool) -> Vec<String> {
-    let (Some(first), Some(last)) = (points.first(), points.last()) else {
-        return Vec::new();
+/// Growth by kind of memory; what is not known has no line.
+fn kinds(data: &LeakData, out: &mut Out) {
+    let Some(parts) = &data.components else {
+        return;
     };
-    let span = last.ts - first.ts;
-    let low = points.iter().map(|p| p.kb).fold(f64::MAX, f64::min);
-    let high = points.iter().map(|p| p.kb).fold(f64::MIN, f64::max);
-    let labels = [units::size_kb(whole(high)), units::size_kb(whole(low))];
-    let left = labels.iter().map(String::len).max().unwrap_or(0) + 1;
-    let columns = columns.saturating_sub(left);
-    if points.len() < 2 || span <= 0.0 || columns < 8 {
-        return Vec::new();
-    }
-    let (per_column, per_row) = if unicode { (2, 4) } else { (1, 1) };
-    let (wide, tall) = (columns * per_column, ROWS * per_row);
-    let mut dots = vec![vec![false; wide]; tall];
-    for point in points {
-        let x = (point.ts - first.ts) / span * (wide - 1) as f64;
-        let y = (high - point.kb) / (high - low).max(1.0) * (tall - 1) as f64;
-        let (x, y) = (usize_of(x), usize_of(y));
-        dots[y.min(tall - 1)][x.min(wide - 1)] = true;
-    }
-    let mut lines = Vec::new();
-    for row in 0..ROWS {
-        let label = match row {
-            0 => labels[0].as_str(),
-            _ if row == ROWS - 1 => labels[1].as_str(),
-            _ => "",
+    let lang = out.lang();
+    let anon = if parts.heap_kb.is_some() {
+        "Anonymous mmap"
+    } else {
+        lang.pick("Anonymous memory (heap, mmap)", "匿名内存（Heap 与 mmap）")
+    };
+    let rows = [
+        (lang.pick("Heap", "Heap 内存"), parts.heap_kb),
+        (anon, parts.anon_kb),
+        (lang.pick("Files", "文件映射"), parts.file_kb),
+        (
+            lang.pick("Shared memory", "Shared memory（共享内存）"),
+            parts.shmem_kb,
+        ),
+        (lang.pick("Swap", "Swap（换出）"), parts.swap_kb),
+    ];
+    let most = rows.iter().filter_map(|row| row.1).max();
+    let known = rows.iter().filter_map(|row| Some((row.0, row.1?)));
+    let mut headed = false;
+    let mut marked = false;
+    for (name, kb) in known {
+        if !std::mem::replace(&mut headed, true) {
+            out.heading("🔍", lang.pick("Growth by kind", "泄漏类型分析"));
+        }
+        let sign = match kb {
+            kb if kb < 0 => "−",
+            0 => "",
+            _ => "+",
         };
-        let mut line = format!("{label:>width$} ", width = left - 1);
-        for column in 0..columns {
-            line.push(if unicode {
-                braille(&dots, row * 4, column * 2)
-            } else if dots[row][column] {
-                '*'
-            } else {
-                ' '
-            });
-        }
-        lines.push(line.trim_end().to_owned());
+        let size = units::size_kb(kb.unsigned_abs());
+        let main = kb > 0 && most == Some(kb) && !std::mem::replace(&mut marked, true);
+        let mark = if main {
+            lang.pick(" (main contributor)", "（主要贡献）")
+        } else {
+            ""
+        };
+        out.hang(2, 4, Paint::Plain, &format!("- {name}: {sign}{size}{mark}"));
     }
-    lines
 }
 
-fn whole(kb: f64) -> u64 {
-    u64::try_from(usize_of(kb)).unwrap_or(u64::MAX)
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a float that is negative or not a number becomes 0, a large one the largest"
-)]
-fn usize_of(value: f64) -> usize {
-    value.round() as usize
-}
-
-/// The braille character of a cell of 4 rows and 2 columns.
-fn braille(dots: &[Vec<bool>], row: usize, column: usize) -> char {
-    const BITS: [[u32; 2]; 4] = [[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]];
-    let mut bits = 0;
-    for (dy, pair) in BITS.iter().enumerate() {
-        for (dx, bit) in pair.iter().enumerate() {
-            if dots[row + dy][column + dx] {
-                bits |= bit;
-            }
-        }
+/// What else it could be.
+fn ruled_out(data: &LeakData, out: &mut Out) {
+    if data.alternatives.is_empty() {
+        return;
     }
-    char::from_u32(0x2800 + bits).unwrap_or(' ')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_rising_line_is_drawn_from_bottom_left_to_top_right() {
-        let points: Vec<Point> = (0..100)
-            .map(|i| Point {
-                ts: f64::from(i),
-                kb: f64::from(i) * 1024.0,
-            })
-            .collect();
-        let lines = chart(&points, 40, false);
-        assert_eq!(lines.len(), ROWS);
-        assert!(
-            lines[0].ends_with('*') && lines[0].contains("99 MiB"),
-            "{lines:?}"
-        );
-        let bottom = lines[ROWS - 1].find('*').expect("a dot");
-        assert!(bottom < lines[0].find('*').expect("a dot"), "{lines:?}");
-        assert!(chart(&points[..1], 40, true).is_empty());
-        assert!(chart(&points, 40, true)[0].chars().any(|c| c > '\u{2800}'));
+    let lang = out.lang();
+    out.heading("🔎", lang.pick("What else it could be", "其他可能"));
+    for one in &data.alternatives {
+        let word = match one.ruled_out {
+            Some(true) => lang.pick("ruled out", "已排除"),
+            Some(false) => lang.pick("not ruled out", "未排除"),
+            None => lang.pick("unknown", "未知"),
+        };
+        let text = match lang {
+            Lang::En => format!("- [{word}] {}", one.text.en),
+            Lang::Zh => format!("- [{word}] {}", one.text.zh),
+        };
+        out.hang(2, 4, Paint::Plain, &text);
     }
 }

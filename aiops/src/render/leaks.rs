@@ -138,7 +138,7 @@ fn row(data: &LeakData, lang: Lang) -> (Paint, Vec<String>) {
             data.judged
                 .map_or(data.rss.last_kb, |judged| judged.last_kb),
         ),
-        process.pid.map_or_else(unknown, |pid| pid.to_string()),
+        process.pid.map_or_else(String::new, |pid| pid.to_string()),
         who,
     ];
     (paint, cells)

@@ -76,6 +76,33 @@ pub fn millis(ms: f64) -> String {
     }
 }
 
+/// The nearest whole number; below 0 and no number: 0, beyond the largest: that.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "such values saturate, and no number becomes 0"
+)]
+#[must_use]
+pub fn whole(value: f64) -> u64 {
+    value.round() as u64
+}
+
+/// [`whole`] for places in a drawing.
+#[must_use]
+pub fn whole_usize(value: f64) -> usize {
+    usize::try_from(whole(value)).unwrap_or(usize::MAX)
+}
+
+/// The nearest whole number of either sign; no number: 0, beyond the ends: those.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "such values saturate, and no number becomes 0"
+)]
+#[must_use]
+pub fn whole_i64(value: f64) -> i64 {
+    value.round() as i64
+}
+
 const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 const STEPS: [char; 8] = ['_', '.', '-', ':', '=', '+', '*', '#'];
 

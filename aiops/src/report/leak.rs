@@ -35,6 +35,8 @@ pub struct LeakData {
     pub shape: Option<&'static str>,
     /// Why, in one sentence.
     pub reason: Msg,
+    /// What else it could be, and whether that is ruled out.
+    pub alternatives: Vec<Alternative>,
     /// Growth now; `null`: nothing to say.
     pub rate_mib_per_hour: Option<f64>,
     /// 95 % interval of it.
@@ -43,6 +45,8 @@ pub struct LeakData {
     pub onset: Option<String>,
     /// Share of the variance that the shape explains.
     pub r2: Option<f64>,
+    /// Share of the variance of the last life that a straight line explains.
+    pub linear_r2: Option<f64>,
     /// When its course changed, RFC 3339.
     pub change_points: Vec<String>,
     /// Growth by kind of memory; `null`: not known.
@@ -61,6 +65,8 @@ pub struct LeakData {
     pub from_all_lives: bool,
     /// Mean size by time, at most 240 points.
     pub series: Vec<Point>,
+    /// The shape that fits best, at most 240 points; empty where lives are compared by age.
+    pub fitted: Vec<Point>,
     /// What to know about the samples.
     pub notes: Vec<Msg>,
     /// What else speaks for the verdict or against it; absent for files.
@@ -187,6 +193,21 @@ pub struct CpuRelation {
     pub explains: bool,
 }
 
+/// Something else that growth could be.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Alternative {
+    /// level, warm-up, step, daily-cycle, growth, load, gc.
+    pub id: &'static str,
+    /// The figure speaks against it; `null`: not known.
+    pub ruled_out: Option<bool>,
+    /// BIC of its best shape less BIC of the verdict's; `null`: not told by BIC.
+    pub bic_margin: Option<f64>,
+    /// Share of the variance that it explains alone; `null`: not told by that.
+    pub r2: Option<f64>,
+    /// The same in words.
+    pub text: Msg,
+}
+
 /// Whose memory it is.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct LeakProcess {
@@ -194,6 +215,8 @@ pub struct LeakProcess {
     pub pid: Option<u32>,
     /// Name.
     pub comm: Option<String>,
+    /// jvm, python, go, node, jemalloc, tcmalloc, glibc; `null`: not known.
+    pub runtime: Option<&'static str>,
     /// The file, for a series from a file.
     pub input: Option<String>,
     /// When it started, RFC 3339.

@@ -105,6 +105,10 @@ pub struct Assessment {
     pub shape: Option<Candidate>,
     /// The best shape with the other meaning.
     pub rival: Option<Candidate>,
+    /// How well each kind of shape did.
+    pub rivals: Vec<posterior::Rival>,
+    /// The best shape over time: seconds since 1970, bytes. Empty where lives are compared by age.
+    pub fitted: Vec<(f64, f64)>,
     /// Growth now, bytes a second; `None`: nothing to say.
     pub rate: Option<f64>,
     /// 95 % interval of `rate`.
@@ -213,6 +217,8 @@ pub fn assess(series: &Series, limit: Option<f64>) -> Assessment {
         reason: Reason::TooFew,
         shape: None,
         rival: None,
+        rivals: Vec::new(),
+        fitted: Vec::new(),
         rate: None,
         rate_interval: None,
         onset_s: None,
@@ -287,6 +293,7 @@ fn conclude(out: &mut Assessment, posterior: &Posterior, grid: &Grid, end: f64) 
     };
     out.collections = grid.collections;
     out.grid_span_s = grid.span;
+    out.rivals.clone_from(&posterior.rivals);
     let (shape, rival) = match out.class {
         Class::Leak => (posterior.best_leak.as_ref(), posterior.best_other.as_ref()),
         Class::NoLeak => (posterior.best_other.as_ref(), posterior.best_leak.as_ref()),
@@ -318,6 +325,10 @@ fn conclude(out: &mut Assessment, posterior: &Posterior, grid: &Grid, end: f64) 
     let left: f64 = residuals.iter().map(|r| r * r).sum();
     out.r2 = (total > 0.0).then(|| (1.0 - left / total).clamp(0.0, 1.0));
     let begin = end - grid.span;
+    if !grid.by_age {
+        let points = grid.t.iter().zip(&shape.fitted);
+        out.fitted = points.map(|(t, bytes)| (begin + t, *bytes)).collect();
+    }
     out.change_points_s = posterior.steps.iter().map(|t| begin + t).collect();
     out.change_points_s.sort_unstable_by(f64::total_cmp);
     let sigma = (left / n).sqrt();

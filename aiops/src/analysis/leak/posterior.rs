@@ -67,6 +67,19 @@ pub struct Posterior {
     pub load_explains: Option<f64>,
     /// Times of the steps of the best step shape, seconds.
     pub steps: Vec<f64>,
+    /// The best of each kind and class.
+    pub rivals: Vec<Rival>,
+}
+
+/// How well a kind of shape did.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rival {
+    /// The shape.
+    pub kind: Kind,
+    /// What it means.
+    pub class: Class,
+    /// BIC with the prior.
+    pub bic: f64,
 }
 
 struct Scored {
@@ -192,7 +205,32 @@ pub fn posterior(grid: &Grid) -> Option<Posterior> {
         rate_error,
         load_explains: load_r2,
         steps,
+        rivals: rivals(&catalog, &scored),
     })
+}
+
+fn rivals(catalog: &Catalog, scored: &[Scored]) -> Vec<Rival> {
+    let mut out: Vec<Rival> = Vec::new();
+    for (model, one) in catalog.models.iter().zip(scored) {
+        if !one.bic.is_finite() {
+            continue;
+        }
+        let kind = std::mem::discriminant(&model.kind);
+        let same = |rival: &&mut Rival| {
+            rival.class == one.class && std::mem::discriminant(&rival.kind) == kind
+        };
+        let rival = Rival {
+            kind: model.kind,
+            class: one.class,
+            bic: one.bic,
+        };
+        match out.iter_mut().find(same) {
+            Some(known) if known.bic > one.bic => *known = rival,
+            Some(_) => {}
+            None => out.push(rival),
+        }
+    }
+    out
 }
 
 fn lowest(scored: &[Scored], of: impl Fn(&Scored) -> bool) -> Option<usize> {

@@ -6,6 +6,7 @@
 
 mod detail;
 mod kinds;
+mod libraries;
 mod load;
 mod nodes;
 mod numa;
@@ -25,6 +26,7 @@ mod live_tests;
 
 pub use detail::read_detail;
 
+pub use libraries::read_libraries;
 pub use numa::Placement;
 pub use numa::read_placement;
 pub use process::Failure;
