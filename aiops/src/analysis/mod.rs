@@ -9,6 +9,7 @@ pub mod history;
 pub mod inspect;
 pub mod leak;
 pub mod leak_report;
+pub mod limits;
 pub mod memory;
 pub mod numa;
 pub mod oom;

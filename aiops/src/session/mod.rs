@@ -5,6 +5,7 @@
 //! so the recording holds everything that the report was made from.
 
 mod desk;
+pub mod limits;
 pub mod monitor;
 pub mod plane;
 mod sources;

@@ -6,6 +6,7 @@
 
 mod detail;
 mod kinds;
+mod limits;
 mod load;
 mod nodes;
 mod numa;
@@ -25,6 +26,8 @@ mod live_tests;
 
 pub use detail::read_detail;
 
+pub use limits::read_rlimits;
+pub use limits::strict_overcommit;
 pub use numa::Placement;
 pub use numa::read_placement;
 pub use process::Failure;
