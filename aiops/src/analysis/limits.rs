@@ -100,6 +100,8 @@ pub struct Bound {
     pub used_bytes: u64,
     /// What is left, free swap included where it may be used.
     pub left_bytes: u64,
+    /// What the kernel measures oom_score_adj by: the limit with the swap that may be used.
+    pub scale_bytes: u64,
 }
 
 impl Bound {
@@ -136,10 +138,15 @@ impl Surroundings {
         hierarchy: Option<u8>,
         strict: bool,
     ) -> Self {
-        let swap_free = system.and_then(|system| system.swap_free_kb).unwrap_or(0) * 1024;
+        let swap =
+            |get: fn(&SystemMetrics) -> Option<u64>| system.and_then(get).unwrap_or(0) * 1024;
+        let swap = Swap {
+            total: swap(|system| system.swap_total_kb),
+            free: swap(|system| system.swap_free_kb),
+        };
         let groups = cgroups.iter().map(|cgroup| {
             let path = cgroup.path.lossy().into_owned();
-            let bounds = group_bounds(&path, &cgroup.metrics, hierarchy, swap_free);
+            let bounds = group_bounds(&path, &cgroup.metrics, hierarchy, &swap);
             (path, bounds)
         });
         Self {
@@ -234,7 +241,14 @@ fn bound(limit: Limit, most: u64, used: u64, swap: u64) -> Bound {
         limit_bytes: most,
         used_bytes: used,
         left_bytes: most.saturating_sub(used).saturating_add(swap),
+        scale_bytes: most,
     }
+}
+
+/// Swap of the host, bytes.
+struct Swap {
+    total: u64,
+    free: u64,
 }
 
 fn host_bound(system: &SystemMetrics) -> Option<Bound> {
@@ -266,39 +280,48 @@ fn group_bounds(
     path: &str,
     metrics: &CgroupMetrics,
     hierarchy: Option<u8>,
-    swap_free: u64,
+    swap: &Swap,
 ) -> Vec<Bound> {
     let Some(used) = held(metrics) else {
         return Vec::new();
     };
-    let swapped = metrics.swap_kb.unwrap_or(0) * 1024;
-    let swap_limit = metrics.swap_limit_kb.map(|kb| kb * 1024);
+    let bytes = |kb: Option<u64>| kb.map(|kb| kb.saturating_mul(1024));
+    let swapped = bytes(metrics.swap_kb).unwrap_or(0);
+    let (most, swap_limit) = (bytes(metrics.limit_kb), bytes(metrics.swap_limit_kb));
     let limit = |file| Limit::Cgroup {
         path: path.to_owned(),
         file,
     };
     let mut bounds = Vec::new();
-    if let Some(most) = metrics.limit_kb.map(|kb| kb * 1024) {
-        if hierarchy == Some(1) {
-            bounds.push(bound(limit("memory.limit_in_bytes"), most, used, swap_free));
-        } else {
-            let swap = swap_limit.map_or(swap_free, |most| {
-                most.saturating_sub(swapped).min(swap_free)
-            });
-            bounds.push(bound(limit("memory.max"), most, used, swap));
+    if hierarchy == Some(1) {
+        // Version 1 has one limit of memory and swap together.
+        let memory = most.unwrap_or(0);
+        let swap_part = swap_limit.map_or(swap.total, |both| both.saturating_sub(memory));
+        let scale = memory.saturating_add(swap_part.min(swap.total));
+        let own = most.map(|most| bound(limit("memory.limit_in_bytes"), most, used, swap.free));
+        let both = swap_limit.map(|both| {
+            bound(
+                limit("memory.memsw.limit_in_bytes"),
+                both,
+                used + swapped,
+                0,
+            )
+        });
+        for mut bound in own.into_iter().chain(both) {
+            bound.scale_bytes = scale;
+            bounds.push(bound);
         }
-    }
-    // Version 1 has one limit of memory and swap together.
-    if let (Some(1), Some(both)) = (hierarchy, swap_limit) {
-        bounds.push(bound(
-            limit("memory.memsw.limit_in_bytes"),
-            both,
-            used + swapped,
-            0,
-        ));
+    } else if let Some(most) = most {
+        let free = swap_limit.map_or(swap.free, |limit| {
+            limit.saturating_sub(swapped).min(swap.free)
+        });
+        let mut bound = bound(limit("memory.max"), most, used, free);
+        let swap_part = swap_limit.unwrap_or(swap.total).min(swap.total);
+        bound.scale_bytes = most.saturating_add(swap_part);
+        bounds.push(bound);
     }
     // Throttling begins at memory itself, however much swap is free.
-    if let Some(high) = metrics.high_kb.map(|kb| kb * 1024) {
+    if let Some(high) = bytes(metrics.high_kb) {
         bounds.push(bound(limit(HIGH), high, used, 0));
     }
     bounds

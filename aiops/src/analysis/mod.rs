@@ -17,5 +17,6 @@ pub mod pressure;
 pub mod processes;
 
 pub mod readings;
+pub mod risk;
 pub mod shell;
 pub mod swap;
