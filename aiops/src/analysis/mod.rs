@@ -18,5 +18,6 @@ pub mod processes;
 
 pub mod readings;
 pub mod risk;
+pub mod risk_report;
 pub mod shell;
 pub mod swap;
