@@ -189,19 +189,28 @@ impl Surroundings {
             || self.host.clone().into_iter().collect(),
             |path| self.of_cgroup(path),
         );
-        bounds.extend(self.commit.clone());
-        let mut own = |limit: Limit, most: Option<u64>, used_kb: Option<u64>| {
+        bounds.extend(self.of_itself(metrics, rlimits));
+        sort(&mut bounds);
+        bounds
+    }
+
+    /// What bounds a process besides cgroups and the host: its rlimits, and strict overcommit.
+    #[must_use]
+    pub fn of_itself(&self, metrics: &ProcessMetrics, rlimits: Rlimits) -> Vec<Bound> {
+        let mut bounds: Vec<Bound> = self.commit.clone().into_iter().collect();
+        let own = [
+            (
+                Limit::AddressSpace,
+                rlimits.address_space,
+                metrics.vm_size_kb,
+            ),
+            (Limit::Data, rlimits.data, metrics.data_kb),
+        ];
+        for (limit, most, used_kb) in own {
             if let (Some(most), Some(used_kb)) = (most, used_kb) {
                 bounds.push(bound(limit, most, used_kb * 1024, 0));
             }
-        };
-        own(
-            Limit::AddressSpace,
-            rlimits.address_space,
-            metrics.vm_size_kb,
-        );
-        own(Limit::Data, rlimits.data, metrics.data_kb);
-        sort(&mut bounds);
+        }
         bounds
     }
 }

@@ -24,6 +24,7 @@ mod monitor;
 mod oom;
 mod processes;
 mod query;
+mod risk;
 mod store;
 pub mod style;
 mod swap;

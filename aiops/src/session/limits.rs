@@ -1,4 +1,4 @@
-//! The limits of a host, its cgroups and its processes, read now.
+//! The limits of a host, its cgroups and its processes: read now, or as a recording left them.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -7,22 +7,30 @@ use std::path::PathBuf;
 use crate::analysis::limits::Bound;
 use crate::analysis::limits::Surroundings;
 use crate::analysis::readings::ProcessKey;
+use crate::analysis::readings::Readings;
 use crate::analysis::readings::key;
+use crate::model::Filter;
+use crate::model::Host;
 use crate::model::Identity;
+use crate::model::ProcessSample;
+use crate::model::Rlimits;
 use crate::model::Sample;
-use crate::model::Session;
 use crate::source::plane::Wants;
 use crate::source::procfs::read_rlimits;
 use crate::source::procfs::strict_overcommit;
+use crate::time;
 
 use super::plane;
 
-/// What stands now.
-#[derive(Debug)]
+/// What stands at one moment.
+#[derive(Debug, Default)]
 pub struct Here {
-    root: PathBuf,
-    /// The host, for the report.
-    pub session: Session,
+    /// Where /proc stands; `None`: the moment is past, and limits of single processes are not known.
+    root: Option<PathBuf>,
+    /// The moment: ns since 1970, and the offset of the host's zone in seconds.
+    pub moment: (i64, i32),
+    /// The host.
+    pub host: Host,
     /// Every process and every memory cgroup.
     pub sample: Sample,
     /// Who the processes are.
@@ -37,11 +45,23 @@ impl Here {
     pub fn bounds(&self, who: ProcessKey) -> Option<Vec<Bound>> {
         let process = self.sample.processes.iter().find(|one| key(one) == who)?;
         let cgroup = self.cgroup(who);
-        let rlimits = read_rlimits(&self.root, process.pid);
+        let rlimits = self.rlimits(process.pid);
         Some(
             self.surroundings
                 .of_process(cgroup.as_deref(), &process.metrics, rlimits),
         )
+    }
+
+    /// What bounds this process beside its cgroups and the host.
+    #[must_use]
+    pub fn own(&self, process: &ProcessSample) -> Vec<Bound> {
+        let rlimits = self.rlimits(process.pid);
+        self.surroundings.of_itself(&process.metrics, rlimits)
+    }
+
+    fn rlimits(&self, pid: u32) -> Rlimits {
+        let root = self.root.as_deref();
+        root.map(|root| read_rlimits(root, pid)).unwrap_or_default()
     }
 
     /// The memory cgroup of a process.
@@ -49,6 +69,31 @@ impl Here {
     pub fn cgroup(&self, who: ProcessKey) -> Option<String> {
         let cgroup = self.identities.get(&who)?.cgroup.as_ref()?;
         Some(cgroup.lossy().into_owned())
+    }
+
+    /// As the last sample of an observation left it.
+    #[must_use]
+    pub fn left_by(readings: &Readings) -> Self {
+        let session = readings.session.as_ref();
+        let host = session.map(|session| session.host.clone());
+        let host = host.unwrap_or_default();
+        let sample = readings.newest().cloned().unwrap_or_default();
+        let overcommit = readings
+            .detail()
+            .and_then(|detail| detail.setting("vm.overcommit_memory"));
+        Self {
+            root: None,
+            moment: readings.moment().unwrap_or_default(),
+            surroundings: Surroundings::new(
+                sample.system.as_ref(),
+                &sample.cgroups,
+                host.memory_cgroup,
+                overcommit == Some(2),
+            ),
+            identities: readings.identities.clone(),
+            host,
+            sample,
+        }
     }
 }
 
@@ -58,7 +103,8 @@ impl Here {
 /// There is no /proc.
 pub fn now(root: &Path) -> anyhow::Result<Here> {
     let mut plane = plane::open(root)?;
-    let session = plane.session("limits", crate::model::Filter::default());
+    let host = plane.session("limits", Filter::default()).host;
+    let real_ns = plane.clock().real_ns;
     let sample = plane.sample(&Wants {
         cgroups: true,
         ..Wants::default()
@@ -71,12 +117,13 @@ pub fn now(root: &Path) -> anyhow::Result<Here> {
     let surroundings = Surroundings::new(
         sample.system.as_ref(),
         &sample.cgroups,
-        session.host.memory_cgroup,
+        host.memory_cgroup,
         strict_overcommit(root),
     );
     Ok(Here {
-        root: root.to_path_buf(),
-        session,
+        root: Some(root.to_path_buf()),
+        moment: (real_ns, time::local_offset_s(real_ns)),
+        host,
         sample,
         identities,
         surroundings,

@@ -8,6 +8,7 @@ mod desk;
 pub mod limits;
 pub mod monitor;
 pub mod plane;
+pub mod risk;
 mod sources;
 mod stacks;
 pub mod subjects;
