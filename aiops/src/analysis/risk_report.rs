@@ -6,6 +6,8 @@ mod tests;
 
 pub use findings::findings;
 
+use std::cmp::Ordering;
+
 use crate::model::CgroupSample;
 use crate::model::SystemMetrics;
 use crate::report::risk::Competitor;
@@ -38,6 +40,8 @@ const HOUR: f64 = 3600.0;
 const TEN_YEARS_H: f64 = 10.0 * 365.25 * 24.0;
 /// Growth that may level off is told when it would meet a limit within this time, hours.
 const UNDECIDED_H: f64 = 30.0 * 24.0;
+/// And when it is this share of all that grows towards that limit: less decides nothing.
+const UNDECIDED_SHARE: f64 = 0.1;
 /// Room that is given to a verdict to see where its peaks stand: any size does.
 const FAR: f64 = 1_099_511_627_776.0;
 
@@ -107,20 +111,7 @@ pub fn data(input: Input<'_>) -> RiskData {
     risks.extend(table.undecided());
     let near = table.near(&risks);
     risks.extend(near);
-    risks.sort_by(|a, b| {
-        let hours = |risk: &Risk| risk.hours.unwrap_or(f64::INFINITY);
-        let share = |risk: &Risk| risk.used_share.unwrap_or(0.0);
-        let by_time = hours(a).total_cmp(&hours(b));
-        let by_share = share(b).total_cmp(&share(a));
-        // Of equal ones the cause before what it leads to.
-        let kind = |risk: &Risk| match risk.kind {
-            "process" => 0,
-            "cgroup" => 1,
-            _ => 2,
-        };
-        let who = |risk: &Risk| (kind(risk), risk.pid, risk.cgroup.clone());
-        by_time.then(by_share).then_with(|| who(a).cmp(&who(b)))
-    });
+    risks.sort_by(order);
     let host = table.room();
     let count = |class: Class| {
         let judged = table.input.judged.iter();
@@ -135,6 +126,26 @@ pub fn data(input: Input<'_>) -> RiskData {
         risks,
         ..RiskData::default()
     }
+}
+
+/// Soonest first, then nearest to the limit. Of equal ones the cause before what it leads to, and the largest first.
+fn order(a: &Risk, b: &Risk) -> Ordering {
+    let hours = |risk: &Risk| risk.hours.unwrap_or(f64::INFINITY);
+    let share = |risk: &Risk| risk.used_share.unwrap_or(0.0);
+    let rate = |risk: &Risk| risk.rate_mib_per_hour.unwrap_or(0.0);
+    let rank = |risk: &Risk| match (risk.reason, risk.kind) {
+        ("growth", "process") => 0,
+        ("growth", "cgroup") => 1,
+        ("growth", _) => 2,
+        _ => 3,
+    };
+    let by_time = hours(a).total_cmp(&hours(b));
+    let by_share = share(b).total_cmp(&share(a));
+    by_time
+        .then(by_share)
+        .then_with(|| rank(a).cmp(&rank(b)))
+        .then_with(|| rate(b).total_cmp(&rate(a)))
+        .then_with(|| (a.pid, &a.cgroup).cmp(&(b.pid, &b.cgroup)))
 }
 
 fn per_hour(rate: f64) -> f64 {
@@ -386,20 +397,23 @@ impl Table<'_> {
     /// Growth that may level off: each run forward beside the leaks, as if it went on.
     fn undecided(&self) -> Vec<Risk> {
         let rows = self.input.judged.iter().filter_map(|judged| {
-            let member = self.member(&judged.who)?;
             if judged.found.class != Class::Ambiguous {
                 return None;
             }
             let grower = self.grower(judged)?;
             let mut scene = self.input.scene.clone();
             let (at, rate) = (scene.growers.len(), grower.rate);
+            let mut row = match &grower.who {
+                Who::Process(member) => self.of_member(*member),
+                Who::Cgroup(path) => self.of_cgroup(path),
+                Who::Host => self.of_host(),
+            };
             scene.growers.push(grower);
             let meetings = scene.meetings();
             let (meeting, _) = risk::first(&meetings, at)?;
-            if meeting.after_s / HOUR > UNDECIDED_H {
+            if meeting.after_s / HOUR > UNDECIDED_H || rate < UNDECIDED_SHARE * meeting.rate {
                 return None;
             }
-            let mut row = self.of_member(member);
             row.reason = "undecided";
             row.rate_mib_per_hour = Some(per_hour(rate));
             row.leak_probability = Some(judged.found.probability);

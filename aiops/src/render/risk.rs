@@ -46,8 +46,7 @@ impl TextReport for RiskData {
             );
         } else {
             table(data, out);
-            let timed = data.risks.iter().filter(|risk| risk.hours.is_some());
-            for risk in timed.take(DETAILS) {
+            for risk in told(data) {
                 out.rule();
                 detail(risk, out);
             }
@@ -58,6 +57,30 @@ impl TextReport for RiskData {
         findings::write(&report.findings, out);
         out.rule();
         account::write(&report.accounting, out);
+    }
+}
+
+/// The first row of each of the first limits.
+fn told(data: &RiskData) -> Vec<&Risk> {
+    let mut rows: Vec<&Risk> = Vec::new();
+    for risk in data.risks.iter().filter(|risk| risk.reason == "growth") {
+        let same = |other: &&Risk| {
+            (other.limit_source, &other.limit_cgroup) == (risk.limit_source, &risk.limit_cgroup)
+                && (risk.limit_source != Some("rlimit") || other.pid == risk.pid)
+        };
+        if rows.len() < DETAILS && !rows.iter().any(same) {
+            rows.push(risk);
+        }
+    }
+    rows
+}
+
+/// A rate with the digits that count.
+fn mib(rate: f64) -> String {
+    if rate.abs() < 100.0 {
+        format!("{rate:.2}")
+    } else {
+        format!("{rate:.0}")
     }
 }
 
@@ -150,7 +173,7 @@ fn table(data: &RiskData, out: &mut Out) {
             paint,
             vec![
                 who(risk, lang),
-                rate.map_or_else(none, |rate| format!("{rate:.2}{doubt}")),
+                rate.map_or_else(none, |rate| format!("{}{doubt}", mib(rate))),
                 risk.hours
                     .map_or_else(none, |hours| format!("{}{doubt}", span(hours))),
                 soonest.unwrap_or_else(none),
@@ -192,9 +215,10 @@ fn detail(risk: &Risk, out: &mut Out) {
     let lang = out.lang();
     out.heading("⏱️", &who(risk, lang));
     if let (Some(rate), Some([low, high])) = (risk.rate_mib_per_hour, risk.rate_interval) {
+        let (rate, low, high) = (mib(rate), mib(low), mib(high));
         let text = msg!(
-            "{rate:.2} MiB/h (95% interval {low:.2} – {high:.2})",
-            "{rate:.2} MiB/h（95% 区间 {low:.2} – {high:.2}）"
+            "{rate} MiB/h (95% interval {low} – {high})",
+            "{rate} MiB/h（95% 区间 {low} – {high}）"
         );
         out.pair(2, lang.pick("Growth", "增长速率"), lang.of(&text));
     }
@@ -291,24 +315,24 @@ fn when(risk: &Risk, hours: f64) -> Msg {
 
 fn competing(risk: &Risk) -> Msg {
     let names = risk.competing.iter().take(COMPETITORS).map(|one| {
-        let rate = one.rate_mib_per_hour;
+        let rate = mib(one.rate_mib_per_hour);
         let who = match (&one.comm, one.pid, &one.cgroup) {
             (Some(comm), Some(pid), _) => format!("{comm} ({pid})"),
             (_, _, Some(path)) => path.clone(),
             _ => "host".to_owned(),
         };
-        format!("{who} {rate:.2} MiB/h")
+        format!("{who} {rate} MiB/h")
     });
     let names = names.collect::<Vec<_>>().join(", ");
     let more = risk.competing.len().saturating_sub(COMPETITORS);
-    let total = risk.total_rate_mib_per_hour.unwrap_or(0.0);
+    let total = mib(risk.total_rate_mib_per_hour.unwrap_or(0.0));
     let rest = if more > 0 {
         msg!(" and {more} more", " 等另外 {more} 个")
     } else {
         msg!("", "")
     };
     Msg {
-        en: format!("{names}{}; {total:.2} MiB/h together", rest.en),
-        zh: format!("{names}{}；合计 {total:.2} MiB/h", rest.zh),
+        en: format!("{names}{}; {total} MiB/h together", rest.en),
+        zh: format!("{names}{}；合计 {total} MiB/h", rest.zh),
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::num::NonZero;
 
 use crate::analysis::leak;
+use crate::analysis::leak::Class;
 use crate::analysis::leak::Series;
 use crate::analysis::readings::key;
 use crate::analysis::risk::Member;
@@ -18,6 +19,7 @@ use crate::store::Store;
 use crate::store::StoreError;
 
 use super::limits::Here;
+use super::subjects::Figures;
 use super::subjects::Subject;
 use super::subjects::earlier;
 use super::subjects::joined;
@@ -32,10 +34,18 @@ const HOST_FIELDS: [&str; 4] = [
     "swap_free_kb",
 ];
 
+/// Growth of many processes together is judged from this time on, seconds: before, some that come and go look
+/// like a leak of their cgroup.
+const TOGETHER_S: f64 = 600.0;
+/// Unless this share of it is shared memory and tmpfs, which do not go with processes.
+const FILES: f64 = 0.5;
+
 /// A series that waits for its verdict.
 struct Task {
     who: Named,
     series: Series,
+    /// It may be called a leak.
+    decided: bool,
 }
 
 /// Processes and victims of a moment.
@@ -83,7 +93,9 @@ pub fn judge(
         let who = &subject.who;
         let this_boot = who.boot.as_deref().zip(boot);
         let this_boot = this_boot.is_none_or(|(one, now)| now.starts_with(one));
-        if !this_boot || !alive.contains(&(who.pid, who.start_ticks)) || !moves(subject) {
+        // What it samples grows with the samples.
+        let own = who.pid == std::process::id();
+        if own || !this_boot || !alive.contains(&(who.pid, who.start_ticks)) || !moves(subject) {
             continue;
         }
         tasks.push(Task {
@@ -92,6 +104,7 @@ pub fn judge(
                 start_ticks: who.start_ticks,
             },
             series: joined(&earlier(processes, subject), subject),
+            decided: true,
         });
     }
     let there = here.sample.cgroups.iter();
@@ -102,23 +115,27 @@ pub fn judge(
             continue;
         };
         let series = cgroup_series(subject);
+        let decided = together(subject, &series);
         if path == "/" {
             // Everything that is charged stands for the host, where that itself is not known.
             if !known {
                 tasks.push(Task {
                     who: Named::Host,
                     series,
+                    decided,
                 });
             }
         } else if subject.at_end && there.contains(&path) {
             tasks.push(Task {
                 who: Named::Cgroup(path),
                 series,
+                decided,
             });
         }
     }
     tasks.extend(host.map(|series| Task {
         who: Named::Host,
+        decided: span(&series) >= TOGETHER_S,
         series,
     }));
     tasks.retain(|task| spread(&task.series) >= LEAST_KB as f64 * 1024.0);
@@ -130,6 +147,22 @@ fn moves(subject: &Subject) -> bool {
     subject
         .range_kb()
         .is_some_and(|(least, most)| most - least >= LEAST_KB)
+}
+
+fn span(series: &Series) -> f64 {
+    let ends = series.time_s.first().zip(series.time_s.last());
+    ends.map_or(0.0, |(first, last)| last - first)
+}
+
+/// Whether the growth of a cgroup may be called a leak.
+fn together(subject: &Subject, series: &Series) -> bool {
+    let shared = |figures: &Figures| figures.shmem_kb.unwrap_or(0) as f64 * 1024.0;
+    let files = subject
+        .ends()
+        .map_or(0.0, |(first, last)| shared(last) - shared(first));
+    let ends = series.bytes.first().zip(series.bytes.last());
+    let grown = ends.map_or(0.0, |(first, last)| last - first);
+    span(series) >= TOGETHER_S || (grown > 0.0 && files >= FILES * grown)
 }
 
 fn spread(series: &Series) -> f64 {
@@ -182,9 +215,13 @@ pub fn host_series(store: &Store, range: Range) -> Result<Series, StoreError> {
 fn verdicts(tasks: &[Task]) -> Vec<Judged> {
     let judge = |task: &Task| {
         let last = task.series.bytes.last().copied().unwrap_or(0.0);
+        let mut found = leak::assess(&task.series, Some(limit_for(last)));
+        if !task.decided && found.class == Class::Leak {
+            found.class = Class::Ambiguous;
+        }
         Judged {
             who: task.who.clone(),
-            found: leak::assess(&task.series, Some(limit_for(last))),
+            found,
             last,
         }
     };

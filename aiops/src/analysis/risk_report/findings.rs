@@ -90,21 +90,79 @@ fn whom(risk: &Risk) -> String {
     }
 }
 
-/// Everything of the same limit as this row: the leaking processes and cgroups.
-fn eaters<'a>(risk: &'a Risk, data: &'a RiskData) -> Vec<&'a Risk> {
-    let same = |other: &&Risk| {
-        other.reason == "growth"
-            && other.kind == "process"
-            && other.limit_source == risk.limit_source
-            && other.limit_cgroup == risk.limit_cgroup
-            && (risk.limit_source != Some("rlimit") || other.pid == risk.pid)
+/// What eats from a limit.
+struct Eater {
+    /// Its process id; `None`: a cgroup or the host, besides its leaking processes.
+    pid: Option<u32>,
+    cgroup: Option<String>,
+    name: String,
+    rate: f64,
+    probability: Option<f64>,
+}
+
+impl Eater {
+    fn of(risk: &Risk) -> Self {
+        Self {
+            pid: risk.pid,
+            cgroup: risk.cgroup.clone(),
+            name: whom(risk),
+            rate: risk.rate_mib_per_hour.unwrap_or(0.0),
+            probability: risk.leak_probability,
+        }
+    }
+
+    fn line(&self) -> Msg {
+        let (name, rate) = (&self.name, mib(self.rate));
+        let mut line = if self.pid.is_some() {
+            msg!("{name} leaks {rate} MiB/h", "{name} 每小时泄漏 {rate} MiB")
+        } else {
+            msg!(
+                "{name} grows by {rate} MiB/h besides its leaking processes",
+                "{name} 除泄漏进程外每小时增长 {rate} MiB"
+            )
+        };
+        if let Some(probability) = self.probability {
+            let percent = probability * 100.0;
+            line.en.push_str(&format!(" (probability {percent:.0} %)"));
+            line.zh.push_str(&format!("（概率 {percent:.0}%）"));
+        }
+        line
+    }
+}
+
+/// Everything that eats from the limit of this row, most first.
+fn eaters(risk: &Risk, data: &RiskData) -> Vec<Eater> {
+    let known = |pid: Option<u32>| {
+        let mut rows = data.risks.iter();
+        let row = rows.find(|row| row.pid.is_some() && row.pid == pid);
+        row.and_then(|row| row.leak_probability)
     };
-    let mut rows: Vec<&Risk> = data.risks.iter().filter(same).collect();
-    rows.sort_by(|a, b| {
-        let rate = |risk: &Risk| risk.rate_mib_per_hour.unwrap_or(0.0);
-        rate(b).total_cmp(&rate(a))
+    let others = risk.competing.iter().map(|one| {
+        let name = match (&one.comm, one.pid, &one.cgroup) {
+            (Some(comm), Some(pid), _) => format!("{comm} (PID {pid})"),
+            (_, _, Some(path)) => path.clone(),
+            _ => one.kind.to_owned(),
+        };
+        Eater {
+            pid: one.pid,
+            cgroup: one.cgroup.clone(),
+            name,
+            rate: one.rate_mib_per_hour,
+            probability: known(one.pid),
+        }
     });
-    rows
+    let mut all: Vec<Eater> = std::iter::once(Eater::of(risk)).chain(others).collect();
+    all.sort_by(|a, b| b.rate.total_cmp(&a.rate));
+    all
+}
+
+/// A rate with the digits that count.
+fn mib(rate: f64) -> String {
+    if rate.abs() < 100.0 {
+        format!("{rate:.2}")
+    } else {
+        format!("{rate:.0}")
+    }
 }
 
 /// A limit that growth will meet.
@@ -123,9 +181,10 @@ fn met(risk: &Risk, data: &RiskData) -> Option<Finding> {
     };
     let mut evidence = Vec::new();
     let (left, total) = (bytes(risk.left_bytes), risk.total_rate_mib_per_hour?);
+    let total = mib(total);
     evidence.push(msg!(
-        "{left} are left, and {total:.2} MiB/h go",
-        "剩余 {left}，合计每小时增长 {total:.2} MiB"
+        "{left} are left, and {total} MiB/h go",
+        "剩余 {left}，合计每小时增长 {total} MiB"
     ));
     let soonest = length(soonest);
     evidence.push(match latest.map(length) {
@@ -140,12 +199,11 @@ fn met(risk: &Risk, data: &RiskData) -> Option<Finding> {
     });
     let eaters = eaters(risk, data);
     for one in eaters.iter().take(NAMED) {
-        let (who, rate) = (whom(one), one.rate_mib_per_hour.unwrap_or(0.0));
-        let sure = one.leak_probability.unwrap_or(0.0) * 100.0;
-        evidence.push(msg!(
-            "{who} leaks {rate:.2} MiB/h (probability {sure:.0} %)",
-            "{who} 每小时泄漏 {rate:.2} MiB（概率 {sure:.0}%）"
-        ));
+        evidence.push(one.line());
+    }
+    let more = eaters.len().saturating_sub(NAMED);
+    if more > 0 {
+        evidence.push(msg!("and {more} more", "另有 {more} 个"));
     }
     if let Some(warning) = &risk.early_warning {
         let (high, when) = (bytes(Some(warning.limit_bytes)), length(warning.hours));
@@ -181,10 +239,10 @@ fn met(risk: &Risk, data: &RiskData) -> Option<Finding> {
 }
 
 /// The victim is not the cause.
-fn innocent(risk: &Risk, eaters: &[&Risk]) -> Msg {
+fn innocent(risk: &Risk, eaters: &[Eater]) -> Msg {
     let victim = risk.victim.as_ref();
     let (comm, pid) = victim.map_or(("", 0), |one| (one.comm.as_str(), one.pid));
-    match eaters.first().and_then(|one| one.pid) {
+    match eaters.iter().find_map(|one| one.pid) {
         Some(leaker) => msg!(
             "{comm} (PID {pid}) does not leak; make the kernel choose the leak instead: echo 1000 > /proc/{leaker}/oom_score_adj",
             "{comm}（PID {pid}）并不泄漏；可让内核优先终止泄漏进程：echo 1000 > /proc/{leaker}/oom_score_adj"
@@ -197,9 +255,10 @@ fn innocent(risk: &Risk, eaters: &[&Risk]) -> Msg {
 }
 
 /// What to do, first things first.
-fn first_steps(risk: &Risk, eaters: &[&Risk], soonest: &Msg) -> Vec<Msg> {
+fn first_steps(risk: &Risk, eaters: &[Eater], soonest: &Msg) -> Vec<Msg> {
     let mut advice = Vec::new();
-    if let Some(pid) = eaters.first().and_then(|one| one.pid) {
+    let most = eaters.first();
+    if let Some(pid) = eaters.iter().find_map(|one| one.pid) {
         advice.push(msg!(
             "see how it grows: `aiops detect memory-leak --pid {pid}`, and where: `aiops inspect memory --pid {pid} --maps`",
             "查看增长过程：`aiops detect memory-leak --pid {pid}`；查看增长位置：`aiops inspect memory --pid {pid} --maps`"
@@ -208,17 +267,24 @@ fn first_steps(risk: &Risk, eaters: &[&Risk], soonest: &Msg) -> Vec<Msg> {
             en: format!("until it is mended, restart it in less than {}", soonest.en),
             zh: format!("修复前，请在 {} 之内重启该进程", soonest.zh),
         });
-    } else if let Some(path) = &risk.cgroup {
-        let quoted = shell::quote(path);
-        advice.push(msg!(
-            "no single process leaks: look for many short-lived ones, files in tmpfs and kernel memory: `aiops inspect processes --cgroup {quoted}`, `aiops inspect cache`",
-            "没有单个进程泄漏：请检查大量短生命周期进程、tmpfs 文件与内核内存：`aiops inspect processes --cgroup {quoted}`、`aiops inspect cache`"
-        ));
-    } else {
-        advice.push(msg!(
-            "no single process leaks: look at tmpfs, slab and kernel memory: `aiops inspect cache`",
-            "没有单个进程泄漏：请检查 tmpfs、slab 与内核内存：`aiops inspect cache`"
-        ));
+    }
+    match most {
+        Some(Eater {
+            pid: None,
+            cgroup: Some(path),
+            ..
+        }) => {
+            let quoted = shell::quote(path);
+            advice.push(msg!(
+                "no single process leaks most of it: look for many short-lived ones, files in tmpfs and shared memory: `aiops inspect processes --cgroup {quoted}`, `aiops inspect cache`",
+                "主要增长并非来自单个进程：请检查大量短生命周期进程、tmpfs 文件与共享内存：`aiops inspect processes --cgroup {quoted}`、`aiops inspect cache`"
+            ));
+        }
+        Some(Eater { pid: None, .. }) => advice.push(msg!(
+            "no single process leaks most of it: look at tmpfs, slab and kernel memory: `aiops inspect cache`",
+            "主要增长并非来自单个进程：请检查 tmpfs、slab 与内核内存：`aiops inspect cache`"
+        )),
+        _ => {}
     }
     let catch = risk.limit_cgroup.as_deref().map_or_else(
         || "aiops trace oom --record oom.aiops".to_owned(),
@@ -297,26 +363,42 @@ fn undecided(data: &RiskData) -> Option<Finding> {
     let soon = |risk: &&Risk| risk.reason == "undecided" && risk.hours < Some(SOON_H);
     let rows: Vec<&Risk> = data.risks.iter().filter(soon).collect();
     let first = rows.first()?;
-    let (count, pid) = (rows.len(), first.pid?);
+    let n = rows.len();
+    let title = if n == 1 {
+        let who = whom(first);
+        msg!(
+            "{who} grows towards a limit within a day, and cannot be told from a warm-up",
+            "{who} 一天内可能触及上限，尚无法与预热区分"
+        )
+    } else {
+        msg!(
+            "{n} grow towards a limit within a day, and cannot be told from a warm-up",
+            "{n} 个对象一天内可能触及上限，尚无法与预热区分"
+        )
+    };
+    let watch = match (first.pid, &first.cgroup) {
+        (Some(pid), _) => format!("aiops detect memory-leak --pid {pid}"),
+        (None, Some(path)) => {
+            format!("aiops detect memory-leak --cgroup {}", shell::quote(path))
+        }
+        (None, None) => "aiops detect oom-risk --history 24h".to_owned(),
+    };
     let evidence = rows.iter().map(|one| {
-        let (who, rate) = (whom(one), one.rate_mib_per_hour.unwrap_or(0.0));
+        let (who, rate) = (whom(one), mib(one.rate_mib_per_hour.unwrap_or(0.0)));
         let when = length(one.hours.unwrap_or(0.0));
         Msg {
-            en: format!("{who}: {rate:.2} MiB/h, {} if it goes on", when.en),
-            zh: format!("{who}：{rate:.2} MiB/h，若持续则约 {}", when.zh),
+            en: format!("{who}: {rate} MiB/h, {} if it goes on", when.en),
+            zh: format!("{who}：{rate} MiB/h，若持续则约 {}", when.zh),
         }
     });
     Some(Finding {
         id: "oom-risk-undecided",
         severity: Severity::Warning,
-        title: msg!(
-            "{count} processes grow towards a limit within a day, and cannot be told from a warm-up",
-            "{count} 个进程一天内可能触及上限，尚无法与预热区分"
-        ),
+        title,
         evidence: evidence.collect(),
         advice: vec![msg!(
-            "watch for longer: `aiops detect memory-leak --pid {pid}`",
-            "延长观测时间：`aiops detect memory-leak --pid {pid}`"
+            "watch for longer: `{watch}`",
+            "延长观测时间：`{watch}`"
         )],
     })
 }

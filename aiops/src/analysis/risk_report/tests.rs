@@ -134,12 +134,12 @@ fn two_leaks_share_a_limit_and_neither_is_counted_twice() {
     assert_eq!(
         kinds[..3],
         [
-            ("process", Some(10), 2.5),
             ("process", Some(11), 2.5),
+            ("process", Some(10), 2.5),
             ("cgroup", None, 2.5)
         ]
     );
-    let first = &data.risks[0];
+    let first = &data.risks[1];
     let at = NOW_NS + 9_000_000_000_000;
     let expected = time::rfc3339(at, time::local_offset_s(at)).unwrap();
     assert_eq!(first.at.as_ref().unwrap()[..16], expected[..16]);
