@@ -26,7 +26,9 @@ use crate::support::field;
 use crate::support::json;
 use crate::support::no_swap;
 use crate::support::run;
+use crate::support::state;
 use crate::support::stdout;
+use crate::support::until;
 
 const MIB: u64 = 1 << 20;
 
@@ -297,7 +299,7 @@ fn a_cgroup_fills_with_files_that_no_process_holds() {
         return;
     }
     let _quiet = no_swap();
-    let Some(cgroup) = Cgroup::new(2000 * MIB) else {
+    let Some(cgroup) = Cgroup::new(500 * MIB) else {
         return;
     };
     let Some(file) = in_memory("files") else {
@@ -310,8 +312,9 @@ fn a_cgroup_fills_with_files_that_no_process_holds() {
     let row = of_cgroup(&report, &cgroup.path);
     assert_eq!(row["reason"], "growth", "{row:#}");
     assert_eq!(row["limit_cgroup"], cgroup.path.as_str());
-    let seconds = number(&row["hours"]) * 3600.0;
-    assert!((seconds / seconds_left(row) - 1.0).abs() < 0.1, "{row:#}");
+    // Its pace may have changed: then it is no straight line that is run forward.
+    let ratio = number(&row["hours"]) * 3600.0 / seconds_left(row);
+    assert!((0.5..2.0).contains(&ratio), "{ratio}: {row:#}");
     let inside = |one: &&Value| one["kind"] == "process" && one["cgroup"] == cgroup.path.as_str();
     assert!(!rows(&report).iter().any(|one| inside(&one)), "{report:#}");
 }
@@ -325,9 +328,10 @@ fn an_rlimit_is_a_limit_too() {
     let child = Own(child);
     let pid = child.0.id();
     let status = format!("/proc/{pid}/status");
-    crate::support::until("its program", || {
+    // Asleep in its own program: its address space is whole by then.
+    until("its sleep", || {
         let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        name.trim() == "sleep" && field(&status, "VmSize") > Some(0)
+        name.trim() == "sleep" && state(pid) == Some('S')
     });
     let most = field(&status, "VmSize").expect("a size") * 1024 * 20 / 19;
     let limit = Rlimit {

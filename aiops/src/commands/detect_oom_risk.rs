@@ -223,6 +223,14 @@ fn sampled(window: Duration, context: &Context) -> anyhow::Result<Found> {
 
 fn remembered(history: Duration, context: &Context) -> anyhow::Result<Found> {
     let store = super::store_at(context);
+    let none = || {
+        let error = anyhow::anyhow!("{}: no history there", context.store.display());
+        let remedy = "`aiops monitor memory` writes it, and --store DIR names another one; without history: --window 10m";
+        Err(diag::hint(error, remedy))
+    };
+    if !context.store.exists() {
+        return none();
+    }
     let meta = store.meta().map_err(store_error)?;
     let here = limits::now(&context.root)?;
     let now_ms = here.moment.0 / 1_000_000;
@@ -236,9 +244,7 @@ fn remembered(history: Duration, context: &Context) -> anyhow::Result<Found> {
         subjects::from_store(&store, range, &[], &every, MOST, &context.root)
             .map_err(store_error)?;
     if meta.is_none() && coverage.known.is_none() {
-        let error = anyhow::anyhow!("{}: no history there", context.store.display());
-        let remedy = "`aiops monitor memory` writes it, and --store DIR names another one; without history: --window 10m";
-        return Err(diag::hint(error, remedy));
+        return none();
     }
     let owner = meta.map(|meta| meta.hostname);
     let name = here.host.hostname.lossy();
