@@ -14,6 +14,7 @@ mod frames;
 mod health;
 mod inspect;
 mod leak;
+mod leak_history;
 mod metrics;
 mod monitor;
 mod oom_live;

@@ -8,6 +8,7 @@ pub mod health;
 pub mod history;
 pub mod inspect;
 pub mod leak;
+pub mod leak_evidence;
 pub mod leak_report;
 pub mod limits;
 pub mod memory;

@@ -8,6 +8,8 @@ use super::FIELDS;
 use super::Figures;
 use super::Subject;
 use super::Who;
+use super::figures_of;
+use super::figures_sampled;
 use super::index;
 use super::short_boot;
 use crate::model::ClockPair;
@@ -134,7 +136,7 @@ pub fn from_store(
             return;
         }
         let first = run.samples().first().copied().unwrap_or_default();
-        let values = Figures::of(first as f64 / 1000.0, run.values);
+        let values = figures_of(first as f64 / 1000.0, run.values);
         let key = (id(owner.boot), owner.pid, owner.start);
         let tick = base + index(run.first);
         let known = builder.samples(key, tick, index(run.n), &values, || who(owner));
@@ -174,7 +176,7 @@ pub fn cgroups_from_store(
             return;
         }
         let first = run.times.get(run.first).copied().unwrap_or_default();
-        let values = Figures::of(first as f64 / 1000.0, run.values);
+        let values = figures_of(first as f64 / 1000.0, run.values);
         let key = (run.path.id, 0, run.id);
         let tick = base + index(run.first);
         builder.samples(key, tick, index(run.n), &values, || Who {
@@ -237,7 +239,7 @@ impl Collector {
             if !self.filter.wants(process, identity) {
                 continue;
             }
-            let values = Figures::sampled(time_s, &process.metrics);
+            let values = figures_sampled(time_s, &process.metrics);
             let host = &self.read.host;
             let key = (0, process.pid, process.start_ticks);
             let known = (self.processes).samples(key, tick, 1, &values, || Who {

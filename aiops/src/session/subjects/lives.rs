@@ -36,9 +36,10 @@ fn follows(later: &Subject, before: &Subject) -> bool {
 /// Earlier lives of the same program, oldest first. None where several ran at a time: no one of them is the
 /// successor of another.
 #[must_use]
-pub fn earlier<'a>(all: &'a [Subject], one: &Subject) -> Vec<&'a Subject> {
+pub fn earlier<'a>(all: &[&'a Subject], one: &Subject) -> Vec<&'a Subject> {
     let mut lives: Vec<&Subject> = all
         .iter()
+        .copied()
         .filter(|other| other.first_s < one.first_s && alike(one, other))
         .collect();
     lives.sort_by(|a, b| a.first_s.total_cmp(&b.first_s));
@@ -56,7 +57,7 @@ pub fn earlier<'a>(all: &'a [Subject], one: &Subject) -> Vec<&'a Subject> {
 
 /// Others that run the same program and were there for at least half of its time.
 #[must_use]
-pub fn siblings<'a>(all: &'a [Subject], one: &Subject) -> Vec<&'a Subject> {
+pub fn siblings<'a>(all: &[&'a Subject], one: &Subject) -> Vec<&'a Subject> {
     let half = (one.last_s - one.first_s) / 2.0;
     let alike_beside = |other: &&Subject| {
         !std::ptr::eq::<Subject>(*other, one)
@@ -65,7 +66,7 @@ pub fn siblings<'a>(all: &'a [Subject], one: &Subject) -> Vec<&'a Subject> {
             && other.who.exe == one.who.exe
             && together(one, other) > half
     };
-    all.iter().filter(alike_beside).collect()
+    all.iter().copied().filter(alike_beside).collect()
 }
 
 /// One series of several lives, in the order given, and the last one: `start` parts them.

@@ -17,6 +17,7 @@ use crate::analysis::leak::Series;
 use crate::model::Host;
 use crate::model::ProcessMetrics;
 
+pub use crate::analysis::leak_evidence::Figures;
 pub use history::Read;
 pub use history::cgroups_from_store;
 pub use history::from_recording;
@@ -82,30 +83,7 @@ pub struct Who {
     pub container: Option<String>,
 }
 
-/// What is known of a process at one moment, KiB unless a name says otherwise.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Figures {
-    /// Seconds since 1970.
-    pub time_s: f64,
-    /// Resident memory.
-    pub rss_kb: Option<u64>,
-    /// Anonymous.
-    pub anon_kb: Option<u64>,
-    /// Of files.
-    pub file_kb: Option<u64>,
-    /// Shared.
-    pub shmem_kb: Option<u64>,
-    /// Swapped out.
-    pub swap_kb: Option<u64>,
-    /// Address space.
-    pub vms_kb: Option<u64>,
-    /// Threads.
-    pub threads: Option<u64>,
-    /// CPU time since its start, clock ticks.
-    pub cpu_ticks: Option<u64>,
-}
-
-/// Names of [`Figures`] in tables of metrics, in the order of [`Figures::of`].
+/// Names of [`Figures`] in tables of metrics, in the order of [`figures_of`].
 pub(super) const FIELDS: [&str; 8] = [
     "rss_kb",
     "anon_kb",
@@ -117,52 +95,50 @@ pub(super) const FIELDS: [&str; 8] = [
     "cpu_ticks",
 ];
 
-impl Figures {
-    /// From values in the order of [`FIELDS`].
-    fn of(time_s: f64, values: &[Option<i64>]) -> Self {
-        let value = |at: usize| values.get(at).copied().flatten();
-        let value = |at: usize| u64::try_from(value(at)?).ok();
-        Self {
-            time_s,
-            rss_kb: value(0),
-            anon_kb: value(1),
-            file_kb: value(2),
-            shmem_kb: value(3),
-            swap_kb: value(4),
-            vms_kb: value(5),
-            threads: value(6),
-            cpu_ticks: value(7),
-        }
+/// From values in the order of [`FIELDS`].
+fn figures_of(time_s: f64, values: &[Option<i64>]) -> Figures {
+    let value = |at: usize| values.get(at).copied().flatten();
+    let value = |at: usize| u64::try_from(value(at)?).ok();
+    Figures {
+        time_s,
+        rss_kb: value(0),
+        anon_kb: value(1),
+        file_kb: value(2),
+        shmem_kb: value(3),
+        swap_kb: value(4),
+        vms_kb: value(5),
+        threads: value(6),
+        cpu_ticks: value(7),
     }
+}
 
-    /// From a sample.
-    fn sampled(time_s: f64, metrics: &ProcessMetrics) -> Self {
-        Self {
-            time_s,
-            rss_kb: metrics.rss_kb,
-            anon_kb: metrics.anon_kb,
-            file_kb: metrics.file_kb,
-            shmem_kb: metrics.shmem_kb,
-            swap_kb: metrics.swap_kb,
-            vms_kb: metrics.vm_size_kb,
-            threads: metrics.threads,
-            cpu_ticks: metrics.cpu_ticks,
-        }
+/// From a sample.
+fn figures_sampled(time_s: f64, metrics: &ProcessMetrics) -> Figures {
+    Figures {
+        time_s,
+        rss_kb: metrics.rss_kb,
+        anon_kb: metrics.anon_kb,
+        file_kb: metrics.file_kb,
+        shmem_kb: metrics.shmem_kb,
+        swap_kb: metrics.swap_kb,
+        vms_kb: metrics.vm_size_kb,
+        threads: metrics.threads,
+        cpu_ticks: metrics.cpu_ticks,
     }
+}
 
-    /// The memory that is judged.
-    fn judged(&self) -> Option<(u64, Measure)> {
-        let swap = self.swap_kb.unwrap_or(0);
-        if let Some(anon) = self.anon_kb {
-            return Some((anon.saturating_add(swap), Measure::AnonSwap));
-        }
-        let measure = if self.swap_kb.is_some() {
-            Measure::RssSwap
-        } else {
-            Measure::Rss
-        };
-        Some((self.rss_kb?.saturating_add(swap), measure))
+/// The memory that is judged.
+fn judged(figures: &Figures) -> Option<(u64, Measure)> {
+    let swap = figures.swap_kb.unwrap_or(0);
+    if let Some(anon) = figures.anon_kb {
+        return Some((anon.saturating_add(swap), Measure::AnonSwap));
     }
+    let measure = if figures.swap_kb.is_some() {
+        Measure::RssSwap
+    } else {
+        Measure::Rss
+    };
+    Some((figures.rss_kb?.saturating_add(swap), measure))
 }
 
 /// Samples on every `stride`-th tick that are alike.
@@ -223,6 +199,12 @@ impl Subject {
     pub fn judged_kb(&self) -> Option<(u64, u64)> {
         let most = self.runs.iter().map(|run| run.kb).max()?;
         Some((most, self.runs.last()?.kb))
+    }
+
+    /// First and last size of the judged memory, KiB.
+    #[must_use]
+    pub fn sizes_kb(&self) -> Option<(u64, u64)> {
+        Some((self.runs.first()?.kb, self.runs.last()?.kb))
     }
 
     /// Least and largest size of the judged memory, KiB: what does not differ needs no judge.
@@ -396,7 +378,7 @@ impl Builder {
 
 impl Track {
     fn take(&mut self, tick: u32, n: u32, values: &Figures, times: &[f64], stride: u32) {
-        let Some((kb, measure)) = values.judged().filter(|_| n > 0) else {
+        let Some((kb, measure)) = judged(values).filter(|_| n > 0) else {
             return;
         };
         match (self.measure, measure) {

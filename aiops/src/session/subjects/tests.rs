@@ -112,7 +112,8 @@ fn lives_follow_one_another_and_siblings_do_not() {
     grown(&mut builder, 30, 205_000, 205..400);
     let all = builder.finish(&|_| None);
     let pids = |list: &[&Subject]| list.iter().map(|one| one.who.pid).collect::<Vec<_>>();
-    let last = all.last().expect("a subject");
+    let all: Vec<&Subject> = all.iter().collect();
+    let last = *all.last().expect("a subject");
     let before = earlier(&all, last);
     assert_eq!(pids(&before), [10, 20]);
     assert!(siblings(&all, last).is_empty());
@@ -126,7 +127,8 @@ fn lives_follow_one_another_and_siblings_do_not() {
     grown(&mut builder, 30, 205_000, 205..400);
     grown(&mut builder, 40, 1001, 0..400);
     let all = builder.finish(&|_| None);
-    let last = all.iter().find(|one| one.who.pid == 30).expect("it");
+    let all: Vec<&Subject> = all.iter().collect();
+    let last = *all.iter().find(|one| one.who.pid == 30).expect("it");
     assert!(earlier(&all, last).is_empty());
     assert_eq!(pids(&siblings(&all, last)), [40]);
 }
