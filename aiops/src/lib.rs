@@ -28,6 +28,9 @@
 //! Leaks: `analysis::leak` judges one series of memory sizes by pure functions; `detect memory-leak` hands it one
 //! from a file.
 //!
+//! Risk: `analysis::limits` says what bounds a process or a cgroup, `analysis::risk` runs leaks forward until a limit is
+//! met; `session::limits` and `session::risk` read what both need.
+//!
 //! Who may use whom (`cargo xtask layers` reads this table and fails on anything else):
 //!
 //! | module | may use |

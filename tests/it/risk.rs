@@ -359,7 +359,8 @@ fn an_rlimit_is_a_limit_too() {
 #[test]
 fn without_history_it_says_what_to_do() {
     let place = Scratch::new();
-    let output = run(&["detect", "oom-risk", "--store", &place.path("none")]);
+    let none = place.path("none");
+    let output = run(&["detect", "oom-risk", "--history", "1h", "--store", &none]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(

@@ -37,6 +37,8 @@ use crate::time;
 const SCHEMA: &str = "aiops.detect-oom-risk/1";
 /// History that is judged when nothing else is asked for.
 const HISTORY: Duration = Duration::from_secs(86_400);
+/// How long is sampled where there is no history.
+const WINDOW: Duration = Duration::from_secs(600);
 /// Most sizes of one process.
 const MOST: usize = 5000;
 /// History that ends longer ago than this is said to be old, seconds.
@@ -51,7 +53,7 @@ listed without a time.
 
 Examples:
   aiops detect oom-risk
-      the last day of the history, every process and cgroup of this host
+      the last day of the history (without one, ten minutes of samples), every process and cgroup
   aiops detect oom-risk --window 10m
       without history: sample for ten minutes; that finds fast leaks
   aiops detect oom-risk --history 7d --exit-code -o json
@@ -97,6 +99,11 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let found = match (&args.recording, args.window) {
         (Some(file), _) => recorded(file)?,
         (None, Some(window)) => sampled(window, context)?,
+        (None, None) if args.history.is_none() && !context.store.exists() => {
+            let store = context.store.display();
+            diag::note(&format!("no history at {store}: sampling for 10 min"));
+            sampled(WINDOW, context)?
+        }
         (None, None) => remembered(args.history.unwrap_or(HISTORY), context)?,
     };
     let here = &found.here;

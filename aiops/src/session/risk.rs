@@ -1,5 +1,6 @@
 //! What `detect oom-risk` stands on: every series of the host judged, beside the limits at one moment.
 
+use std::collections::HashMap;
 use std::collections::HashSet;
 use std::num::NonZero;
 
@@ -88,6 +89,11 @@ pub fn judge(
 ) -> Vec<Judged> {
     let boot = here.host.boot_id.as_deref();
     let alive: HashSet<(u32, u64)> = here.sample.processes.iter().map(key).collect();
+    let mut programs: HashMap<Option<&str>, Vec<&Subject>> = HashMap::new();
+    for subject in processes {
+        let comm = subject.who.comm.as_deref();
+        programs.entry(comm).or_default().push(subject);
+    }
     let mut tasks: Vec<Task> = Vec::new();
     for subject in processes {
         let who = &subject.who;
@@ -98,12 +104,14 @@ pub fn judge(
         if own || !this_boot || !alive.contains(&(who.pid, who.start_ticks)) || !moves(subject) {
             continue;
         }
+        let alike = programs.get(&who.comm.as_deref());
+        let alike = alike.map_or(&[][..], Vec::as_slice);
         tasks.push(Task {
             who: Named::Process {
                 pid: who.pid,
                 start_ticks: who.start_ticks,
             },
-            series: joined(&earlier(processes, subject), subject),
+            series: joined(&earlier(alike, subject), subject),
             decided: true,
         });
     }
