@@ -435,7 +435,10 @@ pub(super) fn ranked(
             } else {
                 by_chance
             };
-            by_class.then(by_rate).then(by_size)
+            // Who has ended cannot be helped any more.
+            let ended = |data: &LeakData| data.process.alive == Some(false);
+            let by_life = ended(a).cmp(&ended(b));
+            by_class.then(by_life).then(by_rate).then(by_size)
         });
         for data in list.iter_mut().filter(|data| data.verdict == "no-leak") {
             data.series = Vec::new();

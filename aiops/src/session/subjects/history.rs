@@ -7,10 +7,12 @@ use super::Builder;
 use super::FIELDS;
 use super::Figures;
 use super::Subject;
+use super::TICKS_PER_S;
 use super::Who;
 use super::figures_of;
 use super::figures_sampled;
 use super::index;
+use super::is_sane;
 use super::short_boot;
 use crate::model::ClockPair;
 use crate::model::Filter;
@@ -126,18 +128,28 @@ pub fn from_store(
     };
     let mut builder = Builder::new(most);
     let mut parts = Parts::default();
+    // No process is seen before its start, so a boot began no later than the newest ones tell.
+    let mut began: HashMap<u32, (Option<String>, f64)> = HashMap::new();
+    let mut last = None;
     // Names of a process change seldom.
     let mut comms: HashMap<(u32, u32, u64), u32> = HashMap::new();
     let coverage = store.runs(&ask, &mut |run| {
         // Ticks count whoever is kept.
         let base = parts.base(&mut builder, run.part, run.times);
         let owner = &run.who;
+        let first = run.samples().first().copied().unwrap_or_default();
+        let key = (id(owner.boot), owner.pid, owner.start);
+        if last != Some(key) && is_sane(owner.start) {
+            let boot = first as f64 / 1000.0 - owner.start as f64 / TICKS_PER_S;
+            let known = began.entry(id(owner.boot));
+            let (_, least) = known.or_insert_with(|| (owned(owner.boot), boot));
+            *least = least.min(boot);
+        }
+        last = Some(key);
         if !keep(owner) {
             return;
         }
-        let first = run.samples().first().copied().unwrap_or_default();
         let values = figures_of(first as f64 / 1000.0, run.values);
-        let key = (id(owner.boot), owner.pid, owner.start);
         let tick = base + index(run.first);
         let known = builder.samples(key, tick, index(run.n), &values, || who(owner));
         let comm = id(owner.comm);
@@ -149,7 +161,13 @@ pub fn from_store(
             known.cmdline = known.cmdline.take().or(cmdline);
         }
     })?;
-    Ok((builder.finish(&epoch_below(root)), coverage))
+    let now = epoch_below(root);
+    let began: HashMap<Option<String>, f64> = began.into_values().collect();
+    let epoch = |boot: Option<&str>| {
+        let least = began.get(&boot.map(str::to_owned)).copied();
+        now(boot).or(least)
+    };
+    Ok((builder.finish(&epoch), coverage))
 }
 
 /// Memory cgroups in a range of a store: see [`Read::cgroups`].

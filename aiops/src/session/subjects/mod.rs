@@ -31,6 +31,8 @@ pub use lives::siblings;
 
 /// Ticks per second of `start_ticks` where nobody says it: what every Linux tells user space (USER_HZ).
 const TICKS_PER_S: f64 = 100.0;
+/// No host runs for longer than 50 years: a start beyond that is damaged.
+const LONGEST: u64 = 50 * 366 * 86_400 * 100;
 /// Moments at which the other figures are kept: at most twice as many.
 const FIGURES: usize = 400;
 
@@ -235,6 +237,11 @@ fn index(place: usize) -> u32 {
     u32::try_from(place).unwrap_or(u32::MAX)
 }
 
+/// Whether a start, in clock ticks, can be one.
+fn is_sane(start_ticks: u64) -> bool {
+    (1..LONGEST).contains(&start_ticks)
+}
+
 /// A process while it is read.
 #[derive(Debug, Default)]
 struct Track {
@@ -330,7 +337,11 @@ impl Builder {
         let at = |tick: u32| times.get(place(tick)).copied().unwrap_or(0.0);
         // No process is seen before its start, so a boot began no later than this.
         let mut began: HashMap<Option<String>, f64> = HashMap::new();
-        for track in &self.tracks {
+        for track in self
+            .tracks
+            .iter()
+            .filter(|track| is_sane(track.who.start_ticks))
+        {
             let boot = at(track.first) - track.who.start_ticks as f64 / TICKS_PER_S;
             let least = began.entry(track.who.boot.clone()).or_insert(f64::MAX);
             *least = least.min(boot);
@@ -350,10 +361,10 @@ impl Builder {
             let boot = began.get(&track.who.boot).copied().unwrap_or(first_s);
             let started = boot + track.who.start_ticks as f64 / TICKS_PER_S;
             subjects.push(Subject {
-                started_s: if track.who.start_ticks == 0 {
-                    first_s
-                } else {
+                started_s: if is_sane(track.who.start_ticks) {
                     started.min(first_s)
+                } else {
+                    first_s
                 },
                 measure: track.measure.unwrap_or_default(),
                 samples: track.samples,
