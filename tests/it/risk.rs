@@ -183,6 +183,22 @@ fn the_kill_comes_when_it_is_foretold() {
         (number(&group["hours"]) * 3600.0 - foretold).abs() < 1e-6,
         "{group:#}"
     );
+    // Asked about the process alone, the same limit is what it dies at.
+    let pid_text = pid.to_string();
+    let alone = stdout(&[
+        "detect",
+        "memory-leak",
+        "--pid",
+        &pid_text,
+        "--store",
+        &store,
+        "-o",
+        "json",
+    ]);
+    let oom = &json(&alone)["data"]["oom"];
+    assert_eq!(oom["limit_source"], "cgroup", "{oom}");
+    let apart = number(&oom["hours"]) * 3600.0 / foretold;
+    assert!((0.5..2.0).contains(&apart), "{oom} {foretold}");
     let found = report["findings"].as_array().expect("findings");
     let critical = |one: &&Value| one["id"] == "oom-risk" && one["severity"] == "critical";
     assert!(found.iter().any(|one| critical(&one)), "{found:#?}");

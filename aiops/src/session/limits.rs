@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::analysis::limits::Bound;
 use crate::analysis::limits::Surroundings;
+use crate::analysis::limits::nearest;
 use crate::analysis::readings::ProcessKey;
 use crate::analysis::readings::Readings;
 use crate::analysis::readings::key;
@@ -52,6 +53,21 @@ impl Here {
         )
     }
 
+    /// What a process that holds so many bytes dies at, and which limit that is ([`Limit::source`]): others in its
+    /// cgroups and on the host keep what they have. `None`: it is gone, or nothing is known to bound it.
+    ///
+    /// [`Limit::source`]: crate::analysis::limits::Limit::source
+    #[must_use]
+    pub fn dies_at(&self, who: ProcessKey, held: u64) -> Option<(u64, &'static str)> {
+        room(&self.bounds(who)?, held)
+    }
+
+    /// The same of a cgroup.
+    #[must_use]
+    pub fn cgroup_dies_at(&self, path: &str, held: u64) -> Option<(u64, &'static str)> {
+        room(&self.surroundings.of_cgroup(path), held)
+    }
+
     /// What bounds this process beside its cgroups and the host.
     #[must_use]
     pub fn own(&self, process: &ProcessSample) -> Vec<Bound> {
@@ -95,6 +111,11 @@ impl Here {
             sample,
         }
     }
+}
+
+fn room(bounds: &[Bound], held: u64) -> Option<(u64, &'static str)> {
+    let first = nearest(bounds)?;
+    Some((held.saturating_add(first.left_bytes), first.limit.source()))
 }
 
 /// Reads what stands below `root` now.
