@@ -10,6 +10,7 @@ use crate::analysis::limits::nearest;
 use crate::analysis::readings::ProcessKey;
 use crate::analysis::readings::Readings;
 use crate::analysis::readings::key;
+use crate::model::ClockPair;
 use crate::model::Filter;
 use crate::model::Host;
 use crate::model::Identity;
@@ -30,6 +31,8 @@ pub struct Here {
     root: Option<PathBuf>,
     /// The moment: ns since 1970, and the offset of the host's zone in seconds.
     pub moment: (i64, i32),
+    /// Time since boot at that moment, seconds.
+    boot_s: Option<f64>,
     /// The host.
     pub host: Host,
     /// Every process and every memory cgroup.
@@ -75,6 +78,13 @@ impl Here {
         self.surroundings.of_itself(&process.metrics, rlimits)
     }
 
+    /// Seconds since a process started.
+    #[must_use]
+    pub fn age_s(&self, process: &ProcessSample) -> Option<f64> {
+        let per_second = self.host.ticks_per_s.filter(|ticks| *ticks > 0)?;
+        Some(self.boot_s? - process.start_ticks as f64 / per_second as f64)
+    }
+
     fn rlimits(&self, pid: u32) -> Rlimits {
         let root = self.root.as_deref();
         root.map(|root| read_rlimits(root, pid)).unwrap_or_default()
@@ -100,6 +110,7 @@ impl Here {
         Self {
             root: None,
             moment: readings.moment().unwrap_or_default(),
+            boot_s: readings.clocks.map(|(_, pair)| boot_s(&pair)),
             surroundings: Surroundings::new(
                 sample.system.as_ref(),
                 &sample.cgroups,
@@ -111,6 +122,10 @@ impl Here {
             sample,
         }
     }
+}
+
+fn boot_s(clock: &ClockPair) -> f64 {
+    clock.boot_ns as f64 / 1e9
 }
 
 fn room(bounds: &[Bound], held: u64) -> Option<(u64, &'static str)> {
@@ -125,7 +140,8 @@ fn room(bounds: &[Bound], held: u64) -> Option<(u64, &'static str)> {
 pub fn now(root: &Path) -> anyhow::Result<Here> {
     let mut plane = plane::open(root)?;
     let host = plane.session("limits", Filter::default()).host;
-    let real_ns = plane.clock().real_ns;
+    let clock = plane.clock();
+    let real_ns = clock.real_ns;
     let sample = plane.sample(&Wants {
         cgroups: true,
         ..Wants::default()
@@ -144,6 +160,7 @@ pub fn now(root: &Path) -> anyhow::Result<Here> {
     Ok(Here {
         root: Some(root.to_path_buf()),
         moment: (real_ns, time::local_offset_s(real_ns)),
+        boot_s: Some(boot_s(&clock)),
         host,
         sample,
         identities,

@@ -7,6 +7,7 @@ use std::num::NonZero;
 use crate::analysis::leak;
 use crate::analysis::leak::Class;
 use crate::analysis::leak::Series;
+use crate::analysis::limits::chain;
 use crate::analysis::readings::key;
 use crate::analysis::risk::Member;
 use crate::analysis::risk::Scene;
@@ -38,7 +39,12 @@ const HOST_FIELDS: [&str; 4] = [
 /// Growth of many processes together is judged from this time on, seconds: before, some that come and go look
 /// like a leak of their cgroup.
 const TOGETHER_S: f64 = 600.0;
-/// Unless this share of it is shared memory and tmpfs, which do not go with processes.
+/// And as long as no more than this share of it is held by young processes: work that is under way is no leak.
+const BUSY: f64 = 0.5;
+/// Young is who lived for less than this share of the time that is judged. Of processes that pile up evenly, so
+/// many are young.
+const YOUNG: f64 = 0.25;
+/// Either way when this share of it is shared memory and tmpfs, which do not go with processes.
 const FILES: f64 = 0.5;
 
 /// A series that waits for its verdict.
@@ -123,7 +129,7 @@ pub fn judge(
             continue;
         };
         let series = cgroup_series(subject);
-        let decided = together(subject, &series);
+        let decided = together(here, &path, subject, &series);
         if path == "/" {
             // Everything that is charged stands for the host, where that itself is not known.
             if !known {
@@ -143,7 +149,7 @@ pub fn judge(
     }
     tasks.extend(host.map(|series| Task {
         who: Named::Host,
-        decided: span(&series) >= TOGETHER_S,
+        decided: lasting(here, "/", &series),
         series,
     }));
     tasks.retain(|task| spread(&task.series) >= LEAST_KB as f64 * 1024.0);
@@ -163,14 +169,37 @@ fn span(series: &Series) -> f64 {
 }
 
 /// Whether the growth of a cgroup may be called a leak.
-fn together(subject: &Subject, series: &Series) -> bool {
+fn together(here: &Here, path: &str, subject: &Subject, series: &Series) -> bool {
     let shared = |figures: &Figures| figures.shmem_kb.unwrap_or(0) as f64 * 1024.0;
     let files = subject
         .ends()
         .map_or(0.0, |(first, last)| shared(last) - shared(first));
-    let ends = series.bytes.first().zip(series.bytes.last());
-    let grown = ends.map_or(0.0, |(first, last)| last - first);
-    span(series) >= TOGETHER_S || (grown > 0.0 && files >= FILES * grown)
+    let grown = grown(series);
+    lasting(here, path, series) || (grown > 0.0 && files >= FILES * grown)
+}
+
+/// Growth since the lowest sample.
+fn grown(series: &Series) -> f64 {
+    let least = series.bytes.iter().copied().fold(f64::INFINITY, f64::min);
+    series.bytes.last().map_or(0.0, |last| last - least)
+}
+
+/// Whether what a cgroup grew by was seen for long enough, and is not held by work that is under way.
+fn lasting(here: &Here, path: &str, series: &Series) -> bool {
+    let span = span(series);
+    let inside = |process: &&ProcessSample| {
+        let cgroup = here.cgroup(key(process));
+        cgroup.is_some_and(|cgroup| chain(&cgroup).any(|one| one == path))
+    };
+    let processes = here.sample.processes.iter();
+    // Whose age is not known may be young.
+    let young = processes.filter(|process| here.age_s(process) < Some(YOUNG * span));
+    let held = young.filter(inside).map(|process| {
+        let metrics = &process.metrics;
+        let kb = [metrics.anon_kb.or(metrics.rss_kb), metrics.swap_kb];
+        kb.into_iter().flatten().sum::<u64>() as f64 * 1024.0
+    });
+    span >= TOGETHER_S && held.sum::<f64>() <= BUSY * grown(series)
 }
 
 fn spread(series: &Series) -> f64 {
@@ -243,4 +272,91 @@ fn verdicts(tasks: &[Task]) -> Vec<Judged> {
         let done = parts.into_iter().map(std::thread::ScopedJoinHandle::join);
         done.flat_map(Result::unwrap_or_default).collect()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::readings::Readings;
+    use crate::model::ClockPair;
+    use crate::model::Host;
+    use crate::model::Identity;
+    use crate::model::Item;
+    use crate::model::ProcessMetrics;
+    use crate::model::Sample;
+    use crate::model::Session;
+
+    /// 10,000 s after boot, with one process of this age that holds 80 MiB in /build/job.
+    fn here(age_s: u64) -> Here {
+        let start_ticks = (10_000 - age_s) * 100;
+        let mut readings = Readings::default();
+        readings.push(Item::Session(Session {
+            host: Host {
+                ticks_per_s: Some(100),
+                ..Host::default()
+            },
+            ..Session::default()
+        }));
+        readings.push(Item::Clock(ClockPair {
+            boot_ns: 10_000_000_000_000,
+            ..ClockPair::default()
+        }));
+        readings.push(Item::Identity(Identity {
+            pid: 10,
+            start_ticks: Some(start_ticks),
+            cgroup: Some("/build/job".into()),
+            ..Identity::default()
+        }));
+        readings.push(Item::Sample(Sample {
+            processes: vec![ProcessSample {
+                pid: 10,
+                start_ticks,
+                oom_score_adj: Some(5),
+                metrics: ProcessMetrics {
+                    rss_kb: Some(90 << 10),
+                    anon_kb: Some(80 << 10),
+                    swap_kb: Some(1 << 10),
+                    ..ProcessMetrics::default()
+                },
+                ..ProcessSample::default()
+            }],
+            ..Sample::default()
+        }));
+        Here::left_by(&readings)
+    }
+
+    /// Grows by 100 MiB in this time.
+    fn series(span_s: u32) -> Series {
+        let step = |i: u32| f64::from(i) / 100.0;
+        Series {
+            time_s: (0..=100)
+                .map(|i| 1e9 + step(i) * f64::from(span_s))
+                .collect(),
+            bytes: (0..=100).map(|i| (1.0 + step(i)) * 104_857_600.0).collect(),
+            ..Series::default()
+        }
+    }
+
+    #[test]
+    fn work_that_is_under_way_is_no_leak_of_its_cgroup() {
+        // A compiler that has run for two minutes of an hour, or a worker that stayed.
+        assert!(!lasting(&here(120), "/build", &series(3600)));
+        assert!(lasting(&here(3000), "/build", &series(3600)));
+        // It is none of this one's.
+        assert!(lasting(&here(120), "/other", &series(3600)));
+        assert!(!lasting(&here(120), "/", &series(3600)));
+        assert!(!lasting(&here(3000), "/build", &series(60)));
+    }
+
+    #[test]
+    fn a_scene_has_who_may_be_killed() {
+        let here = here(120);
+        let scene = scene(&here);
+        let member = &scene.members[0];
+        assert_eq!((member.pid, member.oom_score_adj), (10, Some(5)));
+        assert_eq!(member.bytes, 91 << 20);
+        assert_eq!(member.cgroup.as_deref(), Some("/build/job"));
+        assert!(member.own.is_empty() && scene.growers.is_empty());
+        assert_eq!(here.age_s(&here.sample.processes[0]), Some(120.0));
+    }
 }
