@@ -42,6 +42,10 @@ const TEN_YEARS_H: f64 = 10.0 * 365.25 * 24.0;
 const UNDECIDED_H: f64 = 30.0 * 24.0;
 /// And when it is this share of all that grows towards that limit: less decides nothing.
 const UNDECIDED_SHARE: f64 = 0.1;
+/// A process that lived for less than this is young, seconds: it may be at work, and end.
+const YOUNG_S: f64 = 300.0;
+/// What a young process does foretells no more than this many times the time it was seen.
+pub(super) const FORESIGHT: f64 = 20.0;
 /// Room that is given to a verdict to see where its peaks stand: any size does.
 const FAR: f64 = 1_099_511_627_776.0;
 
@@ -214,13 +218,34 @@ impl Table<'_> {
         });
         for at in order {
             let judged = &self.input.judged[at];
-            if judged.found.class == Class::Leak
-                && let Some(grower) = self.grower(judged)
-            {
-                self.input.scene.growers.push(grower);
-                self.sources.push(at);
+            if judged.found.class != Class::Leak {
+                continue;
             }
+            let Some(grower) = self.grower(judged) else {
+                continue;
+            };
+            if self.too_young(judged, &grower) {
+                self.input.judged[at].found.class = Class::Ambiguous;
+                continue;
+            }
+            self.input.scene.growers.push(grower);
+            self.sources.push(at);
         }
+    }
+
+    /// Whether a process was seen for too short a time to say that it will meet its limit: by then a job is done.
+    fn too_young(&self, judged: &Judged, grower: &Grower) -> bool {
+        let seen = judged.found.span_s;
+        let known = seen >= YOUNG_S || judged.found.from_all_lives;
+        if known || !matches!(grower.who, Who::Process(_)) {
+            return false;
+        }
+        let alone = Scene {
+            growers: vec![grower.clone()],
+            ..self.input.scene.clone()
+        };
+        let meetings = alone.meetings();
+        risk::first(&meetings, 0).is_none_or(|(one, _)| one.after_s > FORESIGHT * seen)
     }
 
     fn grower(&self, judged: &Judged) -> Option<Grower> {
@@ -297,8 +322,10 @@ impl Table<'_> {
                     return None;
                 };
                 let found = risk::first(&self.meetings, at)?;
+                let judged = &self.input.judged[*self.sources.get(at)?];
                 let mut row = self.of_member(member);
                 row.reason = "growth";
+                row.seen_hours = Some(judged.found.span_s / HOUR);
                 self.rates(&mut row, &[at]);
                 self.meets(&mut row, found, &[at]);
                 Some(row)
@@ -415,6 +442,7 @@ impl Table<'_> {
                 return None;
             }
             row.reason = "undecided";
+            row.seen_hours = Some(judged.found.span_s / HOUR);
             row.rate_mib_per_hour = Some(per_hour(rate));
             row.leak_probability = Some(judged.found.probability);
             limit(&mut row, &meeting.bound);

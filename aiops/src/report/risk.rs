@@ -83,6 +83,8 @@ pub struct Risk {
     pub rate_interval: Option<[f64; 2]>,
     /// Probability that it leaks; of several that one of them does.
     pub leak_probability: Option<f64>,
+    /// For how long its growth was seen, hours; `null`: of several.
+    pub seen_hours: Option<f64>,
     /// Since when it leaks, RFC 3339.
     pub onset: Option<String>,
     /// cgroup, host, rlimit, commit: the limit that is met first.

@@ -2,6 +2,7 @@
 
 use crate::analysis::memory::PRESSURE_PCT;
 use crate::analysis::memory::VERY_NEAR_PCT;
+use crate::analysis::risk_report::FORESIGHT;
 use crate::analysis::shell;
 use crate::msg;
 use crate::report::Finding;
@@ -358,6 +359,12 @@ fn near_limit(risk: &Risk, data: &RiskData) -> Option<Finding> {
     })
 }
 
+/// Whether what was seen lasted long enough to say anything about that time.
+fn foreseeable(risk: &Risk) -> bool {
+    let times = risk.hours.zip(risk.seen_hours);
+    times.is_none_or(|(hours, seen)| hours <= FORESIGHT * seen)
+}
+
 /// Growth that may level off, and would meet a limit within a day if it does not.
 fn undecided(data: &RiskData) -> Option<Finding> {
     let soon = |risk: &&Risk| risk.reason == "undecided" && risk.hours < Some(SOON_H);
@@ -393,7 +400,11 @@ fn undecided(data: &RiskData) -> Option<Finding> {
     });
     Some(Finding {
         id: "oom-risk-undecided",
-        severity: Severity::Warning,
+        severity: if rows.iter().any(|one| foreseeable(one)) {
+            Severity::Warning
+        } else {
+            Severity::Info
+        },
         title,
         evidence: evidence.collect(),
         advice: vec![msg!(

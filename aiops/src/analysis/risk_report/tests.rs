@@ -25,6 +25,7 @@ fn verdict(class: Class, rate: f64, error: f64) -> Assessment {
     found.rate = Some(rate * slow);
     let wide = WIDE * error * slow;
     found.rate_interval = Some((rate * slow - wide, rate * slow + wide));
+    found.span_s = 86_400.0;
     found.onset_s = Some(NOW_NS as f64 / 1e9 - 7200.0);
     found
 }
@@ -260,8 +261,17 @@ fn what_cannot_be_decided_is_told_apart_and_hastens_nobody() {
     assert_eq!(hours(10), Some(("growth", 100.0)));
     assert_eq!(hours(11), Some(("undecided", 10.0)));
     assert_eq!((data.window.leaks, data.window.undecided), (1, 1));
-    let ids: Vec<&str> = findings(&data).iter().map(|one| one.id).collect();
-    assert_eq!(ids, ["oom-risk", "oom-risk-undecided"]);
+    let told: Vec<(&str, Severity)> = findings(&data)
+        .iter()
+        .map(|one| (one.id, one.severity))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("oom-risk", Severity::Warning),
+            ("oom-risk-undecided", Severity::Warning)
+        ]
+    );
     assert!(near(data.host.rate_mib_per_hour, 10.0));
 }
 
@@ -299,4 +309,24 @@ fn peaks_of_collections_meet_the_limit_sooner() {
         "{:?}",
         data.risks[0]
     );
+}
+
+#[test]
+fn two_minutes_of_a_job_foretell_no_day() {
+    let young = |seen_s: f64| {
+        let mut judged = process(10, Class::Leak, 100.0);
+        judged.found.span_s = seen_s;
+        // 1000 MiB at 100 MiB/h: 10 h.
+        let data = rows(1000, &[], vec![member(10, "/a", 100)], vec![judged]);
+        let row = &data.risks[0];
+        assert!(near(row.hours.unwrap(), 10.0) && near(row.seen_hours.unwrap(), seen_s / HOUR));
+        (row.reason, findings(&data)[0].severity, data.window.leaks)
+    };
+    assert_eq!(young(120.0), ("undecided", Severity::Info, 0));
+    assert_eq!(young(301.0), ("growth", Severity::Critical, 1));
+    // What is near is told even so: 36 s ahead after 2 s.
+    let mut judged = process(10, Class::Leak, 100_000.0);
+    judged.found.span_s = 2.0;
+    let data = rows(1000, &[], vec![member(10, "/a", 100)], vec![judged]);
+    assert_eq!(data.risks[0].reason, "growth");
 }
