@@ -25,8 +25,9 @@
 //! `export` and the engines of others read those. polars stands in the nested crate `aiops-frames` alone,
 //! behind the feature `frames`, for questions by several keys.
 //!
-//! Leaks: `analysis::leak` judges one series of memory sizes by pure functions; `detect memory-leak` hands it one
-//! from a file.
+//! Leaks: `analysis::leak` judges one series of memory sizes by pure functions, `analysis::leak_evidence` says what
+//! else speaks for it or against it; `session::subjects` makes the series of processes and cgroups, from the store,
+//! a recording or samples taken now; `detect memory-leak` hands them over, or a file.
 //!
 //! Risk: `analysis::limits` says what bounds a process or a cgroup, `analysis::risk` runs leaks forward until a limit is
 //! met; `session::limits` and `session::risk` read what both need.

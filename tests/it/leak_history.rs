@@ -41,21 +41,19 @@ const END: &str = "2023-11-15T18:13:20Z";
 /// A size that wobbles by up to 512 KiB.
 fn kb(mib: f64, tick: u64) -> u64 {
     let mixed = (tick + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 55;
-    (mib * 1024.0).round() as u64 + mixed
+    let whole: u64 = format!("{:.0}", mib * 1024.0).parse().expect("a size");
+    whole + mixed
 }
 
-fn process(pid: u32, started_s: u64, comm: &str, metrics: ProcessMetrics) -> ProcessSample {
+fn process(pid: u32, started_s: u64, comm: &str, mut metrics: ProcessMetrics) -> ProcessSample {
+    let file = metrics.file_kb.unwrap_or(0);
+    metrics.rss_kb = metrics.anon_kb.map(|anon| anon + file);
+    metrics.vm_size_kb = Some(900_000);
     ProcessSample {
         pid,
         start_ticks: (started_s - BOOTED) * 100,
         comm: RawText::from(comm),
-        metrics: ProcessMetrics {
-            rss_kb: metrics
-                .anon_kb
-                .map(|anon| anon + metrics.file_kb.unwrap_or(0)),
-            vm_size_kb: Some(900_000),
-            ..metrics
-        },
+        metrics,
         ..ProcessSample::default()
     }
 }
@@ -515,6 +513,50 @@ fn what_is_not_there_is_an_error_with_a_remedy() {
         assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
         assert!(said.contains(text), "{args:?}: {said}");
         assert!(code == 2 || said.contains("hint:"), "{args:?}: {said}");
+    }
+}
+
+#[test]
+fn several_files_are_a_list_and_people_read_it_in_both_languages() {
+    let place = Scratch::new();
+    let files = [("a.csv", 0.0), ("b.csv", 5.0)].map(|(name, rate)| {
+        let mut text = "ts,kb\n".to_owned();
+        for number in 0..600_u64 {
+            let size = kb(100.0 + rate * number as f64 / 60.0, number);
+            writeln!(text, "{},{size}", BEGIN + number * 60).expect("memory");
+        }
+        let file = place.path(name);
+        fs::write(&file, text).expect("a file");
+        file
+    });
+    let [a, b] = &files;
+    let output = run(&["detect", "memory-leak", "--input", a, b, "-o", "json"]);
+    let data = json(&String::from_utf8_lossy(&output.stdout))["data"].clone();
+    assert_eq!(
+        (&data["source"], &data["verdicts"]["leak"]),
+        (&"files".into(), &1.into())
+    );
+    assert_eq!(
+        data["processes"][0]["process"]["input"].as_str(),
+        Some(b.as_str())
+    );
+    assert!(
+        data["processes"][0].get("evidence").is_none(),
+        "a file has none"
+    );
+    for (lang, words) in [("en", "cannot be told yet"), ("zh", "尚不能判断")] {
+        let output = run(&[
+            "detect",
+            "memory-leak",
+            "--input",
+            a,
+            "--input",
+            b,
+            "--lang",
+            lang,
+        ]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(text.contains(words) && text.contains("b.csv"), "{text}");
     }
 }
 

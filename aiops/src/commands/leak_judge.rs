@@ -17,7 +17,6 @@ use crate::msg;
 use crate::render::units;
 use crate::report::Finding;
 use crate::report::Msg;
-use crate::report::Severity;
 use crate::report::leak::Change;
 use crate::report::leak::Evidence;
 use crate::report::leak::LeakData;
@@ -29,8 +28,8 @@ use crate::session::subjects;
 use crate::session::subjects::Figures;
 use crate::session::subjects::Subject;
 
-/// A process with fewer samples is listed only while it lives.
-const FEWEST: usize = 20;
+/// A process with fewer samples is listed only while it lives: a task grows until it is done.
+const FEWEST: usize = 100;
 /// Most siblings that are judged for the sake of one process.
 const MOST_SIBLINGS: usize = 16;
 /// Findings of a list.
@@ -131,7 +130,10 @@ impl<'a> Judge<'a> {
     pub(super) fn every(&self, top: usize) -> LeaksData {
         let taken = self.taken;
         let (cases, too_brief) = self.cases();
-        let groups = taken.cgroups.iter().map(|subject| Case {
+        // Those that are gone are nobody's any more, unless they are asked for.
+        let named = !taken.filter.cgroups.is_empty();
+        let there = (taken.cgroups.iter()).filter(|one| named || one.at_end);
+        let groups = there.map(|subject| Case {
             subject,
             earlier: Vec::new(),
         });
@@ -284,6 +286,8 @@ impl<'a> Judge<'a> {
             container: who.container.clone(),
             input: None,
         };
+        // Who has ended meets no limit any more.
+        data.oom = data.oom.filter(|_| subject.at_end);
         data.window.source = Some(taken.source);
         data.measure = Some(subject.measure.id());
         let own = subject.series();
@@ -391,9 +395,9 @@ pub(super) fn findings(data: &LeakData) -> Vec<Finding> {
     findings
 }
 
-/// Findings of a list: its leaks, the worst first.
+/// Findings of a list: its leaks, the worst first. Who has ended needs no advice.
 pub(super) fn findings_of_all(data: &LeaksData) -> Vec<Finding> {
-    let leaking = |one: &&LeakData| one.verdict == "leak";
+    let leaking = |one: &&LeakData| one.verdict == "leak" && one.process.alive != Some(false);
     let all = data.processes.iter().chain(&data.cgroups).filter(leaking);
     let mut findings: Vec<Finding> = Vec::new();
     for leak in all.take(MOST_FINDINGS) {
@@ -408,7 +412,6 @@ pub(super) fn findings_of_all(data: &LeaksData) -> Vec<Finding> {
         }
     }
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
-    debug_assert!(findings.iter().all(|one| one.severity >= Severity::Info));
     findings
 }
 

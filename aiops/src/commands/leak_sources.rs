@@ -40,6 +40,9 @@ const MOST_OF_MANY: usize = 20_000;
 /// Limits that are read now are those of the end of a history that ends no longer ago than this.
 const RECENT_MS: i64 = 600_000;
 
+/// Fewer samples of a process in history are as good as none, where it can be sampled now.
+const FEWEST: usize = 20;
+
 /// What is asked for.
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
@@ -124,7 +127,7 @@ pub(super) fn take(asked: &Asked, context: &Context) -> anyhow::Result<Taken> {
     } else {
         let store = super::store_at(context);
         match history(asked, &store, context) {
-            Ok((taken, _)) if found(&taken) => taken,
+            Ok((taken, _)) if found(&taken) && !is_thin(asked, &taken, &context.root) => taken,
             Ok((taken, coverage)) if asked.history_only => {
                 return Err(no_history(asked, &taken, &coverage, context));
             }
@@ -132,8 +135,8 @@ pub(super) fn take(asked: &Asked, context: &Context) -> anyhow::Result<Taken> {
             Ok(_) => {
                 let (who, length) = (asked_for(asked), units::span(asked.history.as_secs_f64()));
                 let (en, zh) = (
-                    format!("no history of {who} in the last {length}"),
-                    format!("最近 {length} 没有 {who} 的历史"),
+                    format!("no history of {who} in the last {length}, or too little"),
+                    format!("最近 {length} 没有 {who} 的足够历史"),
                 );
                 live(asked, asked.window_default, context, Some(Msg::new(en, zh)))?
             }
@@ -153,6 +156,16 @@ pub(super) fn take(asked: &Asked, context: &Context) -> anyhow::Result<Taken> {
 /// Whether anything that is wanted is among what was taken.
 fn found(taken: &Taken) -> bool {
     taken.processes.iter().any(|one| taken.wants(&one.who)) || !taken.cgroups.is_empty()
+}
+
+/// Whether history knows too little of the one process that is asked for, and it can be sampled now.
+fn is_thin(asked: &Asked, taken: &Taken, root: &Path) -> bool {
+    let [pid] = asked.filter.pids[..] else {
+        return false;
+    };
+    let wanted = (taken.processes.iter()).filter(|one| taken.wants(&one.who));
+    let samples: usize = wanted.map(|one| one.samples).sum();
+    !asked.history_only && samples < FEWEST && root.join(format!("proc/{pid}")).exists()
 }
 
 /// What was asked for, in a few words.

@@ -63,8 +63,8 @@ impl TextReport for LeaksData {
         if data.too_brief > 0 {
             let n = data.too_brief;
             let text = match lang {
-                Lang::En => format!("- {n} processes were there too briefly to be judged"),
-                Lang::Zh => format!("- {n} 个进程存在时间过短，未作判断"),
+                Lang::En => format!("- {n} processes ended too soon to be judged"),
+                Lang::Zh => format!("- {n} 个进程过早结束，未作判断"),
             };
             out.hang(0, 2, Paint::Dim, &text);
         }

@@ -81,7 +81,7 @@ pub struct LeaksData {
     pub ticks: usize,
     /// Verdicts on processes and files.
     pub verdicts: Verdicts,
-    /// Processes that were there too briefly to be judged, and are not listed.
+    /// Processes that ended before they had 100 samples: they are not listed.
     pub too_brief: usize,
     /// Processes and files: leaks first, the fastest first. Only those that may leak have their `series`.
     pub processes: Vec<LeakData>,
