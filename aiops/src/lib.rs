@@ -29,6 +29,9 @@
 //! else speaks for it or against it; `session::subjects` makes the series of processes and cgroups, from the store,
 //! a recording or samples taken now; `detect memory-leak` hands them over, or a file.
 //!
+//! Risk: `analysis::limits` says what bounds a process or a cgroup, `analysis::risk` runs leaks forward until a limit is
+//! met; `session::limits` and `session::risk` read what both need.
+//!
 //! Who may use whom (`cargo xtask layers` reads this table and fails on anything else):
 //!
 //! | module | may use |

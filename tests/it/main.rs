@@ -25,6 +25,7 @@ mod power;
 mod processes;
 mod query;
 mod replay;
+mod risk;
 mod store;
 mod support;
 mod swap;

@@ -10,6 +10,7 @@ pub mod inspect;
 pub mod leak;
 pub mod leak_evidence;
 pub mod leak_report;
+pub mod limits;
 pub mod memory;
 pub mod numa;
 pub mod oom;
@@ -17,6 +18,8 @@ pub mod pressure;
 pub mod processes;
 
 pub mod readings;
+pub mod risk;
+pub mod risk_report;
 pub mod runtime;
 pub mod shell;
 pub mod swap;

@@ -257,6 +257,16 @@ impl<'a> Judge<'a> {
             return Some((bytes, "option"));
         }
         let held = subject.judged_kb()?.1;
+        if let Some(here) = &self.taken.here {
+            let (who, bytes) = (&subject.who, held.saturating_mul(1024));
+            let nearest = match (who.pid, &who.cgroup) {
+                (0, Some(path)) => here.cgroup_dies_at(path, bytes),
+                _ => here.dies_at((who.pid, who.start_ticks), bytes),
+            };
+            if nearest.is_some() {
+                return nearest;
+            }
+        }
         let room = self.taken.available_kb?;
         Some((room.saturating_add(held).saturating_mul(1024), "host"))
     }

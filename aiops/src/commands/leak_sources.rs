@@ -17,6 +17,9 @@ use crate::render::units;
 use crate::report::Accounting;
 use crate::report::HostInfo;
 use crate::report::Msg;
+use crate::session::limits;
+use crate::session::limits::Here;
+use crate::session::plane;
 use crate::session::store_error;
 use crate::session::subjects;
 use crate::session::subjects::Read;
@@ -27,11 +30,15 @@ use crate::store::Ask;
 use crate::store::Coverage;
 use crate::store::Store;
 use crate::store::StoreError;
+use crate::time;
 
 /// Most sizes of each process, where few are judged: as many as of a file.
 const MOST: usize = 400_000;
 /// The same, where many are: a day of samples every 10 s is kept whole.
 const MOST_OF_MANY: usize = 20_000;
+
+/// Limits that are read now are those of the end of a history that ends no longer ago than this.
+const RECENT_MS: i64 = 600_000;
 
 /// Fewer samples of a process in history are as good as none, where it can be sampled now.
 const FEWEST: usize = 20;
@@ -73,6 +80,8 @@ pub(super) struct Taken {
     pub(super) filter: Filter,
     pub(super) ticks: usize,
     pub(super) available_kb: Option<u64>,
+    /// The limits at the end; `None`: that is long ago, or of another host.
+    pub(super) here: Option<Here>,
     pub(super) host: HostInfo,
     pub(super) accounting: Accounting,
     pub(super) notes: Vec<Msg>,
@@ -289,6 +298,12 @@ fn history(
     let meta = store.meta()?;
     let owner = meta.as_ref().map(|meta| meta.hostname.as_str());
     taken.host = super::query_memory::host_info(context, owner);
+    let end_ms = coverage.times.last().copied().unwrap_or(i64::MIN);
+    if time::now_ns() / 1_000_000 < end_ms.saturating_add(RECENT_MS) {
+        let here = limits::now(&context.root).ok();
+        let same = |here: &Here| owner.is_none_or(|name| here.host.hostname.lossy() == name);
+        taken.here = here.filter(same);
+    }
     taken.accounting = accounting(taken.ticks, &coverage);
     Ok((taken, coverage))
 }
@@ -339,7 +354,9 @@ fn recorded(asked: &Asked, file: &Path) -> anyhow::Result<Taken> {
     let most = if many { MOST_OF_MANY } else { MOST };
     // Siblings and earlier lives are there as well.
     let read = subjects::from_recording(file, Filter::default(), most)?;
-    Ok(of_read("recording", asked, read))
+    let mut taken = of_read("recording", asked, read);
+    taken.here = Some(Here::left_by(&plane::replay(file)?.0));
+    Ok(taken)
 }
 
 fn live(
@@ -371,6 +388,7 @@ fn live(
     diag::progress("");
     let mut taken = of_read("live", asked, read);
     taken.window = Some(length);
+    taken.here = limits::now(&context.root).ok();
     if let Some(why) = why {
         let (en, zh) = (why.en, why.zh);
         taken.notes.push(msg!(

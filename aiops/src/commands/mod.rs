@@ -5,6 +5,7 @@ mod analyze_swap;
 mod collect_memory;
 mod completions;
 mod detect_memory_leak;
+mod detect_oom_risk;
 mod diff_memory;
 mod doctor;
 mod export;
@@ -63,7 +64,7 @@ pub enum Command {
     /// Score the host.
     #[command(subcommand)]
     Health(Health),
-    /// Find leaks.
+    /// Find leaks, and who will be out of memory when.
     #[command(subcommand)]
     Detect(Detect),
     /// Compare two moments.
@@ -129,6 +130,8 @@ pub enum Health {
 pub enum Detect {
     /// Tell a leak from growth that ends: verdict, rate, when the limit is met.
     MemoryLeak(detect_memory_leak::Args),
+    /// Rank processes and cgroups by the time until a limit is met.
+    OomRisk(detect_oom_risk::Args),
 }
 
 /// What to compare.
@@ -183,6 +186,7 @@ impl Command {
             Self::Analyze(Analyze::Cache(args)) => analyze_cache::run(args, context),
             Self::Health(Health::Memory(args)) => health_memory::run(args, context),
             Self::Detect(Detect::MemoryLeak(args)) => detect_memory_leak::run(args, context),
+            Self::Detect(Detect::OomRisk(args)) => detect_oom_risk::run(args, context),
             Self::Diff(Diff::Memory(args)) => diff_memory::run(args, context),
             Self::Monitor(Monitor::Memory(args)) => monitor_memory::run(args, context),
             Self::Monitor(Monitor::Status(args)) => monitor_status::run(args, context),

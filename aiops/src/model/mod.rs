@@ -66,6 +66,7 @@ pub use sample::CgroupSample;
 pub use sample::Metric;
 pub use sample::ProcessMetrics;
 pub use sample::ProcessSample;
+pub use sample::Rlimits;
 pub use sample::Sample;
 pub use sample::Skipped;
 pub use sample::SystemMetrics;

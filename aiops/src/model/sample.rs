@@ -459,6 +459,15 @@ pub struct ProcessSample {
     pub metrics: ProcessMetrics,
 }
 
+/// Limits that a process has of its own (getrlimit(2)), bytes; `None`: no limit, or not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rlimits {
+    /// `RLIMIT_AS`: address space.
+    pub address_space: Option<u64>,
+    /// `RLIMIT_DATA`: private writable memory, address space (since 4.7).
+    pub data: Option<u64>,
+}
+
 /// A memory cgroup at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CgroupSample {

@@ -27,6 +27,7 @@ mod oom;
 pub mod plot;
 mod processes;
 mod query;
+mod risk;
 mod store;
 pub mod style;
 mod swap;

@@ -17,6 +17,7 @@ pub mod monitor;
 pub mod oom;
 pub mod processes;
 pub mod query;
+pub mod risk;
 mod size;
 pub mod store;
 pub mod swap;

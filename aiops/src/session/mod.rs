@@ -5,8 +5,10 @@
 //! so the recording holds everything that the report was made from.
 
 mod desk;
+pub mod limits;
 pub mod monitor;
 pub mod plane;
+pub mod risk;
 mod sources;
 mod stacks;
 pub mod subjects;

@@ -54,7 +54,9 @@ pub(super) fn total_pages(
     Some(kb / page_kb.max(1))
 }
 
-fn points(pages: u64, adj: i32, total: u64) -> i64 {
+/// Badness of a task of so many pages, where `total` pages count.
+#[must_use]
+pub(in crate::analysis) fn points(pages: u64, adj: i32, total: u64) -> i64 {
     let step = i64::try_from(total / 1000).unwrap_or(i64::MAX);
     i64::try_from(pages)
         .unwrap_or(i64::MAX)

@@ -2,7 +2,7 @@
 //!
 //! Nothing here reads a clock: time is that of the newest item, so the same items give the same report.
 
-mod badness;
+pub(in crate::analysis) mod badness;
 mod build;
 mod findings;
 mod joiner;

@@ -7,6 +7,7 @@
 mod detail;
 mod kinds;
 mod libraries;
+mod limits;
 mod load;
 mod nodes;
 mod numa;
@@ -27,6 +28,8 @@ mod live_tests;
 pub use detail::read_detail;
 
 pub use libraries::read_libraries;
+pub use limits::read_rlimits;
+pub use limits::strict_overcommit;
 pub use numa::Placement;
 pub use numa::read_placement;
 pub use process::Failure;
