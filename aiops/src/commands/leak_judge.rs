@@ -10,6 +10,7 @@ use super::leak_sources::Taken;
 use crate::analysis::history::stamp;
 use crate::analysis::leak;
 use crate::analysis::leak::Class;
+use crate::analysis::leak::Series;
 use crate::analysis::leak_evidence;
 use crate::analysis::leak_evidence::Life;
 use crate::analysis::leak_report;
@@ -274,9 +275,24 @@ impl<'a> Judge<'a> {
     /// One verdict, without its siblings.
     fn judged(&self, case: &Case<'_>) -> LeakData {
         let (taken, subject) = (self.taken, case.subject);
-        let series = subjects::joined(&case.earlier, subject);
+        let own = subject.series();
+        let lives: Vec<_> = case
+            .earlier
+            .iter()
+            .map(|one| (*one, one.series()))
+            .collect();
         let limit = self.limit_of(subject);
-        let found = leak::assess(&series, limit.map(|(bytes, _)| bytes as f64));
+        let most = limit.map(|(bytes, _)| bytes as f64);
+        let mut series = subjects::joined(&case.earlier, subject);
+        let mut found = leak::assess(&series, most);
+        // A leak of all lives together is one of each alone, as far as they were long enough to tell.
+        let alone = found.class == Class::Leak
+            && found.from_all_lives
+            && contradicted(lives.iter().map(|(_, series)| series));
+        if alone {
+            series.clone_from(&own);
+            found = leak::assess(&series, most);
+        }
         let mut data = leak_report::data(&series, &found, limit);
         let who = &subject.who;
         data.process = LeakProcess {
@@ -296,18 +312,12 @@ impl<'a> Judge<'a> {
         data.oom = data.oom.filter(|_| subject.at_end);
         data.window.source = Some(taken.source);
         data.measure = Some(subject.measure.id());
-        let own = subject.series();
         data.judged = change(subject.sizes_kb());
         data.rss = at_ends(subject, |one| one.rss_kb).unwrap_or_default();
         data.vms = at_ends(subject, |one| one.vms_kb);
         data.available_kb = taken.available_kb;
         let (components, main) = leak_evidence::components(&subject.figures);
         data.components = Some(components);
-        let lives: Vec<_> = case
-            .earlier
-            .iter()
-            .map(|one| (*one, one.series()))
-            .collect();
         let life = |subject: &Subject, series| Life {
             pid: subject.who.pid,
             started_s: subject.started_s,
@@ -331,6 +341,12 @@ impl<'a> Judge<'a> {
             rss_falls_into_swap: leak_evidence::falls_into_swap(&subject.figures),
             lines: Vec::new(),
         });
+        if alone {
+            data.notes.push(msg!(
+                "earlier lives of this program did not all leak: this one is judged alone",
+                "该程序此前的运行并非都泄漏：仅判断本次运行"
+            ));
+        }
         data.notes.extend(self.notes(subject, &data));
         data
     }
@@ -382,6 +398,19 @@ fn learn_runtime(data: &mut LeakData, subject: &Subject) {
         data.process.runtime =
             leak_report::runtime_name(who.comm.as_deref(), who.exe.as_deref(), &mapped);
     }
+}
+
+/// Whether a third or more of the earlier lives that can be told did not leak.
+fn contradicted<'a>(lives: impl Iterator<Item = &'a Series>) -> bool {
+    let (mut leaks, mut others) = (0, 0);
+    for series in lives {
+        match leak::assess(series, None).class {
+            Class::Leak => leaks += 1,
+            Class::NoLeak => others += 1,
+            Class::Ambiguous => {}
+        }
+    }
+    others > 0 && 2 * others >= leaks
 }
 
 /// What siblings are found by.
@@ -519,4 +548,32 @@ fn class(data: &LeakData) -> u8 {
 
 fn rate(data: &LeakData) -> f64 {
     data.rate_mib_per_hour.unwrap_or(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lives_that_stayed_level_contradict_a_leak_of_all() {
+        let life = |rate: f64| Series {
+            time_s: (0..200).map(|i| f64::from(i) * 60.0).collect(),
+            bytes: (0..200_u32)
+                .map(|i| 1e8 + rate * f64::from(i) + f64::from(i * 7919 % 13) * 4096.0)
+                .collect(),
+            ..Series::default()
+        };
+        let (leak, level) = (life(5e5), life(0.0));
+        assert!(!contradicted([&leak, &leak, &leak].into_iter()));
+        assert!(!contradicted([&leak, &leak, &leak, &level].into_iter()));
+        assert!(contradicted([&leak, &leak, &level].into_iter()));
+        assert!(contradicted([&level].into_iter()));
+        // Too short to tell: they contradict nothing.
+        let short = Series {
+            time_s: vec![0.0, 60.0],
+            bytes: vec![1e8, 1e8],
+            ..Series::default()
+        };
+        assert!(!contradicted([&short].into_iter()));
+    }
 }
