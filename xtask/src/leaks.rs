@@ -67,6 +67,8 @@ pub(crate) fn run(args: &[String]) -> Result<Tally> {
     let ask = Ask {
         aiops: &aiops,
         store: work.store(),
+        interval,
+        scale,
     };
     let report = ask.all()?;
     if let Some(folder) = &kept {
@@ -99,6 +101,8 @@ pub(crate) fn run(args: &[String]) -> Result<Tally> {
 struct Ask<'a> {
     aiops: &'a Path,
     store: PathBuf,
+    interval: &'static str,
+    scale: f64,
 }
 
 impl Ask<'_> {
@@ -128,9 +132,11 @@ impl Ask<'_> {
         fs::write(folder.join("report.json"), report.to_string())?;
         for (one, pid) in PROGRAMS.iter().zip(pids) {
             let mut command = self.command();
-            command.args(["query", "memory", "--start", "-1d", "--pid"]);
-            command.arg(pid.to_string());
-            command.args(["--step", "200ms", "--top", "0", "-o", "csv"]);
+            command.args(["query", "memory", "--pid", &pid.to_string()]);
+            // A minute more, for what came before and after.
+            let minutes = (SPAN_S * self.scale / 60.0).ceil() + 1.0;
+            command.args(["--start", &format!("-{minutes}m"), "--step", self.interval]);
+            command.args(["--top", "0", "-o", "csv"]);
             let table = util::output(&mut command)?;
             fs::write(folder.join(one.name).with_extension("csv"), series(&table)?)?;
         }
