@@ -314,6 +314,11 @@ mod tests {
         let judged = |one: &Program, verdict| judge(one, 1.0, Some(&found(verdict, None)));
         assert_eq!(judged(&healthy, "no-leak"), Outcome::Right);
         assert_eq!(judged(&healthy, "leak"), Outcome::Wrong("verdict"));
+        healthy.may_be_inconclusive = None;
+        assert_eq!(
+            judged(&healthy, "inconclusive"),
+            Outcome::Wrong("undecided")
+        );
         healthy.may_be_inconclusive = Some("why");
         assert_eq!(judged(&healthy, "inconclusive"), Outcome::Undecided("why"));
         assert_eq!(judged(&healthy, "leak"), Outcome::Wrong("verdict"));
