@@ -395,3 +395,44 @@ fn load_alone(catalog: &Catalog, white: &mut Whitened) -> Option<f64> {
     let slope = along / square.max(1e-12);
     (r2 > 0.9 && slope.abs() < 0.06 * (high - low)).then_some(r2)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A grid of 300 s that rises by 2 bytes a second until `end`.
+    fn risen_until(end: f64) -> Grid {
+        let t: Vec<f64> = (0..300).map(f64::from).collect();
+        Grid {
+            y: t.iter().map(|t| 2.0 * t.min(end)).collect(),
+            part: vec![0; t.len()],
+            span: 299.0,
+            t,
+            ..Grid::default()
+        }
+    }
+
+    #[test]
+    fn what_stopped_before_the_last_third_has_stalled() {
+        assert!(stalled(&risen_until(200.0), 2.0));
+        assert!(!stalled(&risen_until(300.0), 2.0));
+        // A slower leak than that is seen growing.
+        assert!(!stalled(&risen_until(300.0), 5.0));
+        assert!(stalled(&risen_until(300.0), 7.0));
+    }
+
+    #[test]
+    fn a_jump_within_the_last_third_is_not_growth() {
+        let mut grid = risen_until(150.0);
+        for i in 240..300 {
+            grid.y[i] += 1000.0;
+            grid.part[i] = 1;
+        }
+        assert!(stalled(&grid, 2.0));
+        for i in 280..300 {
+            grid.part[i] = 2;
+        }
+        // Too short to say.
+        assert!(!stalled(&grid, 2.0));
+    }
+}

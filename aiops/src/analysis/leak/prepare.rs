@@ -412,6 +412,21 @@ mod tests {
     }
 
     #[test]
+    fn what_a_program_is_loaded_with_is_left_out_and_a_warm_up_is_not() {
+        let jump: Vec<f64> = (0..200)
+            .map(|i| if i < 3 { 10.0 } else { 100.0 } + 0.1 * f64::from(i))
+            .collect();
+        assert_eq!(loading(&jump), 4);
+        let warm_up: Vec<f64> = (0..200)
+            .map(|i| 100.0 * (1.0 - (-f64::from(i) / 20.0).exp()))
+            .collect();
+        assert_eq!(loading(&warm_up), 0);
+        let line: Vec<f64> = (0..200).map(f64::from).collect();
+        assert_eq!(loading(&line), 0);
+        assert_eq!(loading(&[1.0, 9.0]), 0);
+    }
+
+    #[test]
     fn a_sawtooth_gives_its_floors() {
         let y: Vec<f64> = (0..200).map(|i| 100.0 + f64::from(i % 20) * 3.0).collect();
         let t: Vec<f64> = (0..200).map(f64::from).collect();
