@@ -15,7 +15,7 @@
 mod crowd;
 mod daemon;
 mod faults;
-mod interrupt;
+pub(crate) mod interrupt;
 mod load;
 mod peers;
 mod proc;
@@ -33,6 +33,7 @@ use anyhow::{Context as _, bail};
 use crate::oomlab::{self, Group};
 use crate::util::{self, Tally};
 pub(crate) use crowd::{STIR, stir};
+pub(crate) use recorder::remove_tails;
 use table::Table;
 
 /// What all parts of the benchmark share.

@@ -14,6 +14,7 @@ mod dist;
 mod interop;
 mod kernels;
 mod layers;
+mod leaks;
 mod oomlab;
 mod setup;
 mod test;
@@ -40,6 +41,7 @@ const CHORES: &[Chore] = &[
     ("kernels", "fetch Debian's kernels for vm [5.10] [6.1] [6.12]", |args| finish(kernels::run(args)?)),
     ("bench", "measure [oom] [proc] [query] [daemon] [--quick] [--minutes N] [--hour]", |args| finish(bench::run(args)?)),
     ("interop", "other engines read our files [--all: ClickHouse and Spark too]", |args| finish(interop::run(args)?)),
+    ("leaks", "real programs that leak or do not, judged [--minutes N] [--keep DIR]", |args| finish(leaks::run(args)?)),
     ("capture", "a tree for --root: DIR [--pid P,P] [--vm 6.1] [--as-3.10 TREE]", capture::run),
     ("deb", "the Debian package [--profile dist|ci] [--check]", |args| finish(deb::run(args)?)),
     ("dist", "the static program to install: target/dist/aiops", dist::run),
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         // The process that the demo wants killed.
         None if name == "grow" => demo::grow(rest),
         None if name == oomlab::GROW => oomlab::grow(rest),
+        None if name == leaks::CHILD => leaks::child(rest),
         None if name == bench::STIR => bench::stir(rest),
         None => return usage(),
     };

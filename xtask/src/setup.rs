@@ -53,7 +53,7 @@ const NEEDS: &[Need] = &[
     need(
         "gcc",
         Kind::Program("cc"),
-        &["clippy", "compile", "tests", "frames"],
+        &["clippy", "compile", "tests", "frames", "leaks"],
     ),
     need("rustfmt", Kind::Component("cargo-fmt"), &["fmt"]),
     need("clippy", Kind::Component("cargo-clippy"), &["clippy"]),
@@ -64,7 +64,12 @@ const NEEDS: &[Need] = &[
     need("libpolly-22-dev", Kind::Package, &["bpf"]),
     need("libzstd-dev", Kind::Package, &["bpf"]),
     need("bpf-linker", Kind::Linker, &["bpf"]),
-    need("python3-venv", Kind::Program("python3"), &["interop"]),
+    need(
+        "python3-venv",
+        Kind::Program("python3"),
+        &["interop", "leaks"],
+    ),
+    need("default-jdk-headless", Kind::Program("javac"), &["leaks"]),
     need(
         "qemu-system-x86",
         Kind::Program("qemu-system-x86_64"),

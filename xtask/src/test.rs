@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::util::{self, LEAN, Tally};
-use crate::{bench, bpf, deb, interop, layers, setup, vm};
+use crate::{bench, bpf, deb, interop, layers, leaks, setup, vm};
 
 /// One step; its name is what `setup` says that a missing tool skips.
 struct Step {
@@ -44,6 +44,7 @@ const STEPS: &[Step] = &[
     }),
     step("frames", frames),
     step("interop", || interop::run(&[])),
+    step("leaks", || leaks::run(&[])),
     step("kernels", || vm::run(&words(&["6.1", "6.12"]))),
     step("looks", || bench::run(&words(&["proc", "--quick"]))),
     step("storm", || bench::run(&words(&["oom", "--quick"]))),
@@ -138,8 +139,10 @@ fn words(words: &[&str]) -> Vec<String> {
 
 fn fmt() -> Result<()> {
     util::run(util::cargo()?.args(["fmt", "--all", "--check"]))?;
-    // The kernel side is no member of the workspace.
-    let files = rust_files(&util::root()?.join("aiops-ebpf/src"))?;
+    // The kernel side is no member of the workspace, nor are programs that are only looked at.
+    let root = util::root()?;
+    let mut files = rust_files(&root.join("aiops-ebpf/src"))?;
+    files.extend(rust_files(&root.join("tests/leaks/rust"))?);
     if files.is_empty() {
         return Ok(());
     }

@@ -15,7 +15,7 @@ extern "C" fn told(_signal: libc::c_int) {
 }
 
 /// From now on these signals only set the mark.
-pub(super) fn install() {
+pub(crate) fn install() {
     let handler: extern "C" fn(libc::c_int) = told;
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
         // SAFETY: the handler stores into an atomic and does nothing else.
@@ -24,13 +24,13 @@ pub(super) fn install() {
 }
 
 /// Fails once the chore was told to end.
-pub(super) fn check() -> anyhow::Result<()> {
+pub(crate) fn check() -> anyhow::Result<()> {
     ensure!(!TOLD.load(Ordering::Relaxed), "interrupted");
     Ok(())
 }
 
 /// Sleeps, unless the chore is told to end.
-pub(super) fn sleep(span: Duration) -> anyhow::Result<()> {
+pub(crate) fn sleep(span: Duration) -> anyhow::Result<()> {
     let end = Instant::now() + span;
     loop {
         check()?;

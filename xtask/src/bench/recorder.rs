@@ -222,14 +222,18 @@ impl Recorder {
 impl Drop for Recorder {
     fn drop(&mut self) {
         self.end();
-        // The newest frames stand on a tmpfs, where the store says.
-        let meta = fs::read(self.store().join("store.json")).unwrap_or_default();
-        if let Ok(meta) = serde_json::from_slice::<serde_json::Value>(&meta)
-            && let Some(tails) = meta["tails"].as_str()
-        {
-            let _ = fs::remove_dir_all(tails);
-        }
+        remove_tails(&self.store());
         let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Removes the newest frames of a store that goes: they stand on a tmpfs, where the store says.
+pub(crate) fn remove_tails(store: &Path) {
+    let meta = fs::read(store.join("store.json")).unwrap_or_default();
+    if let Ok(meta) = serde_json::from_slice::<serde_json::Value>(&meta)
+        && let Some(tails) = meta["tails"].as_str()
+    {
+        let _ = fs::remove_dir_all(tails);
     }
 }
 

@@ -187,7 +187,8 @@ fn paused_before(coefficients: &[f64], catalog: &Catalog, flat: f64) -> bool {
         if running < 0.15 * rise {
             paused |= risen && running > -0.15 * rise && to - from > 0.6 * flat;
         } else {
-            if paused {
+            // A last little that comes late is no new rise.
+            if paused && running * (to - from) > 0.05 * rise {
                 return true;
             }
             risen = true;

@@ -19,6 +19,8 @@ const STRETCHES: usize = 16;
 const LEAST_GROWTH: f64 = 0.006;
 /// Less growth than this is none either: 32 pages.
 const LEAST_BYTES: f64 = 131_072.0;
+/// A shape that leaks must explain that no more than this share of its growth is seen at the end.
+const STALLED: f64 = 0.33;
 /// Prior odds of a shape that leaks, and of one that cannot be told, as BIC: 1:3 and 1:9.
 const LEAK_PRIOR: f64 = 2.197_224_577_336_219_6;
 const AMBIGUOUS_PRIOR: f64 = 4.394_449_154_672_439;
@@ -105,6 +107,7 @@ pub fn posterior(grid: &Grid) -> Option<Posterior> {
     let load_r2 = load_alone(&catalog, &mut whitened[0]);
     let mut scored = score(&catalog, &mut whitened, LEAST_NOISE / relative);
     let rise = rise(&catalog.design.y);
+    let unit = catalog.scale / grid.span;
     for (model, one) in catalog.models.iter().zip(&mut scored) {
         // Under strong autocorrelation, steps up may be fitted that the series takes back slowly.
         let meaning = meaning::meaning(model.kind, &one.fit.coefficients, &catalog, relative);
@@ -131,6 +134,11 @@ pub fn posterior(grid: &Grid) -> Option<Posterior> {
                 || (load_r2.is_some() && !per_load)
             {
                 one.class = Class::NoLeak;
+            }
+            let season = model.base > catalog.plain_base;
+            let steps = matches!(model.kind, Kind::Steps { .. });
+            if one.class == Class::Leak && !season && !steps && stalled(grid, slope * unit) {
+                one.class = Class::Ambiguous;
             }
         }
         if load_r2.is_some() && one.class == Class::Ambiguous {
@@ -168,7 +176,6 @@ pub fn posterior(grid: &Grid) -> Option<Posterior> {
     let leaks = lowest(&scored, |one| one.class == Class::Leak);
     let others = lowest(&scored, |one| one.class == Class::NoLeak);
     let best_leak = leaks.map(|index| candidate(index, &mut whitened));
-    let unit = catalog.scale / grid.span;
     let (rate, rate_error) = best_leak.as_ref().map_or((0.0, 0.0), |best| {
         let all = || scored.iter().filter(|one| one.class == Class::Leak);
         let top = leaks.map_or(0.0, |index| scored[index].bic);
@@ -275,6 +282,25 @@ fn uneven(grid: &Grid, bend: f64) -> Option<(f64, f64)> {
     let (mean, error) = moments(&all);
     let both = mean_before > 0.25 * mean_after && mean_after > 0.25 * mean_before;
     (!far && both && mean > 0.0).then(|| (mean, error.sqrt()))
+}
+
+/// Whether the last third of a series (or what is behind its last sudden change of level) hardly rises, where a shape
+/// has it rise by `rate`, bytes a second: noise that remembers lets a line go on through a level end. A leak would have
+/// to have stopped.
+fn stalled(grid: &Grid, rate: f64) -> bool {
+    let n = grid.t.len();
+    let third = grid
+        .t
+        .partition_point(|t| *t < grid.t[n - 1] - grid.span / 3.0);
+    let part = grid.part.partition_point(|part| *part < grid.part[n - 1]);
+    let from = third.max(part);
+    let few = (n - from) / 4;
+    if few < 3 || grid.load.is_some() || grid.t[n - 1] - grid.t[from] < 0.15 * grid.span {
+        return false;
+    }
+    let passed = median(&grid.t[n - few..]) - median(&grid.t[from..from + few]);
+    let risen = median(&grid.y[n - few..]) - median(&grid.y[from..from + few]);
+    risen < STALLED * rate * passed
 }
 
 /// From the first samples to the last tenth.
@@ -406,4 +432,45 @@ fn load_alone(catalog: &Catalog, white: &mut Whitened) -> Option<f64> {
     }
     let slope = along / square.max(1e-12);
     (r2 > 0.9 && slope.abs() < 0.06 * (high - low)).then_some(r2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A grid of 300 s that rises by 2 bytes a second until `end`.
+    fn risen_until(end: f64) -> Grid {
+        let t: Vec<f64> = (0..300).map(f64::from).collect();
+        Grid {
+            y: t.iter().map(|t| 2.0 * t.min(end)).collect(),
+            part: vec![0; t.len()],
+            span: 299.0,
+            t,
+            ..Grid::default()
+        }
+    }
+
+    #[test]
+    fn what_stopped_before_the_last_third_has_stalled() {
+        assert!(stalled(&risen_until(200.0), 2.0));
+        assert!(!stalled(&risen_until(300.0), 2.0));
+        // A slower leak than that is seen growing.
+        assert!(!stalled(&risen_until(300.0), 5.0));
+        assert!(stalled(&risen_until(300.0), 7.0));
+    }
+
+    #[test]
+    fn a_jump_within_the_last_third_is_not_growth() {
+        let mut grid = risen_until(150.0);
+        for i in 240..300 {
+            grid.y[i] += 1000.0;
+            grid.part[i] = 1;
+        }
+        assert!(stalled(&grid, 2.0));
+        for i in 280..300 {
+            grid.part[i] = 2;
+        }
+        // Too short to say.
+        assert!(!stalled(&grid, 2.0));
+    }
 }

@@ -20,6 +20,9 @@ const EVENTS: usize = 3;
 /// Share of a series that any peak may last, and that one may that has others of its kind.
 const PEAK: f64 = 0.035;
 const WIDE: f64 = 0.12;
+/// Share of a life in which a program is loaded, and of what it holds behind that which it may not hold at first.
+const LOADING: f64 = 0.02;
+const LOADED: f64 = 0.7;
 
 /// What the shapes are fitted to.
 #[derive(Clone, Debug, Default)]
@@ -255,9 +258,29 @@ fn without_outliers(y: &[f64]) -> Vec<f64> {
     out
 }
 
+/// How many rows at the begin show a program that is being loaded: it takes much of what it needs at once, and that
+/// jump would be most of what there is to explain. A warm-up that goes on behind them is none.
+fn loading(bytes: &[f64]) -> usize {
+    let rows = whole(LOADING * bytes.len() as f64).max(1);
+    let (Some(first), Some(then), Some(later)) =
+        (bytes.first(), bytes.get(rows), bytes.get(2 * rows))
+    else {
+        return 0;
+    };
+    let jump = then - first;
+    if *first < LOADED * then && later - then < 0.3 * jump {
+        rows
+    } else {
+        0
+    }
+}
+
 /// The grid of one life; `t` counts from its first row.
 #[must_use]
 pub fn grid(t: &[f64], bytes: &[f64], load: Option<&[f64]>, most: usize) -> Grid {
+    let skip = loading(bytes);
+    let (t, bytes) = (&t[skip..], &bytes[skip..]);
+    let load = load.map(|load| &load[skip..]);
     let n = t.len();
     let span = t.last().copied().unwrap_or(0.0);
     let level = median(bytes);
@@ -386,6 +409,21 @@ mod tests {
         let (times, steps) = steady_times(&[0.0, 10.0, 20.0, 5.0, 15.0, 25.0]);
         assert_eq!(times, [0.0, 10.0, 20.0, 30.0, 40.0, 50.0]);
         assert_eq!(steps, 1);
+    }
+
+    #[test]
+    fn what_a_program_is_loaded_with_is_left_out_and_a_warm_up_is_not() {
+        let jump: Vec<f64> = (0..200)
+            .map(|i| if i < 3 { 10.0 } else { 100.0 } + 0.1 * f64::from(i))
+            .collect();
+        assert_eq!(loading(&jump), 4);
+        let warm_up: Vec<f64> = (0..200)
+            .map(|i| 100.0 * (1.0 - (-f64::from(i) / 20.0).exp()))
+            .collect();
+        assert_eq!(loading(&warm_up), 0);
+        let line: Vec<f64> = (0..200).map(f64::from).collect();
+        assert_eq!(loading(&line), 0);
+        assert_eq!(loading(&[1.0, 9.0]), 0);
     }
 
     #[test]
