@@ -113,11 +113,7 @@ impl Tree {
 }
 
 /// One of the coordinates in which the points differ, with its range.
-fn cut_of(
-    points: &[Vec<f64>],
-    chosen: &[usize],
-    random: &mut Random,
-) -> Option<(usize, f64, f64)> {
+fn cut_of(points: &[Vec<f64>], chosen: &[usize], random: &mut Random) -> Option<(usize, f64, f64)> {
     let wide = points.first()?.len();
     let ranges = (0..wide).filter_map(|feature| {
         let values = || chosen.iter().map(|&at| points[at][feature]);

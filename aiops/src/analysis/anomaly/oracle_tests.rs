@@ -55,7 +55,11 @@ fn seasons_are_statsmodels() {
         let parts = season::mstl(&numbers(&one["y"]), &[24, 84], false, Work::Exact);
         let seasons = rows(&one["seasonal"]);
         let sum: Vec<f64> = if seasons.len() == 2 {
-            seasons[0].iter().zip(&seasons[1]).map(|(a, b)| a + b).collect()
+            seasons[0]
+                .iter()
+                .zip(&seasons[1])
+                .map(|(a, b)| a + b)
+                .collect()
         } else {
             seasons.iter().map(|row| row.iter().sum()).collect()
         };

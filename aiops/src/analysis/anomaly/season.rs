@@ -10,6 +10,8 @@ use stlrs::StlParams;
 pub struct Parts {
     /// What comes again; of two seasons their sum.
     pub seasonal: Vec<f64>,
+    /// The shortest of the seasons.
+    pub daily: Vec<f64>,
     /// The slow course.
     pub trend: Vec<f64>,
     /// The rest.
@@ -55,6 +57,7 @@ pub fn stl(
         .ok()?;
     let (seasonal, trend, residual, _) = found.into_parts();
     Some(Parts {
+        daily: seasonal.clone(),
         seasonal,
         trend,
         residual,
@@ -76,6 +79,7 @@ pub fn mstl(values: &[f64], periods: &[usize], robust: bool, work: Work) -> Opti
         }
     }
     Some(Parts {
+        daily: seasonal.into_iter().next().unwrap_or_default(),
         seasonal: sum,
         trend,
         residual,

@@ -1,0 +1,558 @@
+//! Everything out of the ordinary on a host: the detectors over its series and its processes, each finding with
+//! its time, size, rarity, reason, and what else moved.
+
+use super::JUMP_SIGMAS;
+use super::OUTLIER_SIGMAS;
+use super::PEAK_SIGMAS;
+use super::PROCESS_STEPS;
+use super::SYSTEM_STEPS;
+use super::even::Even;
+use super::gather::Process;
+use super::jump::Course;
+use super::jump::Jump;
+use super::median;
+use super::outlier;
+use super::outlier::Feature;
+use super::swap;
+use super::swap::Moment;
+use super::system_least;
+use crate::msg;
+use crate::report::Msg;
+use crate::report::anomaly::Anomaly;
+use crate::report::anomaly::Moved;
+use crate::report::anomaly::Rarity;
+use crate::report::anomaly::Subject;
+use crate::report::size_kb;
+use crate::time;
+
+/// Processes that never had so much are not looked at for growth, KiB.
+const SMALL_KB: f64 = 32_768.0;
+/// Things that moved at the same time, at most.
+const MOVED: usize = 5;
+/// What moved by less is left out, KiB, or by less than this share of the anomaly.
+const MOVED_KB: f64 = 4096.0;
+const MOVED_SHARE: f64 = 0.1;
+/// How far around an anomaly without a window of its own others are looked at, seconds.
+const NEAR_S: f64 = 600.0;
+/// Processes that ended before this long before the end are not compared with others, seconds.
+const RECENT_S: f64 = 300.0;
+
+/// A host's history.
+#[derive(Debug, Default)]
+pub struct Input {
+    /// The host, in order of time; it may begin long before the window.
+    pub moments: Vec<Moment>,
+    /// Lives of processes in the window.
+    pub processes: Vec<Process>,
+    /// First moment that is told of, seconds since 1970.
+    pub start_s: f64,
+    /// KiB of a page.
+    pub page_kb: f64,
+}
+
+/// What is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The host and its processes.
+    All,
+    /// The host.
+    System,
+    /// These processes.
+    Pids(Vec<u32>),
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The rarest first.
+    pub anomalies: Vec<Anomaly>,
+    /// Seasons were taken out of the host's memory; `None`: its history is too short for anything.
+    pub seasonal: Option<bool>,
+}
+
+/// A series that is looked at.
+struct Watched {
+    subject: Subject,
+    course: Course,
+    least: f64,
+}
+
+/// What an anomaly is before others are looked at.
+struct Bare {
+    anomaly: Anomaly,
+    at_s: f64,
+    window_s: f64,
+}
+
+fn stamp(time_s: f64) -> String {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "times of a store are within the calendar"
+    )]
+    let ns = (time_s.clamp(0.0, 9e9) * 1e3).round() as i64 * 1_000_000;
+    time::rfc3339(ns, time::local_offset_s(ns)).unwrap_or_default()
+}
+
+fn kb(value: f64) -> String {
+    size_kb(u64::try_from(super::whole(value.abs().round())).unwrap_or(u64::MAX))
+}
+
+/// How often a day a series without anything does this, from the labelled ones (docs/accuracy.md): it falls
+/// slowly, for what is large is mostly a change of habits and no noise.
+fn jumps_a_day(sigmas: f64) -> f64 {
+    JUMPS_A_DAY * (JUMP_SIGMAS / sigmas.abs().max(1.0))
+}
+
+/// False growth points a day at the threshold.
+const JUMPS_A_DAY: f64 = 0.008;
+/// False peaks of the residual a day at theirs.
+const PEAKS_A_DAY: f64 = 0.43;
+/// False outliers for each process at the threshold.
+const OUTLIER_P: f64 = 0.001;
+
+fn per_day(expected: f64) -> Rarity {
+    Rarity {
+        expected_per_day: Some(expected),
+        p: None,
+    }
+}
+
+/// Looks at everything.
+#[must_use]
+pub fn find(input: &Input, scope: &Scope) -> Found {
+    let mut found = Found::default();
+    let total_kb = input.moments.iter().rev().find_map(|one| one.total_kb);
+    let mut watched = Vec::new();
+    if let Some(total_kb) = total_kb {
+        let columns: [(&str, fn(&Moment) -> Option<f64>); 2] = [
+            ("system-used", |one| one.used_kb),
+            ("system-swap", |one| one.swap_kb),
+        ];
+        for (what, value) in columns {
+            let samples: Vec<(f64, f64)> = input
+                .moments
+                .iter()
+                .filter_map(|one| Some((one.time_s, value(one)?)))
+                .collect();
+            let least = system_least(total_kb);
+            let even = Even::of(&samples, SYSTEM_STEPS);
+            if let Some(course) = even.and_then(|even| Course::of(even, least)) {
+                if what == "system-used" {
+                    found.seasonal = Some(course.seasonal);
+                }
+                watched.push(Watched {
+                    subject: Subject {
+                        what,
+                        ..Subject::default()
+                    },
+                    course,
+                    least,
+                });
+            }
+        }
+    }
+    let own = |pid: u32| match scope {
+        Scope::All => true,
+        Scope::System => false,
+        Scope::Pids(pids) => pids.contains(&pid),
+    };
+    for process in input.processes.iter().filter(|one| own(one.pid)) {
+        let most = process.rss.values.iter().copied().fold(0.0, f64::max);
+        if most < SMALL_KB {
+            continue;
+        }
+        let least = SMALL_KB
+            .max(total_kb.unwrap_or(0.0) / 200.0)
+            .max(median(&process.rss.values) / 20.0);
+        if let Some(course) = Course::of(process.rss.clone(), least) {
+            watched.push(Watched {
+                subject: subject(process),
+                course,
+                least,
+            });
+        }
+    }
+    let mut all: Vec<Bare> = Vec::new();
+    for one in &watched {
+        let system = one.subject.what != "process";
+        if system && matches!(scope, Scope::Pids(_)) {
+            continue;
+        }
+        all.extend(course_anomalies(one));
+    }
+    if !matches!(scope, Scope::Pids(_)) {
+        all.extend(swap_anomalies(input));
+    }
+    if *scope != Scope::System {
+        let outliers = outliers(input, total_kb.unwrap_or(0.0));
+        all.extend(
+            outliers
+                .into_iter()
+                .filter(|one| one.anomaly.subject.pid.is_some_and(own)),
+        );
+    }
+    all.retain(|one| one.at_s >= input.start_s);
+    found.anomalies = all
+        .into_iter()
+        .map(|mut one| {
+            one.anomaly.also_moved = moved(&one, &watched, &input.processes);
+            one.anomaly
+        })
+        .collect();
+    found.anomalies.sort_by(|a, b| {
+        let rare = |one: &Anomaly| one.rarity.expected_per_day.or(one.rarity.p).unwrap_or(1.0);
+        let sigmas = |one: &Anomaly| one.size_sigmas.unwrap_or(0.0).abs();
+        (order(a.kind).cmp(&order(b.kind)))
+            .then(rare(a).total_cmp(&rare(b)))
+            .then(sigmas(b).total_cmp(&sigmas(a)))
+            .then(a.at.cmp(&b.at))
+            .then(a.subject.pid.cmp(&b.subject.pid))
+    });
+    found
+}
+
+/// Residuals alone are the least reliable, and they come last.
+fn order(kind: &str) -> u8 {
+    u8::from(kind == "residual")
+}
+
+fn subject(process: &Process) -> Subject {
+    Subject {
+        what: "process",
+        pid: Some(process.pid),
+        start: Some(process.start),
+        comm: Some(process.comm.clone()),
+    }
+}
+
+/// Growth points, change points and residuals of one series.
+fn course_anomalies(one: &Watched) -> Vec<Bare> {
+    let course = &one.course;
+    let window_s = course.window as f64 * course.even.step_s;
+    let jumps = course.jumps(JUMP_SIGMAS, one.least);
+    let peaks = course.peaks(PEAK_SIGMAS, one.least);
+    let near = |at: usize, jump: &Jump| jump.at.abs_diff(at) <= 2 * course.window;
+    let bare = |kind, jump: &Jump, reason, why: Msg| Bare {
+        at_s: course.even.time(jump.at),
+        window_s,
+        anomaly: Anomaly {
+            kind,
+            subject: one.subject.clone(),
+            at: stamp(course.even.time(jump.at)),
+            until: jump.until.map(|until| stamp(course.even.time(until))),
+            value: jump.size,
+            unit: "kb",
+            size_sigmas: Some(jump.sigmas),
+            rarity: per_day(jumps_a_day(jump.sigmas)),
+            reason,
+            why,
+            residual_sigmas: None,
+            score: None,
+            also_moved: Vec::new(),
+        },
+    };
+    let level = |jump: &Jump| {
+        let at = jump.at.min(course.plain.len());
+        let from = at.saturating_sub(course.window);
+        // With its season: what a graph shows.
+        median(&course.even.values[from..at])
+    };
+    let mut all = Vec::new();
+    for jump in &jumps {
+        let (before, size) = (level(jump), kb(jump.size));
+        let (from, to) = (kb(before), kb((before + jump.size).max(0.0)));
+        let (kind, why) = if jump.size > 0.0 {
+            let why = msg!(
+                "the level rose by {size} ({from} to {to})",
+                "水平上升 {size}（{from} 至 {to}）"
+            );
+            ("growth-point", why)
+        } else {
+            let why = msg!(
+                "the level fell by {size} ({from} to {to})",
+                "水平下降 {size}（{from} 至 {to}）"
+            );
+            ("change-point", why)
+        };
+        // Growth that is given back is told once.
+        let end = |other: &Jump| {
+            other
+                .until
+                .is_some_and(|until| until.abs_diff(jump.at) <= course.window)
+        };
+        if jump.size < 0.0 && jumps.iter().any(end) {
+            continue;
+        }
+        let mut found = bare(kind, jump, "level", why);
+        let peak = peaks.iter().filter(|peak| near(peak.at, jump));
+        found.anomaly.residual_sigmas = peak.map(|peak| peak.sigmas).reduce(f64::max);
+        all.push(found);
+    }
+    for change in course.change_points(JUMP_SIGMAS, one.least) {
+        let known = |jump: &Jump| {
+            near(change.at, jump)
+                || jump
+                    .until
+                    .is_some_and(|until| until.abs_diff(change.at) <= 2 * course.window)
+        };
+        if jumps.iter().any(known) {
+            continue;
+        }
+        let size = kb(change.size);
+        let why = if change.size > 0.0 {
+            msg!(
+                "a slow rise to a level {size} higher",
+                "缓慢上升至高出 {size} 的水平"
+            )
+        } else {
+            msg!(
+                "a slow fall to a level {size} lower",
+                "缓慢下降至低 {size} 的水平"
+            )
+        };
+        all.push(bare("change-point", &change, "level", why));
+    }
+    for peak in peaks {
+        let touches = |jump: &Jump| {
+            (peak.from.saturating_sub(2 * course.window)..=peak.to + 2 * course.window)
+                .contains(&jump.at)
+        };
+        if jumps.iter().any(touches) {
+            continue;
+        }
+        let jump = Jump {
+            at: peak.from,
+            until: Some(peak.to),
+            size: peak.size,
+            sigmas: peak.sigmas,
+        };
+        let size = kb(peak.size);
+        let why = msg!(
+            "{size} above trend and season (STL residual); the level stayed",
+            "高出趋势与季节 {size}（STL 残差），水平未变"
+        );
+        let mut found = bare("residual", &jump, "residual", why);
+        found.anomaly.rarity = per_day(PEAKS_A_DAY * PEAK_SIGMAS / peak.sigmas);
+        all.push(found);
+    }
+    all
+}
+
+fn swap_anomalies(input: &Input) -> Vec<Bare> {
+    let inside: Vec<Moment> = (input.moments.iter())
+        .filter(|one| one.time_s >= input.start_s)
+        .copied()
+        .collect();
+    let (Some(first), Some(last)) = (inside.first(), inside.last()) else {
+        return Vec::new();
+    };
+    let days = ((last.time_s - first.time_s) / 86_400.0).max(1e-9);
+    let found = swap::anomalies(&inside, input.page_kb);
+    let count = |kind: swap::Kind| found.iter().filter(|one| one.kind == kind).count() as f64;
+    let bare = |one: &swap::SwapAnomaly| {
+        let rate = kb(one.value);
+        let full = one.full.map_or(0.0, |full| full * 100.0);
+        let (kind, reason, unit, why) = match one.kind {
+            swap::Kind::Surge => (
+                "swap-surge",
+                "traffic",
+                "kb_per_s",
+                msg!("swap traffic of up to {rate}/s", "swap 流量最高 {rate}/s"),
+            ),
+            swap::Kind::Sustained => (
+                "swap-sustained",
+                "growth",
+                "kb_per_h",
+                msg!(
+                    "what is in swap grows by {rate}/h, and does not stop",
+                    "swap 占用以 {rate}/h 持续增长"
+                ),
+            ),
+            swap::Kind::Thrash => (
+                "swap-thrash",
+                "refault",
+                "kb_per_s",
+                msg!(
+                    "pages come back as fast as they go ({rate}/s), all tasks waited {full:.0}% of the time",
+                    "页面换出即换回（{rate}/s），所有任务有 {full:.0}% 的时间在等待内存"
+                ),
+            ),
+        };
+        Bare {
+            at_s: one.from_s,
+            window_s: NEAR_S,
+            anomaly: Anomaly {
+                kind,
+                subject: Subject {
+                    what: "system-swap",
+                    ..Subject::default()
+                },
+                at: stamp(one.from_s),
+                until: Some(stamp(one.to_s)),
+                value: one.value,
+                unit,
+                size_sigmas: one.sigmas,
+                rarity: match one.p {
+                    Some(p) => Rarity {
+                        expected_per_day: None,
+                        p: Some(p),
+                    },
+                    // As often as this history has it.
+                    None => per_day(count(one.kind) / days.max(1.0)),
+                },
+                reason,
+                why,
+                residual_sigmas: None,
+                score: None,
+                also_moved: Vec::new(),
+            },
+        }
+    };
+    found.iter().map(bare).collect()
+}
+
+/// Processes that are there at the end and unlike the others.
+fn outliers(input: &Input, total_kb: f64) -> Vec<Bare> {
+    let end = (input.processes.iter())
+        .map(|one| one.span_s.1)
+        .fold(f64::MIN, f64::max);
+    let alive: Vec<&Process> = (input.processes.iter())
+        .filter(|one| one.span_s.1 >= end - RECENT_S)
+        .collect();
+    let names: Vec<&str> = alive.iter().map(|one| one.comm.as_str()).collect();
+    let figures: Vec<outlier::Figures> = alive.iter().map(|one| one.figures).collect();
+    let bare = |one: &outlier::Outlier| {
+        let process = alive.get(one.at)?;
+        let (reason, unit) = match one.feature {
+            Feature::Rss => ("rss", "kb"),
+            Feature::Swap => ("swap", "kb"),
+            Feature::Growth => ("growth", "kb_per_h"),
+            Feature::Faults => ("faults", "per_s"),
+        };
+        let figure = |value: f64| match one.feature {
+            Feature::Faults => format!("{value:.1}"),
+            _ => kb(value),
+        };
+        let (value, usual) = (figure(one.value), figure(one.usual.max(0.0)));
+        let (en, zh) = match one.feature {
+            Feature::Rss => ("resident", "常驻内存"),
+            Feature::Swap => ("in swap", "已换出"),
+            Feature::Growth => ("more an hour", "每小时增长"),
+            Feature::Faults => ("major faults a second", "每秒主缺页"),
+        };
+        let why = match one.siblings {
+            Some(count) => {
+                let comm = &process.comm;
+                msg!(
+                    "{value} {en}; the median of {count} processes named {comm} is {usual}",
+                    "{zh} {value}；{count} 个同名进程（{comm}）的中位数为 {usual}"
+                )
+            }
+            None => {
+                let count = alive.len();
+                msg!(
+                    "{value} {en}; the median of {count} processes is {usual}",
+                    "{zh} {value}；{count} 个进程的中位数为 {usual}"
+                )
+            }
+        };
+        Some(Bare {
+            at_s: process.span_s.1,
+            window_s: NEAR_S,
+            anomaly: Anomaly {
+                kind: "outlier-process",
+                subject: subject(process),
+                at: stamp(process.span_s.1),
+                until: None,
+                value: one.value,
+                unit,
+                size_sigmas: Some(one.sigmas),
+                rarity: Rarity {
+                    expected_per_day: None,
+                    p: Some(OUTLIER_P * (OUTLIER_SIGMAS / one.sigmas).powi(3)),
+                },
+                reason,
+                why,
+                residual_sigmas: None,
+                score: Some(one.score),
+                also_moved: Vec::new(),
+            },
+        })
+    };
+    let found = outlier::of_host(&names, &figures, total_kb, OUTLIER_SIGMAS);
+    found.iter().filter_map(bare).collect()
+}
+
+/// What else moved around an anomaly.
+fn moved(one: &Bare, watched: &[Watched], processes: &[Process]) -> Vec<Moved> {
+    // An outlier is one of all the time, and not of a moment.
+    if one.anomaly.kind == "outlier-process" {
+        return Vec::new();
+    }
+    let least = match one.anomaly.unit {
+        "kb" => MOVED_KB.max(MOVED_SHARE * one.anomaly.value.abs()),
+        _ => MOVED_KB * 4.0,
+    };
+    let courses = watched
+        .iter()
+        .filter(|other| other.subject != one.anomaly.subject && other.subject.what != "process");
+    let of_host = courses.filter_map(|other| {
+        let (change_kb, sigmas) = other.course.change(other.course.even.place(one.at_s)?)?;
+        Some(Moved {
+            subject: other.subject.clone(),
+            change_kb,
+            size_sigmas: Some(sigmas),
+            status: "moved",
+        })
+    });
+    let of_processes = processes
+        .iter()
+        .filter(|process| one.anomaly.subject.pid != Some(process.pid))
+        .filter_map(|process| {
+            let (change_kb, status) = change(process, one.at_s, one.window_s)?;
+            let same = |other: &&Watched| {
+                other.subject.pid == Some(process.pid) && other.subject.start == Some(process.start)
+            };
+            let course = watched.iter().find(same).map(|other| &other.course);
+            let sigmas = course.and_then(|course| course.change(course.even.place(one.at_s)?));
+            Some(Moved {
+                subject: subject(process),
+                change_kb,
+                size_sigmas: sigmas
+                    .map(|(_, sigmas)| sigmas)
+                    .filter(|_| status == "moved"),
+                status,
+            })
+        });
+    let mut all: Vec<Moved> = of_host.chain(of_processes).collect();
+    all.retain(|other| other.change_kb.abs() >= least);
+    all.sort_by(|a, b| b.change_kb.abs().total_cmp(&a.change_kb.abs()));
+    all.truncate(MOVED);
+    all
+}
+
+/// How much a process changed from the window before a moment to the one after.
+fn change(process: &Process, at_s: f64, window_s: f64) -> Option<(f64, &'static str)> {
+    let rss = &process.rss;
+    let inside = |from_s: f64, to_s: f64| {
+        let values = (0..rss.values.len()).filter(|&at| {
+            let time = rss.time(at);
+            rss.known[at] && time >= from_s && time < to_s
+        });
+        let values: Vec<f64> = values.map(|at| rss.values[at]).collect();
+        (!values.is_empty()).then(|| median(&values))
+    };
+    match (inside(at_s - window_s, at_s), inside(at_s, at_s + window_s)) {
+        (Some(before), Some(after)) => Some((after - before, "moved")),
+        // Not because the history begins or ends there.
+        (None, Some(after)) if process.span_s.0 > at_s - window_s => Some((after, "started")),
+        (Some(before), None) => Some((-before, "ended")),
+        _ => None,
+    }
+}
+
+/// Length of the steps of processes for a window of this length.
+#[must_use]
+pub fn process_step_s(span_s: f64, interval_s: f64) -> f64 {
+    super::even::step(interval_s.max(span_s / PROCESS_STEPS as f64))
+}
