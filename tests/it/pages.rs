@@ -19,6 +19,7 @@ const PAGES: &[(&str, &str)] = &[
     ("aiops-analyze-cache", "aiops analyze cache"),
     ("aiops-health-memory", "aiops health memory"),
     ("aiops-detect-memory-leak", "aiops detect memory-leak"),
+    ("aiops-detect-anomaly", "aiops detect anomaly"),
     ("aiops-diff-memory", "aiops diff memory"),
     ("aiops-store-info", "aiops store info"),
     ("aiops-store-verify", "aiops store verify"),

@@ -4,6 +4,7 @@ mod analyze_cache;
 mod analyze_swap;
 mod collect_memory;
 mod completions;
+mod detect_anomaly;
 mod detect_memory_leak;
 mod diff_memory;
 mod doctor;
@@ -123,6 +124,8 @@ pub enum Health {
 pub enum Detect {
     /// Tell a leak from growth that ends: verdict, rate, when the limit is met.
     MemoryLeak(detect_memory_leak::Args),
+    /// Find what was out of the ordinary: growth points, swap, processes unlike the others.
+    Anomaly(detect_anomaly::Args),
 }
 
 /// What to compare.
@@ -177,6 +180,7 @@ impl Command {
             Self::Analyze(Analyze::Cache(args)) => analyze_cache::run(args, context),
             Self::Health(Health::Memory(args)) => health_memory::run(args, context),
             Self::Detect(Detect::MemoryLeak(args)) => detect_memory_leak::run(args, context),
+            Self::Detect(Detect::Anomaly(args)) => detect_anomaly::run(args, context),
             Self::Diff(Diff::Memory(args)) => diff_memory::run(args, context),
             Self::Monitor(Monitor::Memory(args)) => monitor_memory::run(args, context),
             Self::Monitor(Monitor::Status(args)) => monitor_status::run(args, context),
