@@ -77,7 +77,11 @@ fn tick(second: u64, planted: bool) -> Tick {
         reason = "it is between 0 and 2048"
     )]
     let wave = wave as u64 * MIB;
-    let jumped = if planted && second >= JUMP { 2048 * MIB } else { 0 };
+    let jumped = if planted && second >= JUMP {
+        2048 * MIB
+    } else {
+        0
+    };
     let busy = thrashed(second, planted);
     let pids = 101..=140_u32;
     let process = |pid: u32| ProcessSample {
@@ -127,7 +131,8 @@ fn tick(second: u64, planted: bool) -> Tick {
 
 impl History {
     fn new(name: &str, planted: bool) -> Self {
-        let path = std::env::temp_dir().join(format!("aiops-anomaly-{name}-{}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("aiops-anomaly-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).expect("a folder");
         let history = Self(path);
@@ -138,7 +143,9 @@ impl History {
         };
         let mut recorder = Recorder::open(store, host).expect("a store");
         for second in (0..SPAN).step_by(usize::try_from(EVERY).expect("a step")) {
-            recorder.push(&tick(second, planted), false).expect("a tick");
+            recorder
+                .push(&tick(second, planted), false)
+                .expect("a tick");
         }
         recorder.close().expect("a whole store");
         history
@@ -150,7 +157,11 @@ impl History {
         let mut args = vec!["detect", "anomaly", "--end", "2024-03-07T00:00:00Z"];
         args.extend(["--store", store]);
         args.extend(more);
-        aiops(&args).env("TZ", "UTC").env("COLUMNS", "80").output().expect("the program")
+        aiops(&args)
+            .env("TZ", "UTC")
+            .env("COLUMNS", "80")
+            .output()
+            .expect("the program")
     }
 
     fn text(&self, more: &[&str]) -> String {
@@ -189,13 +200,18 @@ fn what_was_planted_is_found_at_its_time() {
     let history = History::new("planted", true);
     let data = history.data(&[]);
     let growth = of(&data, "growth-point");
-    let system = growth.iter().find(|one| one["subject"]["what"] == "system-used");
+    let system = growth
+        .iter()
+        .find(|one| one["subject"]["what"] == "system-used");
     let system = system.expect("the host's memory jumped");
     assert!(minutes_off(&system["at"], JUMP) <= 4.0, "{system}");
     let size = system["value"].as_f64().expect("a size") / 1024.0;
     assert!((size - 2048.0).abs() < 200.0, "{size} MiB");
     assert!(system["size_sigmas"].as_f64() > Some(7.0), "{system}");
-    assert!(system["rarity"]["expected_per_day"].as_f64() < Some(0.01), "{system}");
+    assert!(
+        system["rarity"]["expected_per_day"].as_f64() < Some(0.01),
+        "{system}"
+    );
     // Who it was stands beside it.
     assert_eq!(system["also_moved"][0]["subject"]["pid"], 130, "{system}");
     let process = growth.iter().find(|one| one["subject"]["pid"] == 130);
@@ -212,12 +228,18 @@ fn what_was_planted_is_found_at_its_time() {
         })
         .collect();
     assert!(reasons.contains(&(117, "swap")), "{reasons:?}");
-    assert!(reasons.iter().all(|(pid, _)| [117, 130].contains(pid)), "{reasons:?}");
+    assert!(
+        reasons.iter().all(|(pid, _)| [117, 130].contains(pid)),
+        "{reasons:?}"
+    );
 
     let thrash = of(&data, "swap-thrash");
     assert_eq!(thrash.len(), 1, "{data:#}");
     assert!(minutes_off(&thrash[0]["at"], THRASH) <= 4.0, "{thrash:?}");
-    assert!(minutes_off(&thrash[0]["until"], THRASH + 600) <= 4.0, "{thrash:?}");
+    assert!(
+        minutes_off(&thrash[0]["until"], THRASH + 600) <= 4.0,
+        "{thrash:?}"
+    );
     assert_eq!(of(&data, "swap-sustained").len(), 0, "{data:#}");
 
     // Only what is asked for.
@@ -227,19 +249,32 @@ fn what_was_planted_is_found_at_its_time() {
     assert_eq!(of(&system, "growth-point").len(), 1);
     let one = history.data(&["--pid", "130"]);
     let pids = one["anomalies"].as_array().expect("anomalies").iter();
-    assert!(pids.clone().all(|one| one["subject"]["pid"] == 130), "{one:#}");
+    assert!(
+        pids.clone().all(|one| one["subject"]["pid"] == 130),
+        "{one:#}"
+    );
     assert!(pids.count() > 0);
     // The jump is before the last hours, whose history still says what is usual.
     let late = history.data(&["--system", "--history", "3h"]);
     assert_eq!(of(&late, "growth-point").len(), 0, "{late:#}");
 
-    assert_eq!(history.run(&["--exit-code"]).status.code(), Some(20), "thrashing is critical");
+    assert_eq!(
+        history.run(&["--exit-code"]).status.code(),
+        Some(20),
+        "thrashing is critical"
+    );
     let code = history.run(&["--pid", "130", "--exit-code"]).status.code();
     assert_eq!(code, Some(10), "growth is a warning");
     for lang in ["en", "zh"] {
         let text = history.text(&["--lang", lang]);
         let words: &[&str] = if lang == "en" {
-            &["Memory anomalies", "growth", "service130(130)", "2024-03-06 13:00", "also moved"]
+            &[
+                "Memory anomalies",
+                "growth",
+                "service130(130)",
+                "2024-03-06 13:00",
+                "also moved",
+            ]
         } else {
             &["内存异常检测", "突增", "内存颠簸", "离群进程", "同时变化"]
         };
@@ -285,10 +320,15 @@ fn what_cannot_be_answered_is_said() {
     assert!(text.contains("99999"), "{text}");
     let nowhere = history.0.join("nowhere");
     let nowhere = nowhere.to_str().expect("a path");
-    let none = aiops(&["detect", "anomaly", "--store", nowhere]).output().expect("the program");
+    let none = aiops(&["detect", "anomaly", "--store", nowhere])
+        .output()
+        .expect("the program");
     assert_eq!(none.status.code(), Some(1));
     let error = String::from_utf8_lossy(&none.stderr);
-    assert!(error.contains("nowhere") && error.contains("hint:"), "{error}");
+    assert!(
+        error.contains("nowhere") && error.contains("hint:"),
+        "{error}"
+    );
     let wrong = history.run(&["--history", "0"]);
     assert_eq!(wrong.status.code(), Some(2));
 }

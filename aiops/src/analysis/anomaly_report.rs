@@ -35,7 +35,9 @@ pub fn data(input: &Input, scope: &Scope, found: Found, interval_s: Option<f64>)
     };
     let samples = inside().count();
     let (first, last) = (input.moments.first(), input.moments.last());
-    let baseline_s = first.zip(last).map_or(0.0, |(first, last)| last.time_s - first.time_s);
+    let baseline_s = first
+        .zip(last)
+        .map_or(0.0, |(first, last)| last.time_s - first.time_s);
     let mut notes = Vec::new();
     if samples > 0 && samples < FEW {
         notes.push(msg!(
@@ -56,7 +58,7 @@ pub fn data(input: &Input, scope: &Scope, found: Found, interval_s: Option<f64>)
         },
         window: AnomalyWindow {
             start: inside().next().map(|time| stamp(ms(time))),
-            end: inside().last().map(|time| stamp(ms(time))),
+            end: inside().next_back().map(|time| stamp(ms(time))),
             samples,
             interval_s,
             baseline_s,
@@ -150,40 +152,57 @@ const MEANINGS: [Meaning; 7] = [
         kind: "outlier-process",
         id: "anomaly-outlier-process",
         severity: Severity::Warning,
-        title: |n| msg!("Processes unlike the others ({n})", "与众不同的进程（{n} 个）"),
+        title: |n| {
+            msg!(
+                "Processes unlike the others ({n})",
+                "与众不同的进程（{n} 个）"
+            )
+        },
         advice: compare,
     },
     Meaning {
         kind: "change-point",
         id: "anomaly-change-point",
         severity: Severity::Info,
-        title: |n| msg!("Memory went to another level ({n})", "内存水平改变（{n} 处）"),
+        title: |n| {
+            msg!(
+                "Memory went to another level ({n})",
+                "内存水平改变（{n} 处）"
+            )
+        },
         advice: look,
     },
     Meaning {
         kind: "residual",
         id: "anomaly-residual",
         severity: Severity::Info,
-        title: |n| msg!("Short peaks above trend and season ({n})", "短时高于趋势与季节（{n} 处）"),
+        title: |n| {
+            msg!(
+                "Short peaks above trend and season ({n})",
+                "短时高于趋势与季节（{n} 处）"
+            )
+        },
         advice: |_| Vec::new(),
     },
 ];
 
 fn evidence(one: &Anomaly) -> Msg {
     let subject = &one.subject;
-    let who = match (subject.what, &subject.comm, subject.pid) {
+    let (who_en, who_zh) = match (subject.what, &subject.comm, subject.pid) {
         ("process", comm, Some(pid)) => {
             let comm = comm.as_deref().unwrap_or_default();
-            msg!("{comm} ({pid})", "{comm}（{pid}）")
+            let who = format!("{comm}({pid})");
+            (who.clone(), who)
         }
-        ("system-swap", ..) => msg!("swap", "swap"),
-        _ => msg!("used memory", "已用内存"),
+        ("system-swap", ..) => ("swap".to_owned(), "swap".to_owned()),
+        _ => ("used memory".to_owned(), "已用内存".to_owned()),
     };
-    let at = &one.at;
-    Msg::new(
-        format!("{at} {}: {}", who.en, one.why.en),
-        format!("{at} {}：{}", who.zh, one.why.zh),
-    )
+    // The reasons stand with the anomalies.
+    let at = one.at.get(..16).unwrap_or(&one.at).replace('T', " ");
+    let sigmas = one
+        .size_sigmas
+        .map_or(String::new(), |sigmas| format!(", {sigmas:+.1} σ"));
+    msg!("{at} {who_en}{sigmas}", "{at} {who_zh}{sigmas}")
 }
 
 /// One finding for each kind, the worst first.

@@ -101,7 +101,9 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         ..host::Input::default()
     };
     let here = HostInfo::from(&source::host::read(&context.root));
-    let own = meta.as_ref().is_none_or(|meta| meta.hostname == here.hostname);
+    let own = meta
+        .as_ref()
+        .is_none_or(|meta| meta.hostname == here.hostname);
     if let Some(bytes) = here.page_size.filter(|_| own) {
         input.page_kb = bytes as f64 / 1024.0;
     }

@@ -69,20 +69,25 @@ fn value(one: &Anomaly) -> String {
     }
 }
 
+/// A moment to the minute.
+fn minute(time: &str) -> String {
+    clock(time).chars().take(16).collect()
+}
+
 /// How rare in words: how many in how long, or a probability.
 fn rarity(one: &Anomaly, lang: Lang) -> String {
     let rarity = &one.rarity;
     match (rarity.expected_per_day, rarity.p) {
         (Some(a_day), _) if a_day > 0.0 => {
             let seconds = 86_400.0 / a_day;
-            let span = if seconds > 2.0 * 86_400.0 {
+            if seconds > 2.0 * 86_400.0 {
                 let days = (seconds / 86_400.0).round();
-                lang.pick("1 in %d days", "%d 天一次").replace("%d", &days.to_string())
+                lang.pick("1 in %d days", "%d 天一次")
+                    .replace("%d", &days.to_string())
             } else {
                 let every = units::span(seconds);
                 lang.pick("1 in %s", "%s一次").replace("%s", &every)
-            };
-            span
+            }
         }
         (_, Some(p)) if p < 0.0001 => "p < 0.0001".to_owned(),
         (_, Some(p)) => format!("p = {p:.4}"),
@@ -96,7 +101,11 @@ fn moved(one: &Moved, lang: Lang) -> String {
         "ended" => lang.pick(" ended", " 已结束"),
         _ => "",
     };
-    format!("{}{how} {}", subject(&one.subject, lang), signed(one.change_kb))
+    format!(
+        "{}{how} {}",
+        subject(&one.subject, lang),
+        signed(one.change_kb)
+    )
 }
 
 fn paint(kind: &str) -> Paint {
@@ -139,7 +148,9 @@ fn about(data: &AnomalyData, out: &mut Out) {
     let lang = out.lang();
     let window = &data.window;
     if let (Some(start), Some(end)) = (&window.start, &window.end) {
-        let every = window.interval_s.map_or_else(|| lang.unknown().to_owned(), units::span);
+        let every = window
+            .interval_s
+            .map_or_else(|| lang.unknown().to_owned(), units::span);
         let (start, end, samples) = (clock(start), clock(end), window.samples);
         let text = match lang {
             Lang::En => format!("{start} – {end}, {samples} samples, every {every}"),
@@ -149,12 +160,18 @@ fn about(data: &AnomalyData, out: &mut Out) {
     }
     let known = units::span(window.baseline_s);
     let season = match window.seasonal {
-        Some(true) => lang.pick(", its daily course taken out (STL)", "，已去除每日规律（STL）"),
+        Some(true) => lang.pick(
+            ", its daily course taken out (STL)",
+            "，已去除每日规律（STL）",
+        ),
         Some(false) => lang.pick(", no daily course in it", "，无每日规律"),
         None => "",
     };
     let text = match lang {
-        Lang::En => format!("{known} of the host{season}; {} processes", window.processes),
+        Lang::En => format!(
+            "{known} of the host{season}; {} processes",
+            window.processes
+        ),
         Lang::Zh => format!("主机 {known}{season}；{} 个进程", window.processes),
     };
     out.pair(0, lang.pick("Compared with", "比较基准"), &text);
@@ -181,7 +198,7 @@ fn table(data: &AnomalyData, out: &mut Out) {
                     |sigmas| format!("{sigmas:.1}"),
                 );
                 let cells = vec![
-                    clock(&one.at),
+                    minute(&one.at),
                     kind(one.kind, lang).to_owned(),
                     subject(&one.subject, lang),
                     value(one),
@@ -202,10 +219,10 @@ fn table(data: &AnomalyData, out: &mut Out) {
     }
     out.blank();
     for (nth, one) in shown.iter().enumerate() {
-        let at = clock(&one.at);
+        let at = minute(&one.at);
         let who = subject(&one.subject, lang);
         let why = lang.of(&one.why);
-        let until = one.until.as_deref().map(clock);
+        let until = one.until.as_deref().map(minute);
         let until = match (lang, until, one.kind) {
             (_, None, _) | (_, _, "residual") => String::new(),
             (Lang::En, Some(until), _) => format!(", until {until}"),

@@ -70,6 +70,9 @@ pub struct Found {
     pub seasonal: Option<bool>,
 }
 
+/// A figure of the host.
+type Column = fn(&Moment) -> Option<f64>;
+
 /// A series that is looked at.
 struct Watched {
     subject: Subject,
@@ -98,13 +101,15 @@ fn kb(value: f64) -> String {
 }
 
 /// How often a day a series without anything does this, from the labelled ones (docs/accuracy.md): it falls
-/// slowly, for what is large is mostly a change of habits and no noise.
+/// slowly, for what is large is mostly a change of habits and no noise. Below the last figure nobody looked.
 fn jumps_a_day(sigmas: f64) -> f64 {
-    JUMPS_A_DAY * (JUMP_SIGMAS / sigmas.abs().max(1.0))
+    (JUMPS_A_DAY * JUMP_SIGMAS / sigmas.abs().max(1.0)).max(RAREST_A_DAY)
 }
 
 /// False growth points a day at the threshold.
 const JUMPS_A_DAY: f64 = 0.008;
+/// The labelled series are no longer than what this is once in.
+const RAREST_A_DAY: f64 = 0.001;
 /// False peaks of the residual a day at theirs.
 const PEAKS_A_DAY: f64 = 0.43;
 /// False outliers for each process at the threshold.
@@ -124,7 +129,7 @@ pub fn find(input: &Input, scope: &Scope) -> Found {
     let total_kb = input.moments.iter().rev().find_map(|one| one.total_kb);
     let mut watched = Vec::new();
     if let Some(total_kb) = total_kb {
-        let columns: [(&str, fn(&Moment) -> Option<f64>); 2] = [
+        let columns: [(&str, Column); 2] = [
             ("system-used", |one| one.used_kb),
             ("system-swap", |one| one.swap_kb),
         ];
@@ -200,7 +205,13 @@ pub fn find(input: &Input, scope: &Scope) -> Found {
         })
         .collect();
     found.anomalies.sort_by(|a, b| {
-        let rare = |one: &Anomaly| one.rarity.expected_per_day.or(one.rarity.p).unwrap_or(1.0);
+        // Of so many processes one or the other is always a bit unusual.
+        let count = input.processes.len() as f64;
+        let of_all = |one: &Anomaly| match one.kind {
+            "outlier-process" => Some(one.rarity.p? * count),
+            _ => one.rarity.p,
+        };
+        let rare = |one: &Anomaly| one.rarity.expected_per_day.or(of_all(one)).unwrap_or(1.0);
         let sigmas = |one: &Anomaly| one.size_sigmas.unwrap_or(0.0).abs();
         (order(a.kind).cmp(&order(b.kind)))
             .then(rare(a).total_cmp(&rare(b)))

@@ -9,7 +9,7 @@ const DAY_S: f64 = 86_400.0;
 
 /// A place where memory grew, and stayed for a while.
 #[derive(Clone, Copy, Debug)]
-pub struct Growth {
+pub(super) struct Growth {
     /// Seconds since 1970: the middle of the rise.
     pub at_s: f64,
     /// KiB.
@@ -20,7 +20,7 @@ pub struct Growth {
 
 /// A series of a host's used memory.
 #[derive(Clone, Debug)]
-pub struct LabSeries {
+pub(super) struct LabSeries {
     /// What is special about it.
     pub family: &'static str,
     /// MemTotal.
@@ -104,7 +104,7 @@ impl Day {
 
 /// A series: `days` long with a sample every `step_s`.
 #[must_use]
-pub fn series(seed: u64, days: f64, step_s: f64) -> LabSeries {
+pub(super) fn series(seed: u64, days: f64, step_s: f64) -> LabSeries {
     let random = &mut Random::new(seed);
     let total_kb = random.between(4.0, 256.0) * 1024.0 * 1024.0;
     let begin = 1_709_251_200.0 + random.below(7) as f64 * DAY_S;
@@ -233,7 +233,7 @@ pub fn series(seed: u64, days: f64, step_s: f64) -> LabSeries {
 
 /// The processes of a host.
 #[derive(Clone, Debug)]
-pub struct LabHost {
+pub(super) struct LabHost {
     /// MemTotal.
     pub total_kb: f64,
     /// Name and figures of each.
@@ -244,7 +244,7 @@ pub struct LabHost {
 
 /// About 150 processes: small daemons, groups of workers, a data base or two; some swap, growth and faults.
 #[must_use]
-pub fn host(seed: u64) -> LabHost {
+pub(super) fn host(seed: u64) -> LabHost {
     let random = &mut Random::new(seed);
     let mut processes: Vec<(String, Figures)> = Vec::new();
     let total_kb = random.between(32.0, 256.0) * 1024.0 * 1024.0;

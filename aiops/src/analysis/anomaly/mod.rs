@@ -47,7 +47,9 @@ pub fn system_least(total_kb: f64) -> f64 {
 /// Usual distance of two samples, seconds (median); `None`: there are no two.
 #[must_use]
 pub fn interval_s(times_ms: &[i64]) -> Option<f64> {
-    let ways = times_ms.windows(2).map(|pair| (pair[1] - pair[0]) as f64 / 1000.0);
+    let ways = times_ms
+        .windows(2)
+        .map(|pair| (pair[1] - pair[0]) as f64 / 1000.0);
     let ways: Vec<f64> = ways.filter(|way| *way > 0.0).collect();
     (!ways.is_empty()).then(|| median(&ways))
 }
