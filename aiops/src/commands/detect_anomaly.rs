@@ -138,6 +138,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         (Some(first), Some(last)) => (last - first) as f64 / 1000.0,
         _ => 0.0,
     };
+    input.interval_s = interval_s.unwrap_or(0.0);
     // Other processes are read in any case: what else moved is told.
     let step_s = host::process_step_s(span_s, interval_s.unwrap_or(0.0));
     let mut processes = gather::Processes::new(step_s);

@@ -34,8 +34,12 @@ const MOVED_KB: f64 = 4096.0;
 const MOVED_SHARE: f64 = 0.1;
 /// How far around an anomaly without a window of its own others are looked at, seconds.
 const NEAR_S: f64 = 600.0;
-/// Processes that ended before this long before the end are not compared with others, seconds.
-const RECENT_S: f64 = 300.0;
+/// A process that is younger has nothing that is usual for it, seconds.
+const YOUNG_S: f64 = 3600.0;
+/// And one that is younger than this is not compared with others.
+const NEW_S: f64 = 600.0;
+/// Windows of a life before a jump.
+const SETTLED: f64 = 3.0;
 
 /// A host's history.
 #[derive(Debug, Default)]
@@ -48,6 +52,8 @@ pub struct Input {
     pub start_s: f64,
     /// KiB of a page.
     pub page_kb: f64,
+    /// Usual distance of two samples, seconds.
+    pub interval_s: f64,
 }
 
 /// What is told.
@@ -78,6 +84,22 @@ struct Watched {
     subject: Subject,
     course: Course,
     least: f64,
+    /// It began before the history did.
+    grown: bool,
+}
+
+impl Input {
+    /// Longest without a sample that means nothing, seconds.
+    fn slack_s(&self) -> f64 {
+        (3.0 * self.interval_s).max(1.0)
+    }
+
+    /// The process was there before the first sample: it is older than anybody can tell.
+    fn is_old(&self, process: &Process, least_s: f64) -> bool {
+        let first = self.processes.iter().map(|one| one.span_s.0);
+        let first = first.fold(f64::INFINITY, f64::min);
+        process.span_s.0 <= first + self.slack_s() || process.span_s.1 - process.span_s.0 >= least_s
+    }
 }
 
 /// What an anomaly is before others are looked at.
@@ -102,8 +124,10 @@ fn kb(value: f64) -> String {
 
 /// How often a day a series without anything does this, from the labelled ones (docs/accuracy.md): it falls
 /// slowly, for what is large is mostly a change of habits and no noise. Below the last figure nobody looked.
-fn jumps_a_day(sigmas: f64) -> f64 {
-    (JUMPS_A_DAY * JUMP_SIGMAS / sigmas.abs().max(1.0)).max(RAREST_A_DAY)
+fn jumps_a_day(sigmas: f64, window_s: f64) -> f64 {
+    let expected = (JUMPS_A_DAY * JUMP_SIGMAS / sigmas.abs().max(1.0)).max(RAREST_A_DAY);
+    // They had windows of an hour: a day has more of the shorter ones.
+    expected * (3600.0 / window_s.max(1.0)).max(1.0)
 }
 
 /// False growth points a day at the threshold.
@@ -152,6 +176,7 @@ pub fn find(input: &Input, scope: &Scope) -> Found {
                     },
                     course,
                     least,
+                    grown: true,
                 });
             }
         }
@@ -163,7 +188,7 @@ pub fn find(input: &Input, scope: &Scope) -> Found {
     };
     for process in input.processes.iter().filter(|one| own(one.pid)) {
         let most = process.rss.values.iter().copied().fold(0.0, f64::max);
-        if most < SMALL_KB {
+        if most < SMALL_KB || !input.is_old(process, YOUNG_S) {
             continue;
         }
         let least = SMALL_KB
@@ -174,6 +199,7 @@ pub fn find(input: &Input, scope: &Scope) -> Found {
                 subject: subject(process),
                 course,
                 least,
+                grown: input.is_old(process, f64::INFINITY),
             });
         }
     }
@@ -240,7 +266,13 @@ fn subject(process: &Process) -> Subject {
 fn course_anomalies(one: &Watched) -> Vec<Bare> {
     let course = &one.course;
     let window_s = course.window as f64 * course.even.step_s;
-    let jumps = course.jumps(JUMP_SIGMAS, one.least);
+    // A life begins with a rise.
+    let settled = |jump: &Jump| {
+        let first = if one.grown { 0.0 } else { SETTLED };
+        jump.at as f64 >= first * course.window as f64
+    };
+    let mut jumps = course.jumps(JUMP_SIGMAS, one.least);
+    jumps.retain(settled);
     let peaks = course.peaks(PEAK_SIGMAS, one.least);
     let near = |at: usize, jump: &Jump| jump.at.abs_diff(at) <= 2 * course.window;
     let bare = |kind, jump: &Jump, reason, why: Msg| Bare {
@@ -254,7 +286,7 @@ fn course_anomalies(one: &Watched) -> Vec<Bare> {
             value: jump.size,
             unit: "kb",
             size_sigmas: Some(jump.sigmas),
-            rarity: per_day(jumps_a_day(jump.sigmas)),
+            rarity: per_day(jumps_a_day(jump.sigmas, window_s)),
             reason,
             why,
             residual_sigmas: None,
@@ -306,7 +338,7 @@ fn course_anomalies(one: &Watched) -> Vec<Bare> {
                     .until
                     .is_some_and(|until| until.abs_diff(change.at) <= 2 * course.window)
         };
-        if jumps.iter().any(known) {
+        if jumps.iter().any(known) || !settled(&change) {
             continue;
         }
         let size = kb(change.size);
@@ -428,7 +460,7 @@ fn outliers(input: &Input, total_kb: f64) -> Vec<Bare> {
         .map(|one| one.span_s.1)
         .fold(f64::MIN, f64::max);
     let alive: Vec<&Process> = (input.processes.iter())
-        .filter(|one| one.span_s.1 >= end - RECENT_S)
+        .filter(|one| one.span_s.1 >= end - input.slack_s() && input.is_old(one, NEW_S))
         .collect();
     let names: Vec<&str> = alive.iter().map(|one| one.comm.as_str()).collect();
     let figures: Vec<outlier::Figures> = alive.iter().map(|one| one.figures).collect();

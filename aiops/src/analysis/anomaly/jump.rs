@@ -138,7 +138,13 @@ impl Course {
         }
         let mut course = Self::without(even, None, window, least);
         for weekly in [false, true] {
-            let Some(first) = parts(&course.even, &course.even.values, weekly) else {
+            // A week comes only a few times: jumps that the day has shown are taken out before.
+            let calm = if weekly && course.seasonal {
+                course.without_jumps(least)
+            } else {
+                course.even.values.clone()
+            };
+            let Some(first) = parts(&course.even, &calm, weekly) else {
                 continue;
             };
             let found = Self::without(course.even.clone(), Some(first), window, least);
@@ -363,9 +369,9 @@ fn parts(even: &Even, values: &[f64], weekly: bool) -> Option<season::Parts> {
     }
     let cut = cut(values, day, if weekly { 6.0 } else { 3.0 });
     let mut parts = if weekly {
-        season::mstl(&cut, &[day, longest], false, Work::Fast)?
+        season::mstl(&cut, &[day, longest], false, Work::Few)?
     } else {
-        season::stl(&cut, day, SMOOTHER, false, Work::Fast)?
+        season::stl(&cut, day, SMOOTHER, false, Work::Few)?
     };
     // What was cut off belongs to the residual.
     for (residual, (value, cut)) in parts.residual.iter_mut().zip(values.iter().zip(&cut)) {

@@ -102,9 +102,37 @@ impl Day {
     }
 }
 
-/// A series: `days` long with a sample every `step_s`.
-#[must_use]
-pub(super) fn series(seed: u64, days: f64, step_s: f64) -> LabSeries {
+/// What no two days have alike: the second set has it, which was made when the detectors were ready.
+struct Wild {
+    /// How busy each day is.
+    busy: Vec<f64>,
+    /// How late the daily job is, as a share of a day.
+    late: Vec<f64>,
+    /// Collections of a garbage collector: seconds between two, and KiB that each gives back.
+    collects: (f64, f64),
+    /// Deploys: time, and for ten minutes half of the memory is gone.
+    deploys: Vec<f64>,
+}
+
+impl Wild {
+    fn new(random: &mut Random, days: f64, begin: f64, total_kb: f64) -> Self {
+        let count = super::whole(days) + 3;
+        Self {
+            busy: (0..count).map(|_| random.lognormal(1.0, 0.15)).collect(),
+            late: (0..count).map(|_| 0.004 * random.normal()).collect(),
+            collects: (
+                random.between(1200.0, 5400.0),
+                total_kb * random.between(0.0, 0.03),
+            ),
+            deploys: (0..random.below(3))
+                .map(|_| begin + random.unit() * days * DAY_S)
+                .collect(),
+        }
+    }
+}
+
+/// A series: `days` long with a sample every `step_s`; `wild`: no two days are alike.
+pub(super) fn series(seed: u64, days: f64, step_s: f64, wild: bool) -> LabSeries {
     let random = &mut Random::new(seed);
     let total_kb = random.between(4.0, 256.0) * 1024.0 * 1024.0;
     let begin = 1_709_251_200.0 + random.below(7) as f64 * DAY_S;
@@ -139,7 +167,9 @@ pub(super) fn series(seed: u64, days: f64, step_s: f64) -> LabSeries {
     });
     let missing = if random.chance(0.3) { 0.03 } else { 0.0 };
 
-    // What an expert would call a growth point: 2 % of the memory, well above the noise.
+    let wild = wild.then(|| Wild::new(random, days, begin, total_kb));
+
+    // What an expert would call a growth point: 2 % of the memory, well above the noise and what is collected.
     let mut growth: Vec<(Growth, f64)> = Vec::new();
     let window = (span / 10.0).min(3600.0);
     let count = if random.chance(0.25) {
@@ -158,7 +188,8 @@ pub(super) fn series(seed: u64, days: f64, step_s: f64) -> LabSeries {
         if near || hidden {
             continue;
         }
-        let least = (0.02 * total_kb).max(5.0 * noise_sd);
+        let collected = wild.as_ref().map_or(0.0, |wild| wild.collects.1);
+        let least = (0.02 * total_kb).max(5.0 * noise_sd).max(1.5 * collected);
         let size_kb =
             (total_kb * random.lognormal(0.05, 0.6)).clamp(least, least.max(0.2 * total_kb));
         let rise_s = if random.chance(0.4) {
@@ -213,7 +244,22 @@ pub(super) fn series(seed: u64, days: f64, step_s: f64) -> LabSeries {
                 }
             })
             .sum();
-        let course = base + amplitude * day.at(time_s) + leak * (time_s - begin) / span + wander;
+        let mut daily = day.at(time_s);
+        let mut extra = 0.0;
+        if let Some(wild) = &wild {
+            let today = super::whole((time_s - begin) / DAY_S);
+            daily = day.at(time_s - wild.late[today] * DAY_S) * wild.busy[today];
+            let (every, kb) = wild.collects;
+            extra = kb * (time_s / every).fract();
+            if wild
+                .deploys
+                .iter()
+                .any(|at| (0.0..600.0).contains(&(time_s - at)))
+            {
+                extra -= 0.5 * base;
+            }
+        }
+        let course = base + amplitude * daily + leak * (time_s - begin) / span + wander + extra;
         let kb = course + grown + noise_sd * noise + spike;
         samples.push((time_s, kb.clamp(0.0, total_kb)));
     }

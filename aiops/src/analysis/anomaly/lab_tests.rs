@@ -65,23 +65,32 @@ fn window_s(course: &Course) -> f64 {
 }
 
 /// 60 series: 40 of a week, 10 of three weeks, 10 of a day.
-fn set(seed: u64) -> Vec<(&'static str, LabSeries)> {
+fn set(seed: u64, wild: bool) -> Vec<(&'static str, LabSeries)> {
     let of = |at: u64| match at {
-        0..40 => ("7 days", lab::series(seed * 1000 + at, 7.0, 300.0)),
-        40..50 => ("21 days", lab::series(seed * 1000 + at, 21.0, 300.0)),
-        _ => ("1 day", lab::series(seed * 1000 + at, 1.0, 60.0)),
+        0..40 => ("7 days", lab::series(seed * 1000 + at, 7.0, 300.0, wild)),
+        40..50 => ("21 days", lab::series(seed * 1000 + at, 21.0, 300.0, wild)),
+        _ => ("1 day", lab::series(seed * 1000 + at, 1.0, 60.0, wild)),
     };
     (0..60).map(of).collect()
 }
 
 #[test]
 fn growth_points_are_found() {
+    growth_points(false);
+}
+
+#[test]
+fn growth_points_are_found_where_no_two_days_are_alike() {
+    growth_points(true);
+}
+
+fn growth_points(wild: bool) {
     let mut all = Score::default();
     let mut rows: BTreeMap<String, Score> = BTreeMap::new();
     let mut textbook = Score::default();
     let mut changes: BTreeMap<u32, Score> = BTreeMap::new();
     for seed in seeds() {
-        for (length, series) in set(seed) {
+        for (length, series) in set(seed, wild) {
             let course = course(&series).expect("long enough");
             let least = super::system_least(series.total_kb);
             let times = |sigmas: f64| -> Vec<f64> {

@@ -68,6 +68,8 @@ pub struct Outlier {
 
 /// What a figure must reach to be a reason, whatever the others have: 16 MiB, 64 MiB, 16 MiB/h, 20 a second.
 const WORTH: Figures = [16_384.0, 65_536.0, 16_384.0, 20.0];
+/// Siblings are alike in size: where they differ by more (MAD of the logarithm), one name has several programs.
+const ALIKE: f64 = 0.5;
 /// Size alone is a reason among all processes of a host from this share of its memory on. What is large by
 /// design is not told from what is bloated by its size: siblings, growth, swap and faults do that.
 const SHARE: f64 = 0.05;
@@ -147,6 +149,10 @@ pub fn of_host(names: &[&str], all: &[Figures], total_kb: f64, sigmas: f64) -> V
         .filter(|(_, members)| members.len() >= FEWEST)
     {
         let figures: Vec<Figures> = members.iter().map(|&at| all[at]).collect();
+        let sizes: Vec<f64> = figures.iter().map(|one| scaled(one)[0]).collect();
+        if mad(&sizes) > ALIKE {
+            continue;
+        }
         for one in outliers(&figures, sigmas, &WORTH) {
             let one = Outlier {
                 at: members[one.at],

@@ -23,21 +23,26 @@ pub struct Parts {
 pub enum Work {
     /// At every point, as statsmodels does it.
     Exact,
-    /// At every tenth of a window, straight lines in between: a tenth of the time.
-    Fast,
+    /// At every tenth of a window, straight lines in between: a tenth of the time. What comes again is the mean
+    /// of its neighbours (degree 0): of few days, a slope would follow each of them.
+    Few,
 }
 
 fn params(window: Option<usize>, robust: bool, work: Work) -> StlParams {
     let mut params = Stl::params();
-    // Degree and loops as in statsmodels; outliers have no weight when it is robust.
-    params.seasonal_degree(1).robust(robust);
+    // Loops as in statsmodels; outliers have no weight when it is robust.
+    params.robust(robust);
     params.inner_loops(if robust { 2 } else { 5 });
     params.outer_loops(if robust { 15 } else { 0 });
     if let Some(window) = window {
         params.seasonal_length(window);
     }
     if work == Work::Exact {
-        params.seasonal_jump(1).trend_jump(1).low_pass_jump(1);
+        params
+            .seasonal_degree(1)
+            .seasonal_jump(1)
+            .trend_jump(1)
+            .low_pass_jump(1);
     }
     params
 }
