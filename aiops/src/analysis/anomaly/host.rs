@@ -11,6 +11,7 @@ use super::gather::Process;
 use super::jump::Course;
 use super::jump::Jump;
 use super::median;
+use super::moved;
 use super::outlier;
 use super::outlier::Feature;
 use super::swap;
@@ -19,7 +20,6 @@ use super::system_least;
 use crate::msg;
 use crate::report::Msg;
 use crate::report::anomaly::Anomaly;
-use crate::report::anomaly::Moved;
 use crate::report::anomaly::Rarity;
 use crate::report::anomaly::Subject;
 use crate::report::size_kb;
@@ -27,11 +27,6 @@ use crate::time;
 
 /// Processes that never had so much are not looked at for growth, KiB.
 const SMALL_KB: f64 = 32_768.0;
-/// Things that moved at the same time, at most.
-const MOVED: usize = 5;
-/// What moved by less is left out, KiB, or by less than this share of the anomaly.
-const MOVED_KB: f64 = 4096.0;
-const MOVED_SHARE: f64 = 0.1;
 /// How far around an anomaly without a window of its own others are looked at, seconds.
 const NEAR_S: f64 = 600.0;
 /// A process that is younger has nothing that is usual for it, seconds.
@@ -80,9 +75,9 @@ pub struct Found {
 type Column = fn(&Moment) -> Option<f64>;
 
 /// A series that is looked at.
-struct Watched {
-    subject: Subject,
-    course: Course,
+pub(super) struct Watched {
+    pub(super) subject: Subject,
+    pub(super) course: Course,
     least: f64,
     /// It began before the history did.
     grown: bool,
@@ -103,10 +98,10 @@ impl Input {
 }
 
 /// What an anomaly is before others are looked at.
-struct Bare {
-    anomaly: Anomaly,
-    at_s: f64,
-    window_s: f64,
+pub(super) struct Bare {
+    pub(super) anomaly: Anomaly,
+    pub(super) at_s: f64,
+    pub(super) window_s: f64,
 }
 
 fn stamp(time_s: f64) -> String {
@@ -131,13 +126,13 @@ fn jumps_a_day(sigmas: f64, window_s: f64) -> f64 {
 }
 
 /// False growth points a day at the threshold.
-const JUMPS_A_DAY: f64 = 0.008;
+const JUMPS_A_DAY: f64 = 0.003;
 /// The labelled series are no longer than what this is once in.
 const RAREST_A_DAY: f64 = 0.001;
 /// False peaks of the residual a day at theirs.
-const PEAKS_A_DAY: f64 = 0.43;
+const PEAKS_A_DAY: f64 = 0.4;
 /// False outliers for each process at the threshold.
-const OUTLIER_P: f64 = 0.001;
+const OUTLIER_P: f64 = 0.0002;
 
 fn per_day(expected: f64) -> Rarity {
     Rarity {
@@ -226,7 +221,7 @@ pub fn find(input: &Input, scope: &Scope) -> Found {
     found.anomalies = all
         .into_iter()
         .map(|mut one| {
-            one.anomaly.also_moved = moved(&one, &watched, &input.processes);
+            one.anomaly.also_moved = moved::moved(&one, &watched, &input.processes);
             one.anomaly
         })
         .collect();
@@ -253,7 +248,7 @@ fn order(kind: &str) -> u8 {
     u8::from(kind == "residual")
 }
 
-fn subject(process: &Process) -> Subject {
+pub(super) fn subject(process: &Process) -> Subject {
     Subject {
         what: "process",
         pid: Some(process.pid),
@@ -526,76 +521,109 @@ fn outliers(input: &Input, total_kb: f64) -> Vec<Bare> {
     found.iter().filter_map(bare).collect()
 }
 
-/// What else moved around an anomaly.
-fn moved(one: &Bare, watched: &[Watched], processes: &[Process]) -> Vec<Moved> {
-    // An outlier is one of all the time, and not of a moment.
-    if one.anomaly.kind == "outlier-process" {
-        return Vec::new();
-    }
-    let least = match one.anomaly.unit {
-        "kb" => MOVED_KB.max(MOVED_SHARE * one.anomaly.value.abs()),
-        _ => MOVED_KB * 4.0,
-    };
-    let courses = watched
-        .iter()
-        .filter(|other| other.subject != one.anomaly.subject && other.subject.what != "process");
-    let of_host = courses.filter_map(|other| {
-        let (change_kb, sigmas) = other.course.change(other.course.even.place(one.at_s)?)?;
-        Some(Moved {
-            subject: other.subject.clone(),
-            change_kb,
-            size_sigmas: Some(sigmas),
-            status: "moved",
-        })
-    });
-    let of_processes = processes
-        .iter()
-        .filter(|process| one.anomaly.subject.pid != Some(process.pid))
-        .filter_map(|process| {
-            let (change_kb, status) = change(process, one.at_s, one.window_s)?;
-            let same = |other: &&Watched| {
-                other.subject.pid == Some(process.pid) && other.subject.start == Some(process.start)
-            };
-            let course = watched.iter().find(same).map(|other| &other.course);
-            let sigmas = course.and_then(|course| course.change(course.even.place(one.at_s)?));
-            Some(Moved {
-                subject: subject(process),
-                change_kb,
-                size_sigmas: sigmas
-                    .map(|(_, sigmas)| sigmas)
-                    .filter(|_| status == "moved"),
-                status,
-            })
-        });
-    let mut all: Vec<Moved> = of_host.chain(of_processes).collect();
-    all.retain(|other| other.change_kb.abs() >= least);
-    all.sort_by(|a, b| b.change_kb.abs().total_cmp(&a.change_kb.abs()));
-    all.truncate(MOVED);
-    all
-}
-
-/// How much a process changed from the window before a moment to the one after.
-fn change(process: &Process, at_s: f64, window_s: f64) -> Option<(f64, &'static str)> {
-    let rss = &process.rss;
-    let inside = |from_s: f64, to_s: f64| {
-        let values = (0..rss.values.len()).filter(|&at| {
-            let time = rss.time(at);
-            rss.known[at] && time >= from_s && time < to_s
-        });
-        let values: Vec<f64> = values.map(|at| rss.values[at]).collect();
-        (!values.is_empty()).then(|| median(&values))
-    };
-    match (inside(at_s - window_s, at_s), inside(at_s, at_s + window_s)) {
-        (Some(before), Some(after)) => Some((after - before, "moved")),
-        // Not because the history begins or ends there.
-        (None, Some(after)) if process.span_s.0 > at_s - window_s => Some((after, "started")),
-        (Some(before), None) => Some((-before, "ended")),
-        _ => None,
-    }
-}
-
 /// Length of the steps of processes for a window of this length.
 #[must_use]
 pub fn process_step_s(span_s: f64, interval_s: f64) -> f64 {
     super::even::step(interval_s.max(span_s / PROCESS_STEPS as f64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::even::Gather;
+    use super::super::random::Random;
+    use super::*;
+
+    const MIB: f64 = 1024.0;
+
+    /// A process with a sample every 10 s from `from` to `to` seconds.
+    fn process(pid: u32, from: usize, to: usize, kb: impl Fn(usize) -> f64) -> Process {
+        let mut rss = Gather::new(from as f64, 10.0);
+        for second in (from..to).step_by(10) {
+            rss.add(second as f64, kb(second));
+        }
+        Process {
+            pid,
+            start: 1,
+            comm: format!("p{pid}"),
+            rss: rss.even().expect("samples"),
+            span_s: (from as f64, (to - 10) as f64),
+            figures: [kb(to), 0.0, 0.0, 0.0],
+        }
+    }
+
+    /// Six hours: a host whose memory rises by 2 GiB at 4 h because a new process takes it, and an old process that
+    /// doubles at 2 h.
+    fn input() -> Input {
+        let mut random = Random::new(9);
+        let moments = (0..21_600).step_by(10).map(|second| {
+            let taken = if second >= 14_400 { 2048.0 * MIB } else { 0.0 };
+            Moment {
+                time_s: f64::from(second),
+                total_kb: Some(32_768.0 * MIB),
+                used_kb: Some(8192.0 * MIB + taken + random.between(0.0, 64.0 * MIB)),
+                ..Moment::default()
+            }
+        });
+        Input {
+            moments: moments.collect(),
+            processes: vec![
+                process(1, 0, 21_600, |second| {
+                    if second >= 7200 {
+                        800.0 * MIB
+                    } else {
+                        400.0 * MIB
+                    }
+                }),
+                process(2, 14_400, 21_600, |second| {
+                    // It begins small, like all.
+                    if second < 14_460 { MIB } else { 2048.0 * MIB }
+                }),
+                process(3, 20_000, 21_600, |second| second as f64 * 100.0),
+            ],
+            start_s: 0.0,
+            page_kb: 4.0,
+            interval_s: 10.0,
+        }
+    }
+
+    fn kinds(found: &Found) -> Vec<(&'static str, &'static str, Option<u32>)> {
+        let of = |one: &Anomaly| (one.kind, one.subject.what, one.subject.pid);
+        found.anomalies.iter().map(of).collect()
+    }
+
+    #[test]
+    fn a_start_is_no_growth_and_stands_beside_what_it_moved() {
+        let input = input();
+        let found = find(&input, &Scope::All);
+        let mut kinds = kinds(&found);
+        kinds.sort_unstable();
+        let growth = "growth-point";
+        assert_eq!(
+            kinds,
+            [(growth, "process", Some(1)), (growth, "system-used", None)]
+        );
+        let host = found.anomalies.iter().find(|one| one.subject.pid.is_none());
+        let host = host.expect("the host's");
+        let first = host.also_moved.first().expect("who took it");
+        assert_eq!((first.subject.pid, first.status), (Some(2), "started"));
+        assert!((host.value / MIB - 2048.0).abs() < 50.0, "{host:?}");
+        // Only what is asked for, and only from its beginning on.
+        let one = find(&input, &Scope::Pids(vec![1]));
+        assert_eq!(one.anomalies.len(), 1);
+        let system = find(&input, &Scope::System);
+        assert_eq!(system.anomalies.len(), 1);
+        let late = Input {
+            start_s: 16_000.0,
+            ..input
+        };
+        assert!(find(&late, &Scope::System).anomalies.is_empty());
+        assert!(find(&Input::default(), &Scope::All).anomalies.is_empty());
+    }
+
+    #[test]
+    fn shorter_windows_come_more_often() {
+        assert!(jumps_a_day(20.0, 3600.0) < jumps_a_day(8.0, 3600.0));
+        assert!(jumps_a_day(8.0, 60.0) > 50.0 * jumps_a_day(8.0, 3600.0));
+        assert_eq!(jumps_a_day(1e9, 3600.0), RAREST_A_DAY);
+    }
 }

@@ -85,11 +85,12 @@ impl Day {
     fn at(&self, time_s: f64) -> f64 {
         let days = time_s / DAY_S;
         let x = (days + self.phase).fract();
-        let wave = |turns: f64| (std::f64::consts::TAU * x * turns).sin();
+        let wave = |turns: f64| (std::f64::consts::TAU * x * turns).cos();
         let shape = match self.kind {
             0 => 0.0,
-            1 => 0.5 + 0.5 * wave(1.0),
-            2 => 0.5 + 0.35 * wave(1.0) + 0.15 * wave(2.0) + 0.05 * wave(3.0),
+            // All are 0 where a day begins: a weekend makes no jumps of its own.
+            1 => 0.5 - 0.5 * wave(1.0),
+            2 => 0.5 - 0.35 * wave(1.0) - 0.15 * wave(2.0),
             // Office hours, with ramps of about an hour.
             _ => 0.5 * (((x - 0.33) * 40.0).tanh() - ((x - 0.75) * 40.0).tanh()),
         };
@@ -248,7 +249,10 @@ pub(super) fn series(seed: u64, days: f64, step_s: f64, wild: bool) -> LabSeries
         let mut extra = 0.0;
         if let Some(wild) = &wild {
             let today = super::whole((time_s - begin) / DAY_S);
-            daily = day.at(time_s - wild.late[today] * DAY_S) * wild.busy[today];
+            // From one day to the next without a jump.
+            let part = ((time_s - begin) / DAY_S).fract();
+            let between = |each: &[f64]| each[today] + (each[today + 1] - each[today]) * part;
+            daily = day.at(time_s - between(&wild.late) * DAY_S) * between(&wild.busy);
             let (every, kb) = wild.collects;
             extra = kb * (time_s / every).fract();
             if wild

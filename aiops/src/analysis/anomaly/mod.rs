@@ -16,6 +16,7 @@ pub mod jump;
 mod lab;
 #[cfg(test)]
 mod lab_tests;
+mod moved;
 #[cfg(test)]
 mod oracle_tests;
 pub mod outlier;
