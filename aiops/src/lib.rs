@@ -25,8 +25,12 @@
 //! `export` and the engines of others read those. polars stands in the nested crate `aiops-frames` alone,
 //! behind the feature `frames`, for questions by several keys.
 //!
-//! Leaks: `analysis::leak` judges one series of memory sizes by pure functions; `detect memory-leak` hands it one
-//! from a file.
+//! Leaks: `analysis::leak` judges one series of memory sizes by pure functions, `analysis::leak_evidence` says what
+//! else speaks for it or against it; `session::subjects` makes the series of processes and cgroups, from the store,
+//! a recording or samples taken now; `detect memory-leak` hands them over, or a file.
+//!
+//! Anomalies: `analysis::anomaly` finds what was out of the ordinary in the series of a host and of its processes,
+//! which `detect anomaly` reads from history.
 //!
 //! Who may use whom (`cargo xtask layers` reads this table and fails on anything else):
 //!

@@ -15,6 +15,8 @@ mod frames;
 mod health;
 mod inspect;
 mod leak;
+mod leak_history;
+mod leak_live;
 mod metrics;
 mod monitor;
 mod oom_live;

@@ -159,6 +159,7 @@ fn numbers(store: &Store) -> Result<(BTreeMap<u64, usize>, Vec<Damage>), String>
         },
         fields: &["rss_kb"],
         pids: &[],
+        programs: false,
     };
     let (mut found, mut strange) = (BTreeMap::new(), None);
     let coverage = store.runs(&ask, &mut |run| {

@@ -146,6 +146,7 @@ fn everything(store: &Store) -> (u64, u64) {
         },
         fields: &["rss_kb"],
         pids: &[],
+        programs: false,
     };
     let (mut n, mut sum) = (0, 0);
     let coverage = store.runs(&ask, &mut |run| {

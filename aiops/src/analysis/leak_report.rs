@@ -38,7 +38,7 @@ fn verdict(class: Class) -> &'static str {
 }
 
 /// A moment of a series; `None`: no calendar knows it.
-fn stamp(seconds: f64) -> Option<String> {
+pub(super) fn stamp(seconds: f64) -> Option<String> {
     let ns = seconds * 1e9;
     if !ns.is_finite() || ns.abs() > 9e18 {
         return None;
@@ -57,7 +57,7 @@ fn stamp(seconds: f64) -> Option<String> {
     clippy::cast_sign_loss,
     reason = "sizes are not below 0, and a size is far below the largest integer"
 )]
-fn kb(bytes: f64) -> u64 {
+pub(super) fn kb(bytes: f64) -> u64 {
     (bytes / 1024.0).round() as u64
 }
 
@@ -80,6 +80,7 @@ pub fn data(series: &Series, found: &Assessment, limit: Option<(u64, &'static st
     };
     LeakData {
         window: LeakWindow {
+            source: None,
             start: series.time_s.first().copied().and_then(stamp),
             end: series.time_s.last().copied().and_then(stamp),
             samples: series.bytes.len(),
@@ -138,6 +139,9 @@ pub fn data(series: &Series, found: &Assessment, limit: Option<(u64, &'static st
         vms: None,
         available_kb: None,
         components: None,
+        measure: None,
+        judged: None,
+        evidence: None,
     }
 }
 

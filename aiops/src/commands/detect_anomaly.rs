@@ -111,6 +111,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         range: baseline,
         fields: &gather::SYSTEM_FIELDS,
         pids: &[],
+        programs: false,
     };
     let coverage = store
         .system(&ask, &mut |ts, values| {
@@ -146,6 +147,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         range: window,
         fields: &gather::PROCESS_FIELDS,
         pids: &[],
+        programs: false,
     };
     let of_processes = store
         .runs(&ask, &mut |run| processes.take(run))

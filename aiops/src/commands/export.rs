@@ -164,6 +164,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
             range,
             fields: &[],
             pids: &[],
+            programs: false,
         };
         let there = store.system(&ask, &mut |_, _| {}).map_err(store_error)?;
         if there.times.is_empty() {

@@ -16,6 +16,8 @@ mod inspect_cache;
 mod inspect_memory;
 mod inspect_processes;
 mod leak_input;
+mod leak_judge;
+mod leak_sources;
 mod man;
 mod monitor_memory;
 mod monitor_status;

@@ -531,7 +531,7 @@ fn incidents(events: Vec<Event>, filter: &Filter) -> Vec<Incident<Value>> {
 }
 
 /// The host whose store it is: of another one, its name is all that is known.
-fn host_info(context: &Context, owner: Option<&str>) -> HostInfo {
+pub(super) fn host_info(context: &Context, owner: Option<&str>) -> HostInfo {
     let here = HostInfo::from(&source::host::read(&context.root));
     match owner {
         Some(name) if name != here.hostname => HostInfo {

@@ -45,6 +45,10 @@ pub struct Owner<'a> {
     pub cgroup: Option<Name<'a>>,
     /// `runtime:id` of the container.
     pub container: Option<Name<'a>>,
+    /// The program's path, where it was asked for.
+    pub exe: Option<Name<'a>>,
+    /// Its arguments, where they were asked for.
+    pub cmdline: Option<Name<'a>>,
 }
 
 /// Consecutive samples of a process that are all alike, cut to the wanted range.

@@ -9,6 +9,7 @@ use super::text::Paint;
 use super::units;
 use crate::msg;
 use crate::report::Report;
+use crate::report::leak::Change;
 use crate::report::leak::LeakData;
 use crate::report::leak::Oom;
 use crate::report::leak::Point;
@@ -117,16 +118,20 @@ fn trend(data: &LeakData, out: &mut Out) {
     ) {
         out.line(2, Paint::Plain, &line);
     }
-    let rss = &data.rss;
-    let change = rss
-        .change_pct
-        .map_or(String::new(), |change| format!(" ({change:+.1}%)"));
-    let sizes = format!(
-        "{} → {}{change}",
-        units::size_kb(rss.first_kb),
-        units::size_kb(rss.last_kb)
-    );
-    out.pair(2, lang.pick("Memory", "内存"), &sizes);
+    let sizes = |size: &Change| {
+        let change = size.change_pct;
+        let change = change.map_or(String::new(), |change| format!(" ({change:+.1}%)"));
+        let (first, last) = (units::size_kb(size.first_kb), units::size_kb(size.last_kb));
+        format!("{first} → {last}{change}")
+    };
+    match (&data.judged, data.measure) {
+        (Some(judged), Some(measure)) => {
+            let name = format!("{} ({measure})", lang.pick("Memory", "内存"));
+            out.pair(2, &name, &sizes(judged));
+            out.pair(2, "RSS", &sizes(&data.rss));
+        }
+        _ => out.pair(2, lang.pick("Memory", "内存"), &sizes(&data.rss)),
+    }
     if let Some(rate) = data.rate_mib_per_hour {
         let interval = data.rate_interval.map_or(String::new(), |[low, high]| {
             let range = format!("{low:.2} – {high:.2}");

@@ -21,6 +21,7 @@ mod inspect;
 mod json;
 pub mod lang;
 mod leak;
+mod leaks;
 mod monitor;
 mod oom;
 mod processes;

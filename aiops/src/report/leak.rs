@@ -13,6 +13,12 @@ pub struct LeakData {
     pub window: LeakWindow,
     /// How it was judged.
     pub algorithm: &'static str,
+    /// Which memory is judged: anon+swap, rss+swap, rss; absent for files, which do not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub measure: Option<&'static str>,
+    /// That memory at both ends of the last life; absent for files, where `rss` is it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub judged: Option<Change>,
     /// Resident memory at both ends.
     pub rss: Change,
     /// Virtual memory at both ends; `null`: not known.
@@ -57,6 +63,128 @@ pub struct LeakData {
     pub series: Vec<Point>,
     /// What to know about the samples.
     pub notes: Vec<Msg>,
+    /// What else speaks for the verdict or against it; absent for files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Evidence>,
+}
+
+/// Data of `aiops.detect-memory-leak/1` where several are judged.
+#[derive(Clone, Debug, Serialize)]
+pub struct LeaksData {
+    /// history, recording, live, files.
+    pub source: &'static str,
+    /// First sample of all, RFC 3339.
+    pub start: Option<String>,
+    /// Last one.
+    pub end: Option<String>,
+    /// Samples of the host.
+    pub ticks: usize,
+    /// Verdicts on processes and files.
+    pub verdicts: Verdicts,
+    /// Processes that ended before they had 100 samples: they are not listed.
+    pub too_brief: usize,
+    /// Processes and files: leaks first, the fastest first. Only those that may leak have their `series`.
+    pub processes: Vec<LeakData>,
+    /// Memory cgroups, in the same order.
+    pub cgroups: Vec<LeakData>,
+    /// What to know about the samples.
+    pub notes: Vec<Msg>,
+    /// Rows of the text, 0: all.
+    #[serde(skip)]
+    pub top: usize,
+}
+
+/// How many of each verdict.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Verdicts {
+    /// Leaks.
+    pub leak: usize,
+    /// None.
+    pub no_leak: usize,
+    /// Not to be told.
+    pub inconclusive: usize,
+}
+
+/// What else speaks for a verdict or against it.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Evidence {
+    /// Earlier lives of the same program, oldest first.
+    pub earlier_lives: Vec<LifeSummary>,
+    /// What earlier lives held at the age that this one has now; `null`: none was as old.
+    pub same_age: Option<SameAge>,
+    /// Others that run the same program at the same time; `null`: none.
+    pub siblings: Option<Siblings>,
+    /// The kind of memory that grew most: anon, file, shmem, swap; `null`: none grew.
+    pub main_component: Option<&'static str>,
+    /// Threads; `null`: not known.
+    pub threads: Option<CountGrowth>,
+    /// CPU time per second, as a measure of load; `null`: not known.
+    pub cpu: Option<CpuRelation>,
+    /// Resident memory fell while swap grew: it is being pushed out, and grows where RSS does not show it.
+    pub rss_falls_into_swap: bool,
+    /// The same in words.
+    pub lines: Vec<Msg>,
+}
+
+/// A life of the same program that has ended.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct LifeSummary {
+    /// Process id.
+    pub pid: u32,
+    /// When it began, RFC 3339.
+    pub start: Option<String>,
+    /// Its age at its last sample.
+    pub age_s: f64,
+    /// Where it ended: median of its last quarter.
+    pub end_kb: u64,
+    /// The most that it held.
+    pub max_kb: u64,
+    /// It had levelled off: its last quarter grew by less than 3 % (and 1 MiB).
+    pub level: bool,
+}
+
+/// Sizes at the same age.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct SameAge {
+    /// The age.
+    pub age_s: f64,
+    /// This life.
+    pub now_kb: u64,
+    /// Median of the earlier lives that were as old.
+    pub earlier_kb: u64,
+    /// How many those are.
+    pub lives: usize,
+}
+
+/// Others that run the same program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Siblings {
+    /// How many.
+    pub count: usize,
+    /// Of them leaking.
+    pub leaking: usize,
+    /// Of them not leaking.
+    pub not_leaking: usize,
+}
+
+/// A count at both ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct CountGrowth {
+    /// At the beginning.
+    pub first: u64,
+    /// At the end.
+    pub last: u64,
+    /// Growth of memory for each one more; `null`: there are no more.
+    pub kb_each: Option<f64>,
+}
+
+/// What CPU time has to do with memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct CpuRelation {
+    /// Correlation of memory with CPU time per second, −1 to 1.
+    pub correlation: f64,
+    /// CPU time per second alone explains the growth.
+    pub explains: bool,
 }
 
 /// Whose memory it is.
@@ -68,11 +196,35 @@ pub struct LeakProcess {
     pub comm: Option<String>,
     /// The file, for a series from a file.
     pub input: Option<String>,
+    /// When it started, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<String>,
+    /// Whether it was there at the last sample of all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alive: Option<bool>,
+    /// The program's path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exe: Option<String>,
+    /// Arguments, with blanks between.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cmdline: Option<String>,
+    /// User.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Memory cgroup; without a pid the verdict is about all of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<String>,
+    /// `runtime:id` of the container.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
 }
 
 /// The samples.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct LeakWindow {
+    /// history, recording, live; absent for files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<&'static str>,
     /// First sample, RFC 3339.
     pub start: Option<String>,
     /// Last sample.

@@ -9,6 +9,7 @@ pub mod monitor;
 pub mod plane;
 mod sources;
 mod stacks;
+pub mod subjects;
 mod wait;
 
 pub use wait::stop_flag;

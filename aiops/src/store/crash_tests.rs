@@ -27,6 +27,7 @@ pub(super) fn samples(store: &Store, range: Range, hours: bool) -> (u64, i128, V
         range,
         fields: &["rss_kb"],
         pids: &[],
+        programs: false,
     };
     let (mut n, mut sum) = (0, 0);
     let coverage = store.pieces(&ask, hours, &mut |piece| match piece {

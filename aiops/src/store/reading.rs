@@ -12,6 +12,7 @@ use super::Tick;
 use super::logs::OpenLog;
 use super::rows::HOUR_MS;
 use super::rows::short_boot;
+use super::rows::text_of;
 use super::series::Opened;
 use super::series::fill;
 use super::series::time;
@@ -63,6 +64,8 @@ struct Labels {
     cgroup: u32,
     container: u32,
     user: u32,
+    exe: u32,
+    cmdline: u32,
     uid: i64,
 }
 
@@ -77,6 +80,8 @@ impl Labels {
             user: names.name(self.user),
             cgroup: names.name(self.cgroup),
             container: names.name(self.container),
+            exe: names.name(self.exe),
+            cmdline: names.name(self.cmdline),
         }
     }
 }
@@ -255,6 +260,11 @@ impl<'a> Reading<'a> {
         let mut column = |name: &str| table.names(group, name, &mut |text| self.names.learn(text));
         let (boot, comm) = (column("boot_id")?, column("comm")?);
         let (cgroup, container, user) = (column("cgroup")?, column("container")?, column("user")?);
+        let (exe, cmdline) = if self.ask.programs {
+            (column("exe")?, column("cmdline")?)
+        } else {
+            (Vec::new(), Vec::new())
+        };
         let uid = table.numbers(group, "uid")?;
         let row = |at: usize| Labels {
             boot: boot[at],
@@ -262,6 +272,8 @@ impl<'a> Reading<'a> {
             cgroup: cgroup[at],
             container: container[at],
             user: user[at],
+            exe: exe.get(at).copied().unwrap_or(NO_NAME),
+            cmdline: cmdline.get(at).copied().unwrap_or(NO_NAME),
             uid: uid[at],
         };
         Ok((0..uid.len()).map(row).collect())
@@ -506,6 +518,8 @@ impl<'a> Reading<'a> {
                 (&mut known.cgroup, labels.cgroup),
                 (&mut known.container, labels.container),
                 (&mut known.user, labels.user),
+                (&mut known.exe, labels.exe),
+                (&mut known.cmdline, labels.cmdline),
             ] {
                 if new != NO_NAME {
                     *old = new;
@@ -530,6 +544,8 @@ impl<'a> Reading<'a> {
                 cgroup: NO_NAME,
                 container: NO_NAME,
                 user: NO_NAME,
+                exe: NO_NAME,
+                cmdline: NO_NAME,
                 uid: UNKNOWN,
             });
             labels.boot = boot;
@@ -549,6 +565,7 @@ impl<'a> Reading<'a> {
     }
 
     fn identity(&mut self, identity: &Identity) -> Labels {
+        let programs = self.ask.programs;
         let mut learn = |text: Option<&str>| text.map_or(NO_NAME, |text| self.names.learn(text));
         let cgroup = identity.cgroup.as_ref().map(|path| path.lossy());
         let container = identity.container.as_ref();
@@ -559,6 +576,12 @@ impl<'a> Reading<'a> {
             cgroup: learn(cgroup.as_deref()),
             container: learn(container.as_deref()),
             user: learn(identity.user.as_deref()),
+            exe: learn(
+                text_of::lossy(&identity.exe)
+                    .as_deref()
+                    .filter(|_| programs),
+            ),
+            cmdline: learn(text_of::cmdline(identity).as_deref().filter(|_| programs)),
             uid: identity.uid.map_or(UNKNOWN, i64::from),
         }
     }

@@ -271,6 +271,11 @@ pub(super) mod text_of {
         Some(format!("{}:{}", container.runtime, container.id))
     }
 
+    pub(in super::super) fn cmdline(one: &Identity) -> Option<String> {
+        let arguments: Vec<_> = one.cmdline.iter().map(RawText::lossy).collect();
+        (!arguments.is_empty()).then(|| arguments.join(" "))
+    }
+
     pub(in super::super) fn user(one: &Identity) -> Option<String> {
         one.user.clone()
     }
@@ -307,13 +312,7 @@ fn processes(runs: &[(Key, Run<Head>)], who: &HashMap<Key, Identity>) -> Vec<Col
         column("user", texts(&text_of::user)),
         column("unit", texts(&|one| one.unit.clone())),
         column("exe", texts(&|one| text_of::lossy(&one.exe))),
-        column(
-            "cmdline",
-            texts(&|one| {
-                let arguments: Vec<_> = one.cmdline.iter().map(RawText::lossy).collect();
-                (!arguments.is_empty()).then(|| arguments.join(" "))
-            }),
-        ),
+        column("cmdline", texts(&text_of::cmdline)),
     ];
     for (at, name) in PROCESS_FIELDS.iter().enumerate() {
         columns.push(column(name, ints(&|_, run| run.figures[at].map(int))));

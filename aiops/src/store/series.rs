@@ -46,6 +46,8 @@ pub struct Ask<'a> {
     pub fields: &'a [&'a str],
     /// Only these processes; empty: all.
     pub pids: &'a [u32],
+    /// Paths and arguments of processes as well: they take time to read.
+    pub programs: bool,
 }
 
 /// What a reading found.
@@ -353,6 +355,7 @@ impl Store {
             range,
             fields: &[],
             pids: &[],
+            programs: false,
         };
         let mut reading = Reading::new(&ask, plan.coverage);
         let mut events = Vec::new();

@@ -67,6 +67,7 @@ fn found(store: &Store, range: Range, hours: bool) -> (Found, Coverage) {
         range,
         fields: &["rss_kb"],
         pids: &[],
+        programs: false,
     };
     let mut sums: BTreeMap<u32, Sums> = BTreeMap::new();
     let coverage = store.pieces(&ask, hours, &mut |piece| match piece {
@@ -191,6 +192,7 @@ fn a_process_of_a_segment_and_of_a_log_is_one() {
         range: ALWAYS,
         fields: &["rss_kb"],
         pids: &[],
+        programs: false,
     };
     let (mut who, mut samples) = (BTreeSet::new(), 0);
     let take = &mut |run: &Run<'_>| {
@@ -267,6 +269,7 @@ fn a_flipped_bit_is_found_by_who_reads_that_table() {
         range: ALWAYS,
         fields: &[],
         pids: &[],
+        programs: false,
     };
     let coverage = store.system(&ask, &mut |_, _| {}).unwrap();
     assert_eq!((coverage.damages, coverage.times.len()), (Vec::new(), 3));

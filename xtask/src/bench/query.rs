@@ -92,8 +92,53 @@ pub(super) fn run(bench: &Bench) -> anyhow::Result<Tally> {
         bench.say(&format!("{} days", span.days));
         one(bench, &mut table, &store, span, python.as_deref().ok());
     }
+    leaks(bench, &mut table, &store);
     print!("{table}");
     Ok(table.tally())
+}
+
+/// What a day of every process takes to be judged, its reading included.
+const LEAKS_MS: f64 = 3000.0;
+const LEAK_ROUNDS: usize = 3;
+
+/// `detect memory-leak --all` on the last day.
+fn leaks(bench: &Bench, table: &mut Table, store: &Path) {
+    let what = "detect memory-leak --all, 1 day";
+    let (mut times, mut cpu, mut rss_kb) = (Vec::new(), Vec::new(), 0);
+    for _ in 0..LEAK_ROUNDS {
+        let mut command = Command::new(&bench.aiops);
+        command
+            .args([
+                "detect",
+                "memory-leak",
+                "--all",
+                "--history",
+                "24h",
+                "--store",
+            ])
+            .arg(store)
+            .args(["--end", END])
+            .env("LC_ALL", "C.UTF-8")
+            .env_remove("AIOPS_LANG")
+            .stdin(Stdio::null());
+        let began = Instant::now();
+        match run_to(command, bench, Stdio::null()) {
+            Ok(cost) => {
+                times.push(began.elapsed().as_secs_f64() * 1e3);
+                cpu.push(cost.cpu_ms);
+                rss_kb = rss_kb.max(cost.rss_kb);
+            }
+            Err(error) => {
+                table.promise(what, format!("{error:#}"), "runs", false);
+                return;
+            }
+        }
+    }
+    if let Some((ms, cpu_ms)) = median(&mut times).zip(median(&mut cpu)) {
+        let peak = mb(rss_kb << 10);
+        let figure = format!("{ms:.0} ms, {cpu_ms:.0} ms of CPU, {peak:.0} MB");
+        table.budget(what, figure, &format!("<{LEAKS_MS:.0} ms"), ms < LEAKS_MS);
+    }
 }
 
 /// The store, made when it is not there.

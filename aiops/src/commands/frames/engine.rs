@@ -242,6 +242,7 @@ fn read(
         range,
         fields: &[question.field],
         pids: &[],
+        programs: false,
     };
     let coverage = store
         .runs(&ask, &mut |run| pieces.take(run))

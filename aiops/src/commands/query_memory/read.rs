@@ -44,6 +44,7 @@ impl Query<'_> {
             range: self.options.range,
             fields,
             pids,
+            programs: false,
         }
     }
 
