@@ -32,6 +32,9 @@
 //! Risk: `analysis::limits` says what bounds a process or a cgroup, `analysis::risk` runs leaks forward until a limit is
 //! met; `session::limits` and `session::risk` read what both need.
 //!
+//! Anomalies: `analysis::anomaly` finds what was out of the ordinary in the series of a host and of its processes,
+//! which `detect anomaly` reads from history.
+//!
 //! Who may use whom (`cargo xtask layers` reads this table and fails on anything else):
 //!
 //! | module | may use |

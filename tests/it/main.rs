@@ -4,6 +4,7 @@
 
 #![expect(clippy::print_stdout, reason = "a skipped part is said aloud")]
 
+mod anomaly;
 mod cache;
 mod cli;
 mod collect;

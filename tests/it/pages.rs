@@ -20,6 +20,7 @@ const PAGES: &[(&str, &str)] = &[
     ("aiops-health-memory", "aiops health memory"),
     ("aiops-detect-memory-leak", "aiops detect memory-leak"),
     ("aiops-detect-oom-risk", "aiops detect oom-risk"),
+    ("aiops-detect-anomaly", "aiops detect anomaly"),
     ("aiops-diff-memory", "aiops diff memory"),
     ("aiops-store-info", "aiops store info"),
     ("aiops-store-verify", "aiops store verify"),

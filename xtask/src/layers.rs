@@ -48,6 +48,7 @@ const HOMES: &[(&str, &[&str])] = &[
         "serde_json",
         &["commands", "record", "render", "session/monitor", "store"],
     ),
+    ("stlrs", &["analysis/anomaly"]),
     ("thiserror", &[""]),
     ("tokio", &["commands", "session", "source"]),
     ("toml", &["session/monitor"]),

@@ -1,5 +1,7 @@
 //! What the facts mean: pure functions over items; the time comes from the data.
 
+pub mod anomaly;
+pub mod anomaly_report;
 pub mod cache;
 pub mod collect;
 pub mod diff;

@@ -4,6 +4,7 @@ mod analyze_cache;
 mod analyze_swap;
 mod collect_memory;
 mod completions;
+mod detect_anomaly;
 mod detect_memory_leak;
 mod detect_oom_risk;
 mod diff_memory;
@@ -132,6 +133,8 @@ pub enum Detect {
     MemoryLeak(detect_memory_leak::Args),
     /// Rank processes and cgroups by the time until a limit is met.
     OomRisk(detect_oom_risk::Args),
+    /// Find what was out of the ordinary: growth points, swap, processes unlike the others.
+    Anomaly(detect_anomaly::Args),
 }
 
 /// What to compare.
@@ -187,6 +190,7 @@ impl Command {
             Self::Health(Health::Memory(args)) => health_memory::run(args, context),
             Self::Detect(Detect::MemoryLeak(args)) => detect_memory_leak::run(args, context),
             Self::Detect(Detect::OomRisk(args)) => detect_oom_risk::run(args, context),
+            Self::Detect(Detect::Anomaly(args)) => detect_anomaly::run(args, context),
             Self::Diff(Diff::Memory(args)) => diff_memory::run(args, context),
             Self::Monitor(Monitor::Memory(args)) => monitor_memory::run(args, context),
             Self::Monitor(Monitor::Status(args)) => monitor_status::run(args, context),

@@ -9,7 +9,7 @@
 pub mod gls;
 pub mod meaning;
 #[cfg(test)]
-mod oracle_tests;
+pub(super) mod oracle_tests;
 pub mod pelt;
 pub mod posterior;
 pub mod prepare;

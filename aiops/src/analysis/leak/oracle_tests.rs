@@ -18,10 +18,14 @@ fn read(path: &Path) -> Option<Value> {
     Some(serde_json::from_str(&text).expect("JSON"))
 }
 
-/// Our fixtures, and the shared ones; said aloud when those are not there.
 fn fixtures() -> Vec<Value> {
+    with_shared("fixtures.json")
+}
+
+/// Our fixtures of this name, and the shared ones; said aloud when those are not there.
+pub(in crate::analysis) fn with_shared(name: &str) -> Vec<Value> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let own = read(&here.join("../tests/data/numerics/fixtures.json"));
+    let own = read(&here.join("../tests/data/numerics").join(name));
     let mut all = vec![own.expect("the committed fixtures")];
     let shared = std::env::var_os("AIOPS_SHARED").map_or(here.join("../../shared"), PathBuf::from);
     let path = shared.join("leaklab/oracles.json");
@@ -32,16 +36,16 @@ fn fixtures() -> Vec<Value> {
     all
 }
 
-fn numbers(value: &Value) -> Vec<f64> {
+pub(in crate::analysis) fn numbers(value: &Value) -> Vec<f64> {
     let array = value.as_array().expect("an array");
     array.iter().map(number).collect()
 }
 
-fn number(value: &Value) -> f64 {
+pub(in crate::analysis) fn number(value: &Value) -> f64 {
     value.as_f64().expect("a number")
 }
 
-fn near(ours: f64, theirs: f64, tolerance: f64) {
+pub(in crate::analysis) fn near(ours: f64, theirs: f64, tolerance: f64) {
     let scale = theirs.abs().max(1.0);
     assert!(
         (ours - theirs).abs() <= tolerance * scale,

@@ -11,7 +11,7 @@ const MAD_TO_SIGMA: f64 = 1.482_602_218_505_602;
     clippy::cast_sign_loss,
     reason = "a float that is negative or not a number becomes 0, a large one the largest"
 )]
-pub(super) fn whole(value: f64) -> usize {
+pub(in crate::analysis) fn whole(value: f64) -> usize {
     value as usize
 }
 

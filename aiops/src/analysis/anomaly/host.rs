@@ -1,0 +1,629 @@
+//! Everything out of the ordinary on a host: the detectors over its series and its processes, each finding with
+//! its time, size, rarity, reason, and what else moved.
+
+use super::JUMP_SIGMAS;
+use super::OUTLIER_SIGMAS;
+use super::PEAK_SIGMAS;
+use super::PROCESS_STEPS;
+use super::SYSTEM_STEPS;
+use super::even::Even;
+use super::gather::Process;
+use super::jump::Course;
+use super::jump::Jump;
+use super::median;
+use super::moved;
+use super::outlier;
+use super::outlier::Feature;
+use super::swap;
+use super::swap::Moment;
+use super::system_least;
+use crate::msg;
+use crate::report::Msg;
+use crate::report::anomaly::Anomaly;
+use crate::report::anomaly::Rarity;
+use crate::report::anomaly::Subject;
+use crate::report::size_kb;
+use crate::time;
+
+/// Processes that never had so much are not looked at for growth, KiB.
+const SMALL_KB: f64 = 32_768.0;
+/// How far around an anomaly without a window of its own others are looked at, seconds.
+const NEAR_S: f64 = 600.0;
+/// A process that is younger has nothing that is usual for it, seconds.
+const YOUNG_S: f64 = 3600.0;
+/// And one that is younger than this is not compared with others.
+const NEW_S: f64 = 600.0;
+/// Windows of a life before a jump.
+const SETTLED: f64 = 3.0;
+
+/// A host's history.
+#[derive(Debug, Default)]
+pub struct Input {
+    /// The host, in order of time; it may begin long before the window.
+    pub moments: Vec<Moment>,
+    /// Lives of processes in the window.
+    pub processes: Vec<Process>,
+    /// First moment that is told of, seconds since 1970.
+    pub start_s: f64,
+    /// KiB of a page.
+    pub page_kb: f64,
+    /// Usual distance of two samples, seconds.
+    pub interval_s: f64,
+}
+
+/// What is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The host and its processes.
+    All,
+    /// The host.
+    System,
+    /// These processes.
+    Pids(Vec<u32>),
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The rarest first.
+    pub anomalies: Vec<Anomaly>,
+    /// Seasons were taken out of the host's memory; `None`: its history is too short for anything.
+    pub seasonal: Option<bool>,
+}
+
+/// A figure of the host.
+type Column = fn(&Moment) -> Option<f64>;
+
+/// A series that is looked at.
+pub(super) struct Watched {
+    pub(super) subject: Subject,
+    pub(super) course: Course,
+    least: f64,
+    /// It began before the history did.
+    grown: bool,
+}
+
+impl Input {
+    /// Longest without a sample that means nothing, seconds.
+    fn slack_s(&self) -> f64 {
+        (3.0 * self.interval_s).max(1.0)
+    }
+
+    /// The process was there before the first sample: it is older than anybody can tell.
+    fn is_old(&self, process: &Process, least_s: f64) -> bool {
+        let first = self.processes.iter().map(|one| one.span_s.0);
+        let first = first.fold(f64::INFINITY, f64::min);
+        process.span_s.0 <= first + self.slack_s() || process.span_s.1 - process.span_s.0 >= least_s
+    }
+}
+
+/// What an anomaly is before others are looked at.
+pub(super) struct Bare {
+    pub(super) anomaly: Anomaly,
+    pub(super) at_s: f64,
+    pub(super) window_s: f64,
+}
+
+fn stamp(time_s: f64) -> String {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "times of a store are within the calendar"
+    )]
+    let ns = (time_s.clamp(0.0, 9e9) * 1e3).round() as i64 * 1_000_000;
+    time::rfc3339(ns, time::local_offset_s(ns)).unwrap_or_default()
+}
+
+fn kb(value: f64) -> String {
+    size_kb(u64::try_from(super::whole(value.abs().round())).unwrap_or(u64::MAX))
+}
+
+/// How often a day a series without anything does this, from the labelled ones (docs/accuracy.md): it falls
+/// slowly, for what is large is mostly a change of habits and no noise. Below the last figure nobody looked.
+fn jumps_a_day(sigmas: f64, window_s: f64) -> f64 {
+    let expected = (JUMPS_A_DAY * JUMP_SIGMAS / sigmas.abs().max(1.0)).max(RAREST_A_DAY);
+    // They had windows of an hour: a day has more of the shorter ones.
+    expected * (3600.0 / window_s.max(1.0)).max(1.0)
+}
+
+/// False growth points a day at the threshold.
+const JUMPS_A_DAY: f64 = 0.003;
+/// The labelled series are no longer than what this is once in.
+const RAREST_A_DAY: f64 = 0.001;
+/// False peaks of the residual a day at theirs.
+const PEAKS_A_DAY: f64 = 0.4;
+/// False outliers for each process at the threshold.
+const OUTLIER_P: f64 = 0.0002;
+
+fn per_day(expected: f64) -> Rarity {
+    Rarity {
+        expected_per_day: Some(expected),
+        p: None,
+    }
+}
+
+/// Looks at everything.
+#[must_use]
+pub fn find(input: &Input, scope: &Scope) -> Found {
+    let mut found = Found::default();
+    let total_kb = input.moments.iter().rev().find_map(|one| one.total_kb);
+    let mut watched = Vec::new();
+    if let Some(total_kb) = total_kb {
+        let columns: [(&str, Column); 2] = [
+            ("system-used", |one| one.used_kb),
+            ("system-swap", |one| one.swap_kb),
+        ];
+        for (what, value) in columns {
+            let samples: Vec<(f64, f64)> = input
+                .moments
+                .iter()
+                .filter_map(|one| Some((one.time_s, value(one)?)))
+                .collect();
+            let least = system_least(total_kb);
+            let even = Even::of(&samples, SYSTEM_STEPS);
+            if let Some(course) = even.and_then(|even| Course::of(even, least)) {
+                if what == "system-used" {
+                    found.seasonal = Some(course.seasonal);
+                }
+                watched.push(Watched {
+                    subject: Subject {
+                        what,
+                        ..Subject::default()
+                    },
+                    course,
+                    least,
+                    grown: true,
+                });
+            }
+        }
+    }
+    let own = |pid: u32| match scope {
+        Scope::All => true,
+        Scope::System => false,
+        Scope::Pids(pids) => pids.contains(&pid),
+    };
+    for process in input.processes.iter().filter(|one| own(one.pid)) {
+        let most = process.rss.values.iter().copied().fold(0.0, f64::max);
+        if most < SMALL_KB || !input.is_old(process, YOUNG_S) {
+            continue;
+        }
+        let least = SMALL_KB
+            .max(total_kb.unwrap_or(0.0) / 200.0)
+            .max(median(&process.rss.values) / 20.0);
+        if let Some(course) = Course::of(process.rss.clone(), least) {
+            watched.push(Watched {
+                subject: subject(process),
+                course,
+                least,
+                grown: input.is_old(process, f64::INFINITY),
+            });
+        }
+    }
+    let mut all: Vec<Bare> = Vec::new();
+    for one in &watched {
+        let system = one.subject.what != "process";
+        if system && matches!(scope, Scope::Pids(_)) {
+            continue;
+        }
+        all.extend(course_anomalies(one));
+    }
+    if !matches!(scope, Scope::Pids(_)) {
+        all.extend(swap_anomalies(input));
+    }
+    if *scope != Scope::System {
+        let outliers = outliers(input, total_kb.unwrap_or(0.0));
+        all.extend(
+            outliers
+                .into_iter()
+                .filter(|one| one.anomaly.subject.pid.is_some_and(own)),
+        );
+    }
+    all.retain(|one| one.at_s >= input.start_s);
+    found.anomalies = all
+        .into_iter()
+        .map(|mut one| {
+            one.anomaly.also_moved = moved::moved(&one, &watched, &input.processes);
+            one.anomaly
+        })
+        .collect();
+    found.anomalies.sort_by(|a, b| {
+        // Of so many processes one or the other is always a bit unusual.
+        let count = input.processes.len() as f64;
+        let of_all = |one: &Anomaly| match one.kind {
+            "outlier-process" => Some(one.rarity.p? * count),
+            _ => one.rarity.p,
+        };
+        let rare = |one: &Anomaly| one.rarity.expected_per_day.or(of_all(one)).unwrap_or(1.0);
+        let sigmas = |one: &Anomaly| one.size_sigmas.unwrap_or(0.0).abs();
+        (order(a.kind).cmp(&order(b.kind)))
+            .then(rare(a).total_cmp(&rare(b)))
+            .then(sigmas(b).total_cmp(&sigmas(a)))
+            .then(a.at.cmp(&b.at))
+            .then(a.subject.pid.cmp(&b.subject.pid))
+    });
+    found
+}
+
+/// Residuals alone are the least reliable, and they come last.
+fn order(kind: &str) -> u8 {
+    u8::from(kind == "residual")
+}
+
+pub(super) fn subject(process: &Process) -> Subject {
+    Subject {
+        what: "process",
+        pid: Some(process.pid),
+        start: Some(process.start),
+        comm: Some(process.comm.clone()),
+    }
+}
+
+/// Growth points, change points and residuals of one series.
+fn course_anomalies(one: &Watched) -> Vec<Bare> {
+    let course = &one.course;
+    let window_s = course.window as f64 * course.even.step_s;
+    // A life begins with a rise.
+    let settled = |jump: &Jump| {
+        let first = if one.grown { 0.0 } else { SETTLED };
+        jump.at as f64 >= first * course.window as f64
+    };
+    let mut jumps = course.jumps(JUMP_SIGMAS, one.least);
+    jumps.retain(settled);
+    let peaks = course.peaks(PEAK_SIGMAS, one.least);
+    let near = |at: usize, jump: &Jump| jump.at.abs_diff(at) <= 2 * course.window;
+    let bare = |kind, jump: &Jump, reason, why: Msg| Bare {
+        at_s: course.even.time(jump.at),
+        window_s,
+        anomaly: Anomaly {
+            kind,
+            subject: one.subject.clone(),
+            at: stamp(course.even.time(jump.at)),
+            until: jump.until.map(|until| stamp(course.even.time(until))),
+            value: jump.size,
+            unit: "kb",
+            size_sigmas: Some(jump.sigmas),
+            rarity: per_day(jumps_a_day(jump.sigmas, window_s)),
+            reason,
+            why,
+            residual_sigmas: None,
+            score: None,
+            also_moved: Vec::new(),
+        },
+    };
+    let level = |jump: &Jump| {
+        let at = jump.at.min(course.plain.len());
+        let from = at.saturating_sub(course.window);
+        // With its season: what a graph shows.
+        median(&course.even.values[from..at])
+    };
+    let mut all = Vec::new();
+    for jump in &jumps {
+        let (before, size) = (level(jump), kb(jump.size));
+        let (from, to) = (kb(before), kb((before + jump.size).max(0.0)));
+        let (kind, why) = if jump.size > 0.0 {
+            let why = msg!(
+                "the level rose by {size} ({from} to {to})",
+                "水平上升 {size}（{from} 至 {to}）"
+            );
+            ("growth-point", why)
+        } else {
+            let why = msg!(
+                "the level fell by {size} ({from} to {to})",
+                "水平下降 {size}（{from} 至 {to}）"
+            );
+            ("change-point", why)
+        };
+        // Growth that is given back is told once.
+        let end = |other: &Jump| {
+            other
+                .until
+                .is_some_and(|until| until.abs_diff(jump.at) <= course.window)
+        };
+        if jump.size < 0.0 && jumps.iter().any(end) {
+            continue;
+        }
+        let mut found = bare(kind, jump, "level", why);
+        let peak = peaks.iter().filter(|peak| near(peak.at, jump));
+        found.anomaly.residual_sigmas = peak.map(|peak| peak.sigmas).reduce(f64::max);
+        all.push(found);
+    }
+    for change in course.change_points(JUMP_SIGMAS, one.least) {
+        let known = |jump: &Jump| {
+            near(change.at, jump)
+                || jump
+                    .until
+                    .is_some_and(|until| until.abs_diff(change.at) <= 2 * course.window)
+        };
+        if jumps.iter().any(known) || !settled(&change) {
+            continue;
+        }
+        let size = kb(change.size);
+        let why = if change.size > 0.0 {
+            msg!(
+                "a slow rise to a level {size} higher",
+                "缓慢上升至高出 {size} 的水平"
+            )
+        } else {
+            msg!(
+                "a slow fall to a level {size} lower",
+                "缓慢下降至低 {size} 的水平"
+            )
+        };
+        all.push(bare("change-point", &change, "level", why));
+    }
+    for peak in peaks {
+        let touches = |jump: &Jump| {
+            (peak.from.saturating_sub(2 * course.window)..=peak.to + 2 * course.window)
+                .contains(&jump.at)
+        };
+        if jumps.iter().any(touches) {
+            continue;
+        }
+        let jump = Jump {
+            at: peak.from,
+            until: Some(peak.to),
+            size: peak.size,
+            sigmas: peak.sigmas,
+        };
+        let size = kb(peak.size);
+        let why = msg!(
+            "{size} above trend and season (STL residual); the level stayed",
+            "高出趋势与季节 {size}（STL 残差），水平未变"
+        );
+        let mut found = bare("residual", &jump, "residual", why);
+        found.anomaly.rarity = per_day(PEAKS_A_DAY * PEAK_SIGMAS / peak.sigmas);
+        all.push(found);
+    }
+    all
+}
+
+fn swap_anomalies(input: &Input) -> Vec<Bare> {
+    let inside: Vec<Moment> = (input.moments.iter())
+        .filter(|one| one.time_s >= input.start_s)
+        .copied()
+        .collect();
+    let (Some(first), Some(last)) = (inside.first(), inside.last()) else {
+        return Vec::new();
+    };
+    let days = ((last.time_s - first.time_s) / 86_400.0).max(1e-9);
+    let found = swap::anomalies(&inside, input.page_kb);
+    let count = |kind: swap::Kind| found.iter().filter(|one| one.kind == kind).count() as f64;
+    let bare = |one: &swap::SwapAnomaly| {
+        let rate = kb(one.value);
+        let full = one.full.map_or(0.0, |full| full * 100.0);
+        let (kind, reason, unit, why) = match one.kind {
+            swap::Kind::Surge => (
+                "swap-surge",
+                "traffic",
+                "kb_per_s",
+                msg!("swap traffic of up to {rate}/s", "swap 流量最高 {rate}/s"),
+            ),
+            swap::Kind::Sustained => (
+                "swap-sustained",
+                "growth",
+                "kb_per_h",
+                msg!(
+                    "what is in swap grows by {rate}/h, and does not stop",
+                    "swap 占用以 {rate}/h 持续增长"
+                ),
+            ),
+            swap::Kind::Thrash => (
+                "swap-thrash",
+                "refault",
+                "kb_per_s",
+                msg!(
+                    "pages come back as fast as they go ({rate}/s), all tasks waited {full:.0}% of the time",
+                    "页面换出即换回（{rate}/s），所有任务有 {full:.0}% 的时间在等待内存"
+                ),
+            ),
+        };
+        Bare {
+            at_s: one.from_s,
+            window_s: NEAR_S,
+            anomaly: Anomaly {
+                kind,
+                subject: Subject {
+                    what: "system-swap",
+                    ..Subject::default()
+                },
+                at: stamp(one.from_s),
+                until: Some(stamp(one.to_s)),
+                value: one.value,
+                unit,
+                size_sigmas: one.sigmas,
+                rarity: match one.p {
+                    Some(p) => Rarity {
+                        expected_per_day: None,
+                        p: Some(p),
+                    },
+                    // As often as this history has it.
+                    None => per_day(count(one.kind) / days.max(1.0)),
+                },
+                reason,
+                why,
+                residual_sigmas: None,
+                score: None,
+                also_moved: Vec::new(),
+            },
+        }
+    };
+    found.iter().map(bare).collect()
+}
+
+/// Processes that are there at the end and unlike the others.
+fn outliers(input: &Input, total_kb: f64) -> Vec<Bare> {
+    let end = (input.processes.iter())
+        .map(|one| one.span_s.1)
+        .fold(f64::MIN, f64::max);
+    let alive: Vec<&Process> = (input.processes.iter())
+        .filter(|one| one.span_s.1 >= end - input.slack_s() && input.is_old(one, NEW_S))
+        .collect();
+    let names: Vec<&str> = alive.iter().map(|one| one.comm.as_str()).collect();
+    let figures: Vec<outlier::Figures> = alive.iter().map(|one| one.figures).collect();
+    let bare = |one: &outlier::Outlier| {
+        let process = alive.get(one.at)?;
+        let (reason, unit) = match one.feature {
+            Feature::Rss => ("rss", "kb"),
+            Feature::Swap => ("swap", "kb"),
+            Feature::Growth => ("growth", "kb_per_h"),
+            Feature::Faults => ("faults", "per_s"),
+        };
+        let figure = |value: f64| match one.feature {
+            Feature::Faults => format!("{value:.1}"),
+            _ => kb(value),
+        };
+        let (value, usual) = (figure(one.value), figure(one.usual.max(0.0)));
+        let (en, zh) = match one.feature {
+            Feature::Rss => ("resident", "常驻内存"),
+            Feature::Swap => ("in swap", "已换出"),
+            Feature::Growth => ("more an hour", "每小时增长"),
+            Feature::Faults => ("major faults a second", "每秒主缺页"),
+        };
+        let why = match one.siblings {
+            Some(count) => {
+                let comm = &process.comm;
+                msg!(
+                    "{value} {en}; the median of {count} processes named {comm} is {usual}",
+                    "{zh} {value}；{count} 个同名进程（{comm}）的中位数为 {usual}"
+                )
+            }
+            None => {
+                let count = alive.len();
+                msg!(
+                    "{value} {en}; the median of {count} processes is {usual}",
+                    "{zh} {value}；{count} 个进程的中位数为 {usual}"
+                )
+            }
+        };
+        Some(Bare {
+            at_s: process.span_s.1,
+            window_s: NEAR_S,
+            anomaly: Anomaly {
+                kind: "outlier-process",
+                subject: subject(process),
+                at: stamp(process.span_s.1),
+                until: None,
+                value: one.value,
+                unit,
+                size_sigmas: Some(one.sigmas),
+                rarity: Rarity {
+                    expected_per_day: None,
+                    p: Some(OUTLIER_P * (OUTLIER_SIGMAS / one.sigmas).powi(3)),
+                },
+                reason,
+                why,
+                residual_sigmas: None,
+                score: Some(one.score),
+                also_moved: Vec::new(),
+            },
+        })
+    };
+    let found = outlier::of_host(&names, &figures, total_kb, OUTLIER_SIGMAS);
+    found.iter().filter_map(bare).collect()
+}
+
+/// Length of the steps of processes for a window of this length.
+#[must_use]
+pub fn process_step_s(span_s: f64, interval_s: f64) -> f64 {
+    super::even::step(interval_s.max(span_s / PROCESS_STEPS as f64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::even::Gather;
+    use super::super::random::Random;
+    use super::*;
+
+    const MIB: f64 = 1024.0;
+
+    /// A process with a sample every 10 s from `from` to `to` seconds.
+    fn process(pid: u32, from: usize, to: usize, kb: impl Fn(usize) -> f64) -> Process {
+        let mut rss = Gather::new(from as f64, 10.0);
+        for second in (from..to).step_by(10) {
+            rss.add(second as f64, kb(second));
+        }
+        Process {
+            pid,
+            start: 1,
+            comm: format!("p{pid}"),
+            rss: rss.even().expect("samples"),
+            span_s: (from as f64, (to - 10) as f64),
+            figures: [kb(to), 0.0, 0.0, 0.0],
+        }
+    }
+
+    /// Six hours: a host whose memory rises by 2 GiB at 4 h because a new process takes it, and an old process that
+    /// doubles at 2 h.
+    fn input() -> Input {
+        let mut random = Random::new(9);
+        let moments = (0..21_600).step_by(10).map(|second| {
+            let taken = if second >= 14_400 { 2048.0 * MIB } else { 0.0 };
+            Moment {
+                time_s: f64::from(second),
+                total_kb: Some(32_768.0 * MIB),
+                used_kb: Some(8192.0 * MIB + taken + random.between(0.0, 64.0 * MIB)),
+                ..Moment::default()
+            }
+        });
+        Input {
+            moments: moments.collect(),
+            processes: vec![
+                process(1, 0, 21_600, |second| {
+                    if second >= 7200 {
+                        800.0 * MIB
+                    } else {
+                        400.0 * MIB
+                    }
+                }),
+                process(2, 14_400, 21_600, |second| {
+                    // It begins small, like all.
+                    if second < 14_460 { MIB } else { 2048.0 * MIB }
+                }),
+                process(3, 20_000, 21_600, |second| second as f64 * 100.0),
+            ],
+            start_s: 0.0,
+            page_kb: 4.0,
+            interval_s: 10.0,
+        }
+    }
+
+    fn kinds(found: &Found) -> Vec<(&'static str, &'static str, Option<u32>)> {
+        let of = |one: &Anomaly| (one.kind, one.subject.what, one.subject.pid);
+        found.anomalies.iter().map(of).collect()
+    }
+
+    #[test]
+    fn a_start_is_no_growth_and_stands_beside_what_it_moved() {
+        let input = input();
+        let found = find(&input, &Scope::All);
+        let mut kinds = kinds(&found);
+        kinds.sort_unstable();
+        let growth = "growth-point";
+        assert_eq!(
+            kinds,
+            [(growth, "process", Some(1)), (growth, "system-used", None)]
+        );
+        let host = found.anomalies.iter().find(|one| one.subject.pid.is_none());
+        let host = host.expect("the host's");
+        let first = host.also_moved.first().expect("who took it");
+        assert_eq!((first.subject.pid, first.status), (Some(2), "started"));
+        assert!((host.value / MIB - 2048.0).abs() < 50.0, "{host:?}");
+        // Only what is asked for, and only from its beginning on.
+        let one = find(&input, &Scope::Pids(vec![1]));
+        assert_eq!(one.anomalies.len(), 1);
+        let system = find(&input, &Scope::System);
+        assert_eq!(system.anomalies.len(), 1);
+        let late = Input {
+            start_s: 16_000.0,
+            ..input
+        };
+        assert!(find(&late, &Scope::System).anomalies.is_empty());
+        assert!(find(&Input::default(), &Scope::All).anomalies.is_empty());
+    }
+
+    #[test]
+    fn shorter_windows_come_more_often() {
+        assert!(jumps_a_day(20.0, 3600.0) < jumps_a_day(8.0, 3600.0));
+        assert!(jumps_a_day(8.0, 60.0) > 50.0 * jumps_a_day(8.0, 3600.0));
+        assert_eq!(jumps_a_day(1e9, 3600.0), RAREST_A_DAY);
+    }
+}
