@@ -15,6 +15,7 @@ mod health;
 mod inspect;
 mod leak;
 mod leak_history;
+mod leak_live;
 mod metrics;
 mod monitor;
 mod oom_live;

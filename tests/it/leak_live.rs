@@ -1,0 +1,192 @@
+//! `detect memory-leak` on a process that runs now, and on a recording of it.
+
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::support::Scratch;
+use crate::support::aiops;
+use crate::support::json;
+use crate::support::run;
+
+/// A process that grows, ended with its test.
+struct Grower(Child);
+
+impl Grower {
+    fn start() -> Self {
+        let exe = std::env::current_exe().expect("the test binary");
+        let child = Command::new(exe)
+            .args(["--exact", "leak_live::grow_child", "--nocapture"])
+            .env("AIOPS_TEST_LEAK", "40")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("a child");
+        Self(child)
+    }
+
+    fn pid(&self) -> String {
+        self.0.id().to_string()
+    }
+}
+
+impl Drop for Grower {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Not a test: a process that grows by 64 KiB every 25 ms, 9000 MiB/h, to this many MiB, and stays.
+#[test]
+fn grow_child() {
+    let Ok(most) = std::env::var("AIOPS_TEST_LEAK") else {
+        return;
+    };
+    let most: usize = most.parse().expect("a number");
+    let mut kept = Vec::new();
+    let mut next = Instant::now();
+    while kept.len() < most * 16 {
+        kept.push(vec![7_u8; 64 << 10]);
+        next += Duration::from_millis(25);
+        thread::sleep(next.saturating_duration_since(Instant::now()));
+    }
+    thread::sleep(Duration::from_secs(60));
+    std::hint::black_box(&kept);
+}
+
+fn is_fast_leak(data: &Value) {
+    assert_eq!(data["verdict"], "leak", "{}", data["reason"]);
+    let rate = data["rate_mib_per_hour"].as_f64().expect("a rate");
+    assert!((rate / 9000.0 - 1.0).abs() < 0.3, "{rate}");
+}
+
+#[test]
+fn a_process_without_history_is_sampled_now_and_a_recording_of_it_says_the_same() {
+    let place = Scratch::new();
+    let file = place.path("growing.aiops");
+    let child = Grower::start();
+    let pid = child.pid();
+    let store = place.path("store");
+    let args = [
+        "detect",
+        "memory-leak",
+        "--pid",
+        &pid,
+        "--store",
+        &store,
+        "--window",
+        "6s",
+        "-o",
+        "json",
+    ];
+    let live = aiops(&args)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let recorded = aiops(&[
+        "collect",
+        "memory",
+        "--pid",
+        &pid,
+        "--duration",
+        "6s",
+        "--interval",
+        "100ms",
+        "--output",
+        &file,
+    ])
+    .output()
+    .expect("it starts");
+    assert!(
+        recorded.status.success(),
+        "{}",
+        String::from_utf8_lossy(&recorded.stderr)
+    );
+    let live = live.wait_with_output().expect("its end");
+    let said = String::from_utf8_lossy(&live.stderr).into_owned();
+    assert!(
+        live.status.success() && said.contains("sampling for 6 s"),
+        "{said}"
+    );
+    let live = json(&String::from_utf8_lossy(&live.stdout))["data"].clone();
+    is_fast_leak(&live);
+    assert_eq!(live["window"]["source"], "live");
+    assert!(
+        live["notes"].to_string().contains("a window of"),
+        "{}",
+        live["notes"]
+    );
+    assert!(live["available_kb"].is_u64() && live["process"]["exe"].is_string());
+
+    let args = [
+        "detect",
+        "memory-leak",
+        "--recording",
+        &file,
+        "--pid",
+        &pid,
+        "-o",
+        "json",
+    ];
+    let output = run(&args);
+    let recording = json(&String::from_utf8_lossy(&output.stdout))["data"].clone();
+    is_fast_leak(&recording);
+    assert_eq!(recording["window"]["source"], "recording");
+    // All of it, as a list.
+    let output = run(&["detect", "memory-leak", "--recording", &file, "-o", "json"]);
+    let list = json(&String::from_utf8_lossy(&output.stdout))["data"].clone();
+    assert_eq!(list["processes"][0]["verdict"], "leak");
+    assert_eq!(list["source"], "recording");
+}
+
+#[test]
+fn without_a_store_it_says_that_it_samples_and_a_signal_judges_what_there_is() {
+    let place = Scratch::new();
+    let child = Grower::start();
+    let pid = child.pid();
+    let store: PathBuf = place.0.join("none");
+    let store = store.to_str().expect("UTF-8");
+    let live = aiops(&[
+        "detect",
+        "memory-leak",
+        "--pid",
+        &pid,
+        "--store",
+        store,
+        "-o",
+        "json",
+    ])
+    .stdout(Stdio::piped())
+    .stderr(Stdio::piped())
+    .spawn()
+    .expect("it starts");
+    thread::sleep(Duration::from_secs(5));
+    let id = i32::try_from(live.id())
+        .ok()
+        .and_then(rustix::process::Pid::from_raw)
+        .expect("an id");
+    rustix::process::kill_process(id, rustix::process::Signal::INT).expect("a signal");
+    let output = live.wait_with_output().expect("its end");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.success() && said.contains("sampling for 10m"),
+        "{said}"
+    );
+    let data = json(&String::from_utf8_lossy(&output.stdout))["data"].clone();
+    // An interval of two seconds: too few samples to tell, and that is what it says.
+    assert_eq!(data["verdict"], "inconclusive", "{data}");
+    assert!(
+        data["notes"].to_string().contains("no history"),
+        "{}",
+        data["notes"]
+    );
+}
