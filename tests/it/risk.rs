@@ -228,7 +228,7 @@ fn leaks_that_share_a_limit_meet_it_together() {
         return;
     }
     let _quiet = no_swap();
-    let (Some(shared), Some(full)) = (Cgroup::new(900 * MIB), Cgroup::new(40 * MIB)) else {
+    let (Some(shared), Some(full)) = (Cgroup::new(350 * MIB), Cgroup::new(40 * MIB)) else {
         return;
     };
     let Some(file) = in_memory("full") else {

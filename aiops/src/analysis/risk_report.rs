@@ -45,7 +45,7 @@ const UNDECIDED_SHARE: f64 = 0.1;
 /// A process that lived for less than this is young, seconds: it may be at work, and end.
 const YOUNG_S: f64 = 300.0;
 /// What a young process does foretells no more than this many times the time it was seen.
-pub(super) const FORESIGHT: f64 = 20.0;
+pub(super) const FORESIGHT: f64 = 5.0;
 /// Room that is given to a verdict to see where its peaks stand: any size does.
 const FAR: f64 = 1_099_511_627_776.0;
 
