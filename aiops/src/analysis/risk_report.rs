@@ -45,7 +45,7 @@ const UNDECIDED_SHARE: f64 = 0.1;
 /// A process that lived for less than this is young, seconds: it may be at work, and end.
 const YOUNG_S: f64 = 300.0;
 /// What a young process does foretells no more than this many times the time it was seen.
-pub(super) const FORESIGHT: f64 = 20.0;
+pub(super) const FORESIGHT: f64 = 5.0;
 /// Room that is given to a verdict to see where its peaks stand: any size does.
 const FAR: f64 = 1_099_511_627_776.0;
 
@@ -107,8 +107,7 @@ pub fn data(input: Input<'_>) -> RiskData {
         sources: Vec::new(),
         meetings: Vec::new(),
     };
-    table.grow();
-    table.meetings = table.input.scene.meetings();
+    table.forecast();
     let mut risks = table.processes();
     risks.extend(table.groups());
     risks.extend(table.host());
@@ -224,28 +223,37 @@ impl Table<'_> {
             let Some(grower) = self.grower(judged) else {
                 continue;
             };
-            if self.too_young(judged, &grower) {
-                self.input.judged[at].found.class = Class::Ambiguous;
-                continue;
-            }
             self.input.scene.growers.push(grower);
             self.sources.push(at);
         }
     }
 
-    /// Whether a process was seen for too short a time to say that it will meet its limit: by then a job is done.
-    fn too_young(&self, judged: &Judged, grower: &Grower) -> bool {
-        let seen = judged.found.span_s;
-        let known = seen >= YOUNG_S || judged.found.from_all_lives;
-        if known || !matches!(grower.who, Who::Process(_)) {
-            return false;
+    /// Runs the leaks forward; those that were seen for too short a time to say so much are undecided, and the rest
+    /// is run again without them.
+    fn forecast(&mut self) {
+        loop {
+            self.input.scene.growers.clear();
+            self.sources.clear();
+            self.grow();
+            self.meetings = self.input.scene.meetings();
+            let growers = 0..self.sources.len();
+            let young: Vec<usize> = growers.filter(|at| self.too_young(*at)).collect();
+            if young.is_empty() {
+                return;
+            }
+            for at in young {
+                self.input.judged[self.sources[at]].found.class = Class::Ambiguous;
+            }
         }
-        let alone = Scene {
-            growers: vec![grower.clone()],
-            ..self.input.scene.clone()
-        };
-        let meetings = alone.meetings();
-        risk::first(&meetings, 0).is_none_or(|(one, _)| one.after_s > FORESIGHT * seen)
+    }
+
+    /// Whether a process was seen for too short a time to say that it meets its limit: by then a job is done.
+    fn too_young(&self, grower: usize) -> bool {
+        let found = &self.input.judged[self.sources[grower]].found;
+        let process = matches!(self.input.scene.growers[grower].who, Who::Process(_));
+        let young = found.span_s < YOUNG_S && !found.from_all_lives;
+        let meets = risk::first(&self.meetings, grower);
+        process && young && meets.is_none_or(|(one, _)| one.after_s > FORESIGHT * found.span_s)
     }
 
     fn grower(&self, judged: &Judged) -> Option<Grower> {

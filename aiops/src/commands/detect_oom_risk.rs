@@ -121,8 +121,8 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         start: first.and_then(stamp),
         end: last.and_then(stamp),
         now: time::rfc3339(now_ns, offset),
-        processes: found.processes.len(),
-        cgroups: found.cgroups.len(),
+        processes: there(&found.processes),
+        cgroups: there(&found.cgroups),
         ..RiskWindow::default()
     };
     let mut data = risk_report::data(Input {
@@ -169,6 +169,11 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         },
     };
     super::print(&report, context, args.exit_code)
+}
+
+/// How many were there at the last sample: only those are judged.
+fn there(subjects: &[Subject]) -> usize {
+    subjects.iter().filter(|one| one.at_end).count()
 }
 
 /// Nanoseconds since 1970.

@@ -324,9 +324,9 @@ fn two_minutes_of_a_job_foretell_no_day() {
     };
     assert_eq!(young(120.0), ("undecided", Severity::Info, 0));
     assert_eq!(young(301.0), ("growth", Severity::Critical, 1));
-    // What is near is told even so: 36 s ahead after 2 s.
+    // What is near is told even so: 36 s ahead after 8 s.
     let mut judged = process(10, Class::Leak, 100_000.0);
-    judged.found.span_s = 2.0;
+    judged.found.span_s = 8.0;
     let data = rows(1000, &[], vec![member(10, "/a", 100)], vec![judged]);
     assert_eq!(data.risks[0].reason, "growth");
 }
