@@ -31,6 +31,8 @@ const SPAN: u64 = 3 * 86_400;
 const JUMP: u64 = 2 * 86_400 + 13 * 3600;
 /// When the host thrashes, for ten minutes: 18:00.
 const THRASH: u64 = 2 * 86_400 + 18 * 3600;
+/// When a process starts, half an hour before the end.
+const YOUNG: u64 = SPAN - 1800;
 const MIB: u64 = 1024;
 
 /// A store of its own, removed at the end.
@@ -51,7 +53,10 @@ fn noise(seed: u64, most: u64) -> u64 {
 /// What a planted store has: growth by 2 GiB of pid 130, 3 GiB of pid 117 in swap, thrashing.
 fn rss(pid: u32, second: u64, planted: bool) -> u64 {
     let own = (u64::from(pid) % 7 + 4) * 10 * MIB + noise(second * 1000 + u64::from(pid), 256);
-    if planted && pid == 130 && second >= JUMP {
+    if pid == 141 {
+        // It fills its caches: nothing that anybody could call unusual for it.
+        own + (second - YOUNG) * 64
+    } else if planted && pid == 130 && second >= JUMP {
         own + 2048 * MIB
     } else {
         own
@@ -83,7 +88,9 @@ fn tick(second: u64, planted: bool) -> Tick {
         0
     };
     let busy = thrashed(second, planted);
-    let pids = 101..=140_u32;
+    // The last one starts half an hour before the end, and grows.
+    let last = if second >= YOUNG { 141 } else { 140 };
+    let pids = 101..=last;
     let process = |pid: u32| ProcessSample {
         pid,
         start_ticks: 7,
@@ -316,6 +323,11 @@ fn what_cannot_be_answered_is_said() {
     assert!(early.status.success());
     let text = String::from_utf8_lossy(&early.stdout);
     assert!(text.contains("No sample was taken in this range"), "{text}");
+    let text = history.text(&["--pid", "141"]);
+    assert!(
+        text.contains("process 141 was seen for 28 minutes"),
+        "{text}"
+    );
     let text = history.text(&["--pid", "99999"]);
     assert!(text.contains("99999"), "{text}");
     let nowhere = history.0.join("nowhere");

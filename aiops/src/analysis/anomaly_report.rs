@@ -50,6 +50,16 @@ pub fn data(input: &Input, scope: &Scope, found: Found, interval_s: Option<f64>)
             "历史不足两天：无法区分每日规律与新变化"
         ));
     }
+    if let Scope::Pids(pids) = scope {
+        let asked = input.processes.iter().filter(|one| pids.contains(&one.pid));
+        for one in asked.filter(|one| !input.is_settled(one)) {
+            let (pid, minutes) = (one.pid, (one.span_s.1 - one.span_s.0) / 60.0);
+            notes.push(msg!(
+                "process {pid} was seen for {minutes:.0} minutes: too short to say what is usual for it",
+                "进程 {pid} 仅观测到 {minutes:.0} 分钟：不足以判断何为常态"
+            ));
+        }
+    }
     AnomalyData {
         scope: match scope {
             Scope::All => "all",

@@ -87,9 +87,9 @@ struct Track {
     ends: [Ends; 3],
 }
 
-/// Growth over less than this says nothing, seconds.
-const GROWTH_S: f64 = 600.0;
-/// And so do major faults: a program that starts has them.
+/// Growth over less than this says nothing, seconds: a program that starts fills its caches.
+const GROWTH_S: f64 = 1800.0;
+/// And so do major faults: such a program has them.
 const FAULTS_S: f64 = 60.0;
 
 /// Processes in the making.

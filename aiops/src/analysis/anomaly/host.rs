@@ -89,7 +89,13 @@ impl Input {
         (3.0 * self.interval_s).max(1.0)
     }
 
-    /// The process was there before the first sample: it is older than anybody can tell.
+    /// Whether the history of a process is long enough to say what is usual for it.
+    #[must_use]
+    pub fn is_settled(&self, process: &Process) -> bool {
+        self.is_old(process, YOUNG_S)
+    }
+
+    /// It lived so long, or was there before the first sample: then it is older than anybody can tell.
     fn is_old(&self, process: &Process, least_s: f64) -> bool {
         let first = self.processes.iter().map(|one| one.span_s.0);
         let first = first.fold(f64::INFINITY, f64::min);
@@ -183,7 +189,7 @@ pub fn find(input: &Input, scope: &Scope) -> Found {
     };
     for process in input.processes.iter().filter(|one| own(one.pid)) {
         let most = process.rss.values.iter().copied().fold(0.0, f64::max);
-        if most < SMALL_KB || !input.is_old(process, YOUNG_S) {
+        if most < SMALL_KB || !input.is_settled(process) {
             continue;
         }
         let least = SMALL_KB
