@@ -14,6 +14,7 @@ mod dist;
 mod interop;
 mod kernels;
 mod layers;
+mod leaklab;
 mod oomlab;
 mod setup;
 mod test;
@@ -36,6 +37,7 @@ const CHORES: &[Chore] = &[
     ("setup", "install what the other chores need, or name it", setup::run),
     ("bpf", "build the kernel side [--check: and compare it]", bpf_chore),
     ("layers", "check who uses whom, homes, lengths, paths", layers::run),
+    ("leaklab", "labelled memory series --seed S --out DIR [--per-family N] [--families A,B]", leaklab::run),
     ("vm", "test on other kernels [6.1] [6.12] [SCENARIO]", |args| finish(vm::run(args)?)),
     ("kernels", "fetch Debian's kernels for vm [5.10] [6.1] [6.12]", |args| finish(kernels::run(args)?)),
     ("bench", "measure [oom] [proc] [query] [daemon] [--quick] [--minutes N] [--hour]", |args| finish(bench::run(args)?)),
