@@ -6,8 +6,12 @@
 //! the end, since when, and when it meets its limit. Ids are shuffled: they do not tell the family.
 
 mod families;
+mod healthy;
 mod heap;
+mod leaky;
+mod maker;
 mod observe;
+mod open;
 mod parts;
 mod random;
 mod runtime;
@@ -19,10 +23,11 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use families::FAMILIES;
-use families::Family;
-use families::Maker;
+use maker::Family;
+use maker::Maker;
 pub(crate) use observe::Label;
 pub(crate) use observe::Observed;
+pub(crate) use open::STAGES;
 use random::Random;
 
 /// What is made.
@@ -114,6 +119,20 @@ fn make(family: &Family, seed: u64, number: u64) -> Observed {
     let frame = random.pick(family.frames);
     let plant = (family.make)(&mut Maker::new(&mut random, frame));
     observe::observe(plant, family.name, frame, &mut random)
+}
+
+/// A process of a kind of [`STAGES`] that leaks so many MiB an hour, seen for so long every ten seconds. Longer
+/// looks at a process go on where shorter ones end.
+pub(crate) fn stage(kind: &str, mib_per_hour: f64, number: u64, seconds: f64) -> Observed {
+    let mut words = vec![number];
+    words.extend(kind.bytes().map(u64::from));
+    let mut random = Random::new(&words);
+    let plant = open::stage(kind, mib_per_hour, &mut random);
+    let frame = observe::Frame {
+        span: seconds,
+        step: 10.0,
+    };
+    observe::observe(plant, "latency", frame, &mut random)
 }
 
 #[cfg(test)]

@@ -38,6 +38,8 @@ pub(super) enum Truth {
     NoLeak,
     /// Bytes a second that are lost at the end of the window, and since when.
     Leak(f64, f64),
+    /// As much as was lost in this window: single events are so few that their mean rate says less.
+    Seen,
     /// An expert who has only the series cannot tell.
     Open,
 }
@@ -125,6 +127,7 @@ struct Running<'a> {
     noise: f64,
     start: f64,
     first: Option<f64>,
+    last: f64,
     restarts: usize,
 }
 
@@ -133,7 +136,8 @@ impl Running<'_> {
     fn step(&mut self, t: f64, dt: f64) -> (f64, f64, f64) {
         let killed = match &self.plant.restarts {
             Restarts::At(times) => times.iter().any(|at| *at > t - dt && *at <= t),
-            _ => false,
+            Restarts::Killed(most) => self.first.is_some_and(|first| self.last - first > *most),
+            Restarts::Never => false,
         };
         if killed {
             self.restart(t);
@@ -152,10 +156,8 @@ impl Running<'_> {
             .iter_mut()
             .map(|part| part.step(&env, self.random));
         let mut held = self.plant.base + held.sum::<f64>();
-        let first = *self.first.get_or_insert(held);
-        if matches!(self.plant.restarts, Restarts::Killed(most) if held - first > most) {
-            self.restart(t);
-        }
+        self.first.get_or_insert(held);
+        self.last = held;
         for (at, share, back) in &self.plant.swapped {
             if t >= *at {
                 held -= share * self.plant.base * (-(t - at) / back * std::f64::consts::LN_2).exp();
@@ -206,6 +208,7 @@ pub(super) fn observe(
         noise: 0.0,
         start,
         first: None,
+        last: 0.0,
         restarts: 0,
     };
     for k in 0..before {
@@ -226,6 +229,10 @@ pub(super) fn observe(
         });
     }
     let restarts = running.restarts;
+    let truth = match truth {
+        Truth::Seen => Truth::Leak((levels[n - 1] - levels[0]) / frame.span, f64::MIN),
+        other => other,
+    };
     let top = rows.iter().map(|row| row.bytes).fold(0.0, f64::max);
     let end = (n - 1) as f64 * dt;
     let room = running.random.between(0.3, 2.2);
@@ -249,7 +256,7 @@ pub(super) fn observe(
     let (name, rate, onset) = match truth {
         Truth::NoLeak => ("no-leak", 0.0, None),
         Truth::Leak(rate, onset) => ("leak", rate, Some(onset.max(start))),
-        Truth::Open => ("inconclusive", 0.0, None),
+        Truth::Open | Truth::Seen => ("inconclusive", 0.0, None),
     };
     let label = Label {
         label: name,

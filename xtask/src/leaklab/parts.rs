@@ -465,3 +465,32 @@ impl Part for Queue {
         self.waiting * self.each
     }
 }
+
+/// Warms up in each life.
+#[derive(Clone, Debug)]
+pub(super) struct Warm {
+    pub(super) bytes: f64,
+    pub(super) tau: f64,
+    pub(super) age: f64,
+}
+
+impl Part for Warm {
+    fn step(&mut self, env: &Env, _: &mut Random) -> f64 {
+        self.age += env.dt;
+        self.bytes * (1.0 - (-self.age / self.tau).exp())
+    }
+
+    fn restart(&mut self) {
+        self.age = 0.0;
+    }
+}
+
+/// A leak that the load does not drive.
+#[derive(Clone, Debug)]
+pub(super) struct Independent(pub(super) Loss);
+
+impl Part for Independent {
+    fn step(&mut self, env: &Env, random: &mut Random) -> f64 {
+        self.0.step(&Env { load: 1.0, ..*env }, random)
+    }
+}
