@@ -23,7 +23,10 @@ impl Random {
             let mut z = state;
             z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            z ^ (z >> 31)
+            z ^= z >> 31;
+            // The whole word stirs all that follows, else seeds and numbers could make up for each other.
+            state ^= z;
+            z
         };
         for word in words {
             next(*word);
