@@ -6,6 +6,7 @@
 //! still be rising now; what rose and stopped is none; what both a leak and a long warm-up would look like is
 //! inconclusive. Pure and deterministic: times come from the series.
 
+pub mod few;
 pub mod gls;
 pub mod meaning;
 #[cfg(test)]
@@ -243,7 +244,11 @@ pub fn assess(series: &Series, limit: Option<f64>) -> Assessment {
     }
     let own = (out.samples >= FEWEST)
         .then(|| prepare::grid(&current.t, &current.bytes, current.load.as_deref(), GRID));
-    let own = own.and_then(|grid| Some((posterior::posterior(&grid)?, grid)));
+    let weigh = |grid: Grid| {
+        let weights = few::posterior(&grid).or_else(|| posterior::posterior(&grid))?;
+        Some((weights, grid))
+    };
+    let own = own.and_then(weigh);
     let earlier = lives[..lives.len() - 1].iter();
     let longest = earlier
         .filter_map(|life| life.t.last().copied())
@@ -252,14 +257,14 @@ pub fn assess(series: &Series, limit: Option<f64>) -> Assessment {
         decided(posterior) != Class::Ambiguous && out.span_s >= OLD_ENOUGH * longest
     });
     let joint = if speaks { None } else { all };
-    let mut joint = joint.and_then(|grid| Some((posterior::posterior(&grid)?, grid)));
+    let mut joint = joint.and_then(weigh);
     if own.is_none() && joint.is_none() {
         // The last life is too young, and one earlier life says what to expect.
         let oldest = lives.iter().max_by_key(|life| life.t.len());
         let oldest = oldest.filter(|life| life.t.len() >= FEWEST);
         let grid =
             oldest.map(|life| prepare::grid(&life.t, &life.bytes, life.load.as_deref(), GRID));
-        joint = grid.and_then(|grid| Some((posterior::posterior(&grid)?, grid)));
+        joint = grid.and_then(weigh);
     }
     out.from_all_lives = joint.is_some();
     let Some((posterior, grid)) = joint.or(own) else {
@@ -360,11 +365,13 @@ fn hit(
     grid: &Grid,
     limit: f64,
 ) -> Option<Hit> {
-    let rate = posterior.rate;
-    if rate <= 0.0 {
+    if posterior.rate <= 0.0 {
         return None;
     }
-    let top = top(life, grid, rate, out);
+    let (top, rate) = match tops(grid, posterior) {
+        Some(tops) if !out.from_all_lives => tops,
+        _ => (top(life, grid, posterior.rate, out), posterior.rate),
+    };
     let room = (limit - top).max(0.0);
     let bend = posterior.best_leak.as_ref().map_or(0.0, |l| l.acceleration);
     let after = |rate: f64| {
@@ -382,6 +389,22 @@ fn hit(
             (rate > wide).then(|| after(rate - wide)),
         ),
     })
+}
+
+/// The tops of the teeth now, and how fast they rise: a collector that starts at a multiple of what lives makes
+/// the teeth grow with the floors. `None`: no teeth, or too few.
+fn tops(grid: &Grid, posterior: &Posterior) -> Option<(f64, f64)> {
+    let n = grid.tops.len();
+    let from = n.saturating_sub(24);
+    let (t, y): (Vec<f64>, Vec<f64>) = grid.tops[from..].iter().copied().unzip();
+    if n < 4 {
+        return None;
+    }
+    let found = robust::theil_sen(&t, &y)?;
+    let sure = found.low > posterior.rate || n < 8 && found.slope > 1.3 * posterior.rate;
+    let rate = if sure { found.slope } else { posterior.rate };
+    let now: Vec<f64> = t.iter().zip(&y).map(|(t, y)| y + rate * (grid.span - t)).collect();
+    Some((quantile(&now, if sure { 0.5 } else { 0.8 }), rate))
 }
 
 /// The level that meets a limit, now: of a cycle its top, else the middle of the last samples.
@@ -406,6 +429,10 @@ fn top(life: &Life, grid: &Grid, rate: f64, out: &Assessment) -> f64 {
             life.t.partition_point(|t| *t < since)
         };
         quantile(&now(from), 0.97)
+    } else if grid.peaks {
+        // The next peak will be there when the floor is not yet at the limit.
+        let from = life.t.partition_point(|t| *t < 0.5 * end);
+        quantile(&now(from), 0.99)
     } else if season {
         let from = life.t.partition_point(|t| *t < end - DAY);
         quantile(&now(from), 0.97)

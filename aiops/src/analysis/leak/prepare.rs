@@ -40,6 +40,8 @@ pub struct Grid {
     pub load: Option<(Vec<f64>, Vec<f64>)>,
     /// How far each collection goes down, when the series is a sawtooth: `y` holds its floors.
     pub collections: Option<f64>,
+    /// Time and height of the tops of complete teeth.
+    pub tops: Vec<(f64, f64)>,
     /// Peaks were taken out.
     pub peaks: bool,
 }
@@ -92,6 +94,8 @@ struct Tooth {
     at: usize,
     floor: f64,
     height: f64,
+    /// The row of its top, when a drop follows.
+    top: Option<usize>,
 }
 
 /// The teeth of a series that is collected from time to time; `None`: it is no sawtooth.
@@ -120,7 +124,12 @@ fn teeth(y: &[f64]) -> Option<Vec<Tooth>> {
     }
     // Collections fall at once and rise slowly; noise and peaks do both.
     let rises = step.iter().filter(|s| **s > 6.0 * noise && **s > deep);
-    if drops.len() < 4 || rises.count() * 2 > drops.len() {
+    let mut fewest = 6;
+    if drops.len() < 6 || rises.count() * 2 > drops.len() {
+        drops = own_drops(y, noise);
+        fewest = 3;
+    }
+    if drops.len() < 3 {
         return None;
     }
     let lengths: Vec<f64> = drops
@@ -137,14 +146,48 @@ fn teeth(y: &[f64]) -> Option<Vec<Tooth>> {
         }
         let head = &part[..part.len().div_ceil(4)];
         let lowest = (0..head.len()).min_by(|&a, &b| head[a].total_cmp(&head[b]))?;
-        let top = part.iter().copied().fold(f64::MIN, f64::max);
+        let highest = (0..part.len()).max_by(|&a, &b| part[a].total_cmp(&part[b]))?;
         out.push(Tooth {
             at: drop + 1 + lowest,
             floor: head[lowest],
-            height: top - head[lowest],
+            height: part[highest] - head[lowest],
+            top: (end < n).then_some(drop + 1 + highest),
         });
     }
-    (out.len() >= 6).then_some(out)
+    (out.len() >= fewest).then_some(out)
+}
+
+/// Drops that give back most of what came since the last one: the teeth may be few, and grow. None, when the series
+/// also jumps up, or rises by fits and starts.
+fn own_drops(y: &[f64], noise: f64) -> Vec<usize> {
+    let mut drops: Vec<usize> = Vec::new();
+    let mut heights = Vec::new();
+    let (mut low, mut high, mut since) = (y[0], y[0], 0);
+    for i in 0..y.len() - 1 {
+        high = high.max(y[i]);
+        low = low.min(y[i]);
+        let (height, fall) = (high - low, y[i] - y[i + 1]);
+        let slow = i - since >= 5;
+        if fall > 8.0 * noise && fall > 0.45 * height && height > 20.0 * noise && slow {
+            // The first tooth may have begun before the series.
+            drops.push(i);
+            heights.push(height);
+            (low, high, since) = (y[i + 1], y[i + 1], i + 1);
+        }
+    }
+    let usual = median(&heights);
+    let jumps = y.windows(2).filter(|pair| pair[1] - pair[0] > 0.35 * usual);
+    // Between drops memory must come steadily: the middle of a tooth is about half as high as its top.
+    let even = drops.windows(2).filter(|pair| {
+        let part = &y[pair[0] + 1..=pair[1]];
+        let (first, last) = (part[0], part[part.len() - 1]);
+        let middle = part[part.len() / 2] - first;
+        middle > 0.25 * (last - first) && middle < 0.75 * (last - first)
+    });
+    if even.count() * 3 < drops.len().saturating_sub(1) * 2 || jumps.count() * 3 > drops.len() {
+        drops.clear();
+    }
+    drops
 }
 
 /// How long peaks last that come down again, in samples; `None`: there are not three of them.
@@ -282,6 +325,8 @@ pub fn grid(t: &[f64], bytes: &[f64], load: Option<&[f64]>, most: usize) -> Grid
     let (times, mut columns) = if let Some(teeth) = teeth(bytes) {
         let heights: Vec<f64> = teeth.iter().map(|tooth| tooth.height).collect();
         grid.collections = Some(median(&heights));
+        let tops = teeth.iter().filter_map(|tooth| tooth.top);
+        grid.tops = tops.map(|row| (t[row], bytes[row])).collect();
         let pick = |values: &[f64]| teeth.iter().map(|tooth| values[tooth.at]).collect();
         let times: Vec<f64> = pick(t);
         let floors: Vec<f64> = teeth.iter().map(|tooth| tooth.floor).collect();
