@@ -116,6 +116,7 @@ pub fn posterior(grid: &Grid) -> Option<Posterior> {
             let per_load = matches!(model.kind, Kind::PerLoad { .. });
             if growth < (LEAST_GROWTH * grid.level).max(LEAST_BYTES)
                 || (load_r2.is_some() && !per_load)
+                || since < 1.0 && model.base == catalog.plain_base && recovers(grid, 1.0 - since)
             {
                 one.class = Class::NoLeak;
             }
@@ -237,6 +238,33 @@ fn uneven(grid: &Grid, bend: f64) -> Option<(f64, f64)> {
     let (mean, error) = moments(&all);
     let both = mean_before > 0.25 * mean_after && mean_after > 0.25 * mean_before;
     (!far && both && mean > 0.0).then(|| (mean, error.sqrt()))
+}
+
+/// Whether what grows since `from`, a share of the span, only comes back to the level that was held before it fell,
+/// and that had not grown.
+fn recovers(grid: &Grid, from: f64) -> bool {
+    let y = &grid.y;
+    let n = y.len();
+    let begin = grid.t.partition_point(|t| *t < from * grid.span).min(n - 1);
+    if grid.by_age || grid.load.is_some() || begin < 10 || n < 40 {
+        return false;
+    }
+    let few = (n / 20).max(3);
+    let end = median(&y[n - few..]);
+    // The fall is the lowest point around the begin of the growth.
+    let low = (begin / 2..(begin + n / 8).min(n)).min_by(|&a, &b| y[a].total_cmp(&y[b]));
+    let Some(low) = low.filter(|low| *low >= 10) else {
+        return false;
+    };
+    let before = &y[..low];
+    let third = (before.len() / 3).max(3);
+    let (first, usual) = (median(&before[..third]), median(before));
+    let top = super::robust::quantile(before, 0.9);
+    let came_back = end - y[low];
+    came_back > 0.0
+        && end <= top + 0.1 * came_back
+        && usual - y[low] > 0.6 * came_back
+        && median(&before[third..]) - first < 0.2 * came_back
 }
 
 /// From the first samples to the last tenth.
