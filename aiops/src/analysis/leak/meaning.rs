@@ -151,7 +151,8 @@ pub fn meaning(
         Kind::Root => rising(Class::Ambiguous),
         Kind::HalfDay => Class::Ambiguous,
         Kind::OneDay => Class::NoLeak,
-        Kind::OneDayLine => rising(Class::Leak),
+        // Two days are seldom alike.
+        Kind::OneDayLine => rising(Class::Ambiguous),
         Kind::Steps { count } => {
             let at: Vec<f64> = catalog.steps[..count]
                 .iter()

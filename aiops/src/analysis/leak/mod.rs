@@ -256,6 +256,7 @@ pub fn assess(series: &Series, limit: Option<f64>) -> Assessment {
     let speaks = own.as_ref().is_some_and(|(posterior, _)| {
         decided(posterior) != Class::Ambiguous && out.span_s >= OLD_ENOUGH * longest
     });
+    let common = all.clone().filter(|_| speaks && lives.len() > 2);
     let joint = if speaks { None } else { all };
     let mut joint = joint.and_then(weigh);
     if own.is_none() && joint.is_none() {
@@ -267,14 +268,32 @@ pub fn assess(series: &Series, limit: Option<f64>) -> Assessment {
         joint = grid.and_then(weigh);
     }
     out.from_all_lives = joint.is_some();
-    let Some((posterior, grid)) = joint.or(own) else {
+    let Some((mut posterior, grid)) = joint.or(own) else {
         return out;
     };
     conclude(&mut out, &posterior, &grid, end);
+    if let (Class::Leak, Some(both)) = (out.class, common.and_then(|all| together(&posterior, &all))) {
+        posterior.rate = both.0;
+        posterior.rate_error = both.1;
+        conclude(&mut out, &posterior, &grid, end);
+    }
     if let (Class::Leak, Some(limit)) = (out.class, limit) {
         out.hit = hit(&out, &posterior, current, &grid, limit);
     }
     out
+}
+
+/// The rate of all lives and its error, when they leak as the last one does: each of them tells of it.
+fn together(last: &Posterior, all: &Grid) -> Option<(f64, f64)> {
+    let all = posterior::posterior(all)?;
+    let alike = all.rate > 0.5 * last.rate && all.rate < 2.0 * last.rate;
+    if decided(&all) != Class::Leak || !alike {
+        return None;
+    }
+    let weigh = |posterior: &Posterior| posterior.rate_error.max(0.02 * posterior.rate).powi(-2);
+    let (one, both) = (weigh(last), weigh(&all));
+    let rate = (one * last.rate + both * all.rate) / (one + both);
+    Some((rate, (one + both).powf(-0.5)))
 }
 
 fn flat(bytes: &[f64]) -> bool {
@@ -433,6 +452,10 @@ fn top(life: &Life, grid: &Grid, rate: f64, out: &Assessment) -> f64 {
         // The next peak will be there when the floor is not yet at the limit.
         let from = life.t.partition_point(|t| *t < 0.5 * end);
         quantile(&now(from), 0.99)
+    } else if grid.load.is_some() {
+        // The load will come back to where it was.
+        let from = life.t.partition_point(|t| *t < 0.5 * end);
+        quantile(&now(from), 0.95)
     } else if season {
         let from = life.t.partition_point(|t| *t < end - DAY);
         quantile(&now(from), 0.97)

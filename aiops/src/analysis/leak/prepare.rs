@@ -124,14 +124,17 @@ fn teeth(y: &[f64]) -> Option<Vec<Tooth>> {
     }
     // Collections fall at once and rise slowly; noise and peaks do both.
     let rises = step.iter().filter(|s| **s > 6.0 * noise && **s > deep);
-    let mut fewest = 6;
-    if drops.len() < 6 || rises.count() * 2 > drops.len() {
-        drops = own_drops(y, noise);
-        fewest = 3;
-    }
-    if drops.len() < 3 {
-        return None;
-    }
+    let usual = drops.len() >= 6 && rises.count() * 2 <= drops.len();
+    let many = usual.then(|| teeth_between(y, &drops)).flatten();
+    many.filter(|teeth| teeth.len() >= 6).or_else(|| {
+        let few = teeth_between(y, &own_drops(y, noise))?;
+        (few.len() >= 3).then_some(few)
+    })
+}
+
+/// The teeth after each of these drops.
+fn teeth_between(y: &[f64], drops: &[usize]) -> Option<Vec<Tooth>> {
+    let n = y.len();
     let lengths: Vec<f64> = drops
         .windows(2)
         .map(|pair| (pair[1] - pair[0]) as f64)
@@ -154,7 +157,7 @@ fn teeth(y: &[f64]) -> Option<Vec<Tooth>> {
             top: (end < n).then_some(drop + 1 + highest),
         });
     }
-    (out.len() >= fewest).then_some(out)
+    Some(out)
 }
 
 /// Drops that give back most of what came since the last one: the teeth may be few, and grow. None, when the series

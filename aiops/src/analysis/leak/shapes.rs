@@ -558,9 +558,9 @@ fn own_shapes(
     if let Some((_, integral)) = &grid.load {
         let most = integral.last().copied().unwrap_or(0.0).abs() + 1e-9;
         let per: Vec<f64> = integral.iter().map(|sum| sum / most).collect();
-        // How fast the integral grows lately, for each unit of x.
+        // How fast the integral grows lately, for each unit of x: over whole days, at most a week.
         let lately = if grid.span >= 2.0 * DAY {
-            DAY / grid.span
+            (grid.span / DAY).floor().min(7.0) * DAY / grid.span
         } else {
             1.0 / 3.0
         };
