@@ -17,6 +17,7 @@ pub mod prepare;
 pub mod robust;
 pub mod shapes;
 pub mod steps;
+pub mod trend;
 
 use posterior::Candidate;
 use posterior::Posterior;
@@ -114,6 +115,11 @@ pub struct Assessment {
     pub onset_s: Option<f64>,
     /// Share of the variance that the best shape explains.
     pub r2: Option<f64>,
+    /// Share that a straight line explains. Evidence beside the verdict, as the next one: a warm-up has a trend.
+    pub linear_r2: Option<f64>,
+    /// Probability of as much of a trend, up or down, by chance: exact Kendall for few points, else Mann-Kendall
+    /// with the correction of Hamed and Rao for autocorrelation.
+    pub trend_p: Option<f64>,
     /// Times of steps and bends, seconds since 1970.
     pub change_points_s: Vec<f64>,
     /// The smallest rate that would be seen, bytes a second.
@@ -218,6 +224,8 @@ pub fn assess(series: &Series, limit: Option<f64>) -> Assessment {
         rate_interval: None,
         onset_s: None,
         r2: None,
+        linear_r2: None,
+        trend_p: None,
         change_points_s: Vec::new(),
         detection_limit: None,
         hit: None,
@@ -296,6 +304,15 @@ fn together(last: &Posterior, all: &Grid) -> Option<(f64, f64)> {
     Some((rate, (one + both).powf(-0.5)))
 }
 
+/// Probability of such a trend by chance.
+fn trend_p(grid: &Grid) -> Option<f64> {
+    const FEW: usize = 20;
+    if grid.y.len() < FEW {
+        return trend::kendall(&grid.t, &grid.y).map(|found| found.p);
+    }
+    (!flat(&grid.y)).then(|| trend::hamed_rao(&grid.y).p)
+}
+
 fn flat(bytes: &[f64]) -> bool {
     bytes.windows(2).all(|pair| pair[0] == pair[1])
 }
@@ -310,6 +327,8 @@ fn conclude(out: &mut Assessment, posterior: &Posterior, grid: &Grid, end: f64) 
         Class::Ambiguous => 0.5,
     };
     out.collections = grid.collections;
+    out.linear_r2 = trend::ols(&grid.t, &grid.y).map(|line| line.r2);
+    out.trend_p = trend_p(grid);
     out.grid_span_s = grid.span;
     let (shape, rival) = match out.class {
         Class::Leak => (posterior.best_leak.as_ref(), posterior.best_other.as_ref()),
