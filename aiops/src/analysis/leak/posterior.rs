@@ -172,7 +172,9 @@ pub fn posterior(grid: &Grid) -> Option<Posterior> {
         _ => None,
     });
     let whole = bend.and_then(|at| uneven(grid, at * grid.span));
-    let (rate, rate_error) = whole.unwrap_or((rate, rate_error));
+    let late = bend.filter(|_| whole.is_none());
+    let slower = late.and_then(|at| slowed(grid, at * grid.span, rate));
+    let (rate, rate_error) = whole.or(slower).unwrap_or((rate, rate_error));
     let steps = scored
         .iter()
         .zip(&catalog.models)
@@ -202,9 +204,8 @@ fn lowest(scored: &[Scored], of: impl Fn(&Scored) -> bool) -> Option<usize> {
         .min_by(|&a, &b| scored[a].bic.total_cmp(&scored[b].bic))
 }
 
-/// A leak that comes in fits and starts bends by chance: when the growth of equal stretches after the bend is
-/// within what stretches differ by, the rate is that of them all, with its error. `None`: the bend is real.
-fn uneven(grid: &Grid, bend: f64) -> Option<(f64, f64)> {
+/// Growth of equal stretches of time: begin, bytes a second.
+fn stretches(grid: &Grid) -> Vec<(f64, f64)> {
     let length = grid.span / STRETCHES as f64;
     let mut growth: Vec<(f64, f64)> = Vec::new();
     let mut from = 0;
@@ -217,6 +218,31 @@ fn uneven(grid: &Grid, bend: f64) -> Option<(f64, f64)> {
             from = to;
         }
     }
+    growth
+}
+
+/// A leak that has slowed down lately, not to a stop, is as likely to be held up as to be slower: half way back to
+/// the rate of the second half of the window. `None`: it has not, or long ago.
+fn slowed(grid: &Grid, bend: f64, rate: f64) -> Option<(f64, f64)> {
+    if bend < 0.65 * grid.span || grid.load.is_some() || grid.part.last() != Some(&0) {
+        return None;
+    }
+    let growth = stretches(grid);
+    let mean = |of: &dyn Fn(f64) -> bool| -> Option<f64> {
+        let of: Vec<f64> = growth.iter().filter(|one| of(one.0)).map(|one| one.1).collect();
+        (of.len() >= 2).then(|| of.iter().sum::<f64>() / of.len() as f64)
+    };
+    let before = mean(&|t| t < bend && t >= bend - 0.4 * grid.span)?;
+    let half = mean(&|t| t >= 0.5 * grid.span)?;
+    let middle = f64::midpoint(rate, half);
+    (rate > 0.3 * before && rate < 0.85 * before && half > rate)
+        .then(|| (middle, (half - rate) / 2.0))
+}
+
+/// A leak that comes in fits and starts bends by chance: when the growth of equal stretches after the bend is
+/// within what stretches differ by, the rate is that of them all, with its error. `None`: the bend is real.
+fn uneven(grid: &Grid, bend: f64) -> Option<(f64, f64)> {
+    let growth = stretches(grid);
     let moments = |of: &[f64]| {
         let n = of.len() as f64;
         let mean = of.iter().sum::<f64>() / n;
@@ -237,7 +263,9 @@ fn uneven(grid: &Grid, bend: f64) -> Option<(f64, f64)> {
     let all: Vec<f64> = growth.iter().map(|one| one.1).collect();
     let (mean, error) = moments(&all);
     let both = mean_before > 0.25 * mean_after && mean_after > 0.25 * mean_before;
-    (!far && both && mean > 0.0).then(|| (mean, error.sqrt()))
+    // What is steady since the bend speaks for itself.
+    let steady = after.len() >= 6 && error_after.sqrt() < 0.06 * mean_after;
+    (!far && both && !steady && mean > 0.0).then(|| (mean, error.sqrt()))
 }
 
 /// Whether what grows since `from`, a share of the span, only comes back to the level that was held before it fell,
