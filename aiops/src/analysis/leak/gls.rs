@@ -105,6 +105,8 @@ pub struct Whitened {
     factor: Vec<f64>,
     base: usize,
     dots: Vec<f64>,
+    /// Space for the equations of one model.
+    space: (Vec<f64>, Vec<f64>),
     /// Sum of the logarithms of the variances.
     pub log_det: f64,
     /// Mean of the inverse variances.
@@ -169,6 +171,7 @@ impl Whitened {
             parts,
             factor,
             base,
+            space: (Vec::new(), Vec::new()),
             log_det: scale.iter().map(|s| -2.0 * s.ln()).sum(),
             mean_inverse: scale.iter().map(|s| s * s).sum::<f64>() / n.max(1) as f64,
         }
@@ -202,8 +205,10 @@ impl Whitened {
     fn normal(&mut self, terms: &[Term], base: usize) -> (Vec<f64>, Vec<f64>) {
         let n = terms.len();
         let y = self.target();
-        let mut matrix = vec![0.0; n * n];
-        let mut right = Vec::with_capacity(n);
+        let (mut matrix, mut right) = std::mem::take(&mut self.space);
+        matrix.clear();
+        matrix.resize(n * n, 0.0);
+        right.clear();
         for i in 0..n {
             for j in 0..=i {
                 matrix[i * n + j] = self.product(terms[i], terms[j], base);
@@ -231,8 +236,10 @@ impl Whitened {
         forward(&factor, n, &mut right);
         let explained: f64 = right.iter().map(|part| part * part).sum();
         backward(&factor, n, &mut right);
+        let coefficients = right.clone();
+        self.space = (factor, right);
         Fit {
-            coefficients: right,
+            coefficients,
             rss: (total - explained).max(0.0),
         }
     }

@@ -23,6 +23,10 @@ const LEAST_BYTES: f64 = 131_072.0;
 const LEAK_PRIOR: f64 = 2.197_224_577_336_219_6;
 const AMBIGUOUS_PRIOR: f64 = 4.394_449_154_672_439;
 
+/// Each so many-th model is fitted first; a season whose best one is worse by so much BIC is not looked at further.
+const SAMPLE: usize = 7;
+const HOPELESS: f64 = 60.0;
+
 /// A fitted shape with its weight.
 #[derive(Clone, Debug)]
 pub struct Candidate {
@@ -93,6 +97,10 @@ pub fn posterior(grid: &Grid) -> Option<Posterior> {
     let mut scored = score(&catalog, &mut whitened, LEAST_NOISE / relative);
     let rise = rise(&catalog.design.y);
     for (model, one) in catalog.models.iter().zip(&mut scored) {
+        if one.bic == f64::MAX {
+            one.bic = f64::INFINITY;
+            continue;
+        }
         // Under strong autocorrelation, steps up may be fitted that the series takes back slowly.
         let meaning = meaning::meaning(model.kind, &one.fit.coefficients, &catalog, relative);
         let drawn = !matches!(model.kind, Kind::Steps { .. })
@@ -301,44 +309,114 @@ fn rise(y: &[f64]) -> f64 {
     median(&y[y.len() - tenth..]) - median(&y[..few.min(y.len())])
 }
 
-/// The best autocorrelation of every model.
+/// The best autocorrelation of every model. Seasons that a sample of the shapes does not want are left out.
 fn score(catalog: &Catalog, whitened: &mut [Whitened], least_noise: f64) -> Vec<Scored> {
-    let n = catalog.x.len() as f64;
-    catalog
-        .models
-        .iter()
-        .map(|model| {
-            let parameters = (1 + model.base + model.terms.len() + model.searched) as f64;
-            let mut penalty = parameters * n.ln();
-            if n < 60.0 {
-                penalty += if n - parameters >= 3.0 {
-                    2.0 * parameters * (parameters + 1.0) / (n - parameters - 2.0).max(1.0)
-                } else {
-                    1000.0
-                };
-            }
-            let fits = whitened.iter_mut().enumerate().map(|(phi, white)| {
-                let fit = white.fit(&model.terms, model.base);
-                let floor = least_noise * least_noise * white.mean_inverse * 0.3;
-                let variance = fit.rss.max(1e-12 * n) / n + floor;
-                Scored {
-                    bic: n * variance.ln() + white.log_det + penalty,
-                    phi,
-                    fit,
-                    class: Class::NoLeak,
-                    slope: 0.0,
-                }
-            });
-            let best = fits.min_by(|a, b| a.bic.total_cmp(&b.bic));
-            best.unwrap_or_else(|| Scored {
+    let mut scorer = Scorer {
+        catalog,
+        whitened,
+        least_noise,
+        last: None,
+    };
+    let count = catalog.models.len();
+    let mut out: Vec<Option<Scored>> = (0..count).map(|_| None).collect();
+    let mut bases: Vec<(usize, f64)> = Vec::new();
+    for (index, model) in catalog.models.iter().enumerate().step_by(SAMPLE) {
+        let one = scorer.best(index);
+        match bases.iter_mut().find(|base| base.0 == model.base) {
+            Some(base) => base.1 = base.1.min(one.bic),
+            None => bases.push((model.base, one.bic)),
+        }
+        out[index] = Some(one);
+    }
+    let least = bases.iter().map(|base| base.1).fold(f64::INFINITY, f64::min);
+    let hopeless = |base: usize| bases.iter().any(|b| b.0 == base && b.1 > least + HOPELESS);
+    let mut all = Vec::with_capacity(count);
+    for (index, known) in out.into_iter().enumerate() {
+        all.push(match known {
+            Some(one) => one,
+            None if hopeless(catalog.models[index].base) => Scored {
                 bic: f64::MAX,
                 phi: 0,
-                fit: Fit::default(),
+                fit: Fit {
+                    coefficients: vec![0.0; catalog.models[index].terms.len()],
+                    rss: f64::MAX,
+                },
                 class: Class::NoLeak,
                 slope: 0.0,
-            })
-        })
-        .collect()
+            },
+            None => scorer.best(index),
+        });
+    }
+    all
+}
+
+/// Finds the autocorrelation that fits best.
+struct Scorer<'a> {
+    catalog: &'a Catalog,
+    whitened: &'a mut [Whitened],
+    least_noise: f64,
+    /// Kind and base of the last model, and its best autocorrelation.
+    last: Option<(std::mem::Discriminant<Kind>, usize, usize)>,
+}
+
+impl Scorer<'_> {
+    fn at(&mut self, index: usize, phi: usize) -> Scored {
+        let model = &self.catalog.models[index];
+        let n = self.catalog.x.len() as f64;
+        let parameters = (1 + model.base + model.terms.len() + model.searched) as f64;
+        let mut penalty = parameters * n.ln();
+        if n < 60.0 {
+            penalty += if n - parameters >= 3.0 {
+                2.0 * parameters * (parameters + 1.0) / (n - parameters - 2.0).max(1.0)
+            } else {
+                1000.0
+            };
+        }
+        let white = &mut self.whitened[phi];
+        let fit = white.fit(&model.terms, model.base);
+        let floor = self.least_noise * self.least_noise * white.mean_inverse * 0.3;
+        let variance = fit.rss.max(1e-12 * n) / n + floor;
+        Scored {
+            bic: n * variance.ln() + white.log_det + penalty,
+            phi,
+            fit,
+            class: Class::NoLeak,
+            slope: 0.0,
+        }
+    }
+
+    /// BIC over the autocorrelation has one valley, seldom two: down from the lowest of a few points, or from
+    /// where the last shape of the same kind had it.
+    fn best(&mut self, index: usize) -> Scored {
+        let model = &self.catalog.models[index];
+        let kind = std::mem::discriminant(&model.kind);
+        let near = self.last.filter(|last| (last.0, last.1) == (kind, model.base));
+        let mut best = match near {
+            Some((_, _, phi)) => self.at(index, phi),
+            None => {
+                let few = [0, 3, 6].map(|phi| self.at(index, phi));
+                let [a, b, c] = few;
+                let lower = if b.bic < a.bic { b } else { a };
+                if c.bic < lower.bic { c } else { lower }
+            }
+        };
+        for up in [true, false] {
+            loop {
+                let next = if up {
+                    Some(best.phi + 1).filter(|next| *next < PHIS.len())
+                } else {
+                    best.phi.checked_sub(1)
+                };
+                let other = next.map(|phi| self.at(index, phi));
+                match other {
+                    Some(other) if other.bic < best.bic => best = other,
+                    _ => break,
+                }
+            }
+        }
+        self.last = Some((kind, model.base, best.phi));
+        best
+    }
 }
 
 fn candidate(
