@@ -113,7 +113,8 @@ pub struct Whitened {
     pub mean_inverse: f64,
 }
 
-fn dot(a: &[f64], b: &[f64]) -> f64 {
+/// Sum of the products.
+pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
     // Four sums, so that additions do not wait for each other.
     let mut sums = [0.0; 4];
     let (a4, a1) = a.as_chunks::<4>();
@@ -125,6 +126,29 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     }
     let rest: f64 = a1.iter().zip(b1).map(|(x, y)| x * y).sum();
     sums.iter().sum::<f64>() + rest
+}
+
+/// A design under each of [`PHIS`], whitened when it is first asked for.
+#[derive(Debug)]
+pub struct Whitenings<'a> {
+    design: &'a Design,
+    known: [Option<Whitened>; PHIS.len()],
+}
+
+impl<'a> Whitenings<'a> {
+    /// Nothing is computed yet.
+    #[must_use]
+    pub fn new(design: &'a Design) -> Self {
+        Self {
+            design,
+            known: [const { None }; PHIS.len()],
+        }
+    }
+
+    /// The design under the autocorrelation with this number.
+    pub fn at(&mut self, phi: usize) -> &mut Whitened {
+        self.known[phi].get_or_insert_with(|| Whitened::new(self.design, PHIS[phi]))
+    }
 }
 
 impl Whitened {

@@ -4,6 +4,7 @@ use super::Class;
 use super::gls::Fit;
 use super::gls::PHIS;
 use super::gls::Whitened;
+use super::gls::Whitenings;
 use super::meaning;
 use super::prepare::Grid;
 use super::robust::median;
@@ -88,12 +89,9 @@ pub fn posterior(grid: &Grid) -> Option<Posterior> {
         return None;
     }
     let catalog = shapes::catalog(grid);
-    let mut whitened: Vec<Whitened> = PHIS
-        .iter()
-        .map(|&phi| Whitened::new(&catalog.design, phi))
-        .collect();
+    let mut whitened = Whitenings::new(&catalog.design);
     let relative = catalog.scale / grid.level.max(1.0);
-    let load_r2 = load_alone(&catalog, &mut whitened[0]);
+    let load_r2 = load_alone(&catalog, &mut whitened);
     let mut scored = score(&catalog, &mut whitened, LEAST_NOISE / relative);
     let rise = rise(&catalog.design.y);
     for (model, one) in catalog.models.iter().zip(&mut scored) {
@@ -158,7 +156,7 @@ pub fn posterior(grid: &Grid) -> Option<Posterior> {
         of.map(|family| family.2).sum()
     };
     let total = sum(None);
-    let candidate = |index: usize, whitened: &mut [Whitened]| {
+    let candidate = |index: usize, whitened: &mut Whitenings<'_>| {
         candidate(grid, &catalog, &scored[index], index, whitened)
     };
     let leaks = lowest(&scored, |one| one.class == Class::Leak);
@@ -310,7 +308,10 @@ fn rise(y: &[f64]) -> f64 {
 }
 
 /// The best autocorrelation of every model. Seasons that a sample of the shapes does not want are left out.
-fn score(catalog: &Catalog, whitened: &mut [Whitened], least_noise: f64) -> Vec<Scored> {
+fn score(
+    catalog: &Catalog,
+    whitened: &mut Whitenings<'_>,
+    least_noise: f64) -> Vec<Scored> {
     let mut scorer = Scorer {
         catalog,
         whitened,
@@ -351,15 +352,15 @@ fn score(catalog: &Catalog, whitened: &mut [Whitened], least_noise: f64) -> Vec<
 }
 
 /// Finds the autocorrelation that fits best.
-struct Scorer<'a> {
+struct Scorer<'a, 'b> {
     catalog: &'a Catalog,
-    whitened: &'a mut [Whitened],
+    whitened: &'a mut Whitenings<'b>,
     least_noise: f64,
     /// Kind and base of the last model, and its best autocorrelation.
     last: Option<(std::mem::Discriminant<Kind>, usize, usize)>,
 }
 
-impl Scorer<'_> {
+impl Scorer<'_, '_> {
     fn at(&mut self, index: usize, phi: usize) -> Scored {
         let model = &self.catalog.models[index];
         let n = self.catalog.x.len() as f64;
@@ -372,7 +373,7 @@ impl Scorer<'_> {
                 1000.0
             };
         }
-        let white = &mut self.whitened[phi];
+        let white = self.whitened.at(phi);
         let fit = white.fit(&model.terms, model.base);
         let floor = self.least_noise * self.least_noise * white.mean_inverse * 0.3;
         let variance = fit.rss.max(1e-12 * n) / n + floor;
@@ -424,10 +425,10 @@ fn candidate(
     catalog: &Catalog,
     scored: &Scored,
     index: usize,
-    whitened: &mut [Whitened],
+    whitened: &mut Whitenings<'_>,
 ) -> Candidate {
     let model = &catalog.models[index];
-    let white = &mut whitened[scored.phi];
+    let white = whitened.at(scored.phi);
     let n = catalog.x.len();
     let mut fitted = vec![0.0; n];
     let base = white.base_coefficients(&model.terms, &scored.fit, model.base);
@@ -473,11 +474,12 @@ fn candidate(
 }
 
 /// Whether load (and season) alone explain the series: R² above 0.9, and hardly a trend in the rest.
-fn load_alone(catalog: &Catalog, white: &mut Whitened) -> Option<f64> {
+fn load_alone(catalog: &Catalog, whitened: &mut Whitenings<'_>) -> Option<f64> {
     let (from, to) = catalog.load;
     if from == to {
         return None;
     }
+    let white: &mut Whitened = whitened.at(0);
     let base = catalog.design.base;
     let fit = white.fit(&[], base);
     let y = &catalog.design.y;
