@@ -1,9 +1,9 @@
-//! `cargo xtask accuracy [--seeds A,B] [--per-family N] [--data DIR] [--program FILE] [--latency]`: how often the
+//! `cargo xtask accuracy [--seeds A,B] [--per-family N] [--data DIR] [--program FILE] [--latency | --calibrate]`: how often the
 //! verdicts of `detect memory-leak` are right, as the tables of docs/accuracy.md.
 //!
 //! Series are made by [`crate::leaklab`] for each seed, or are read from `--data` (files and labels in the same
 //! form). The program is started once for each series. `--latency` instead asks how long a leak goes on until it
-//! is called one.
+//! is called one; `--calibrate` fits the confidence in a verdict to how often it is right.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,6 +25,7 @@ struct Order {
     data: Option<PathBuf>,
     program: PathBuf,
     latency: bool,
+    calibrate: bool,
 }
 
 fn parse(args: &[String]) -> Result<Order> {
@@ -35,6 +36,7 @@ fn parse(args: &[String]) -> Result<Order> {
         data: None,
         program: root.join("target").join(util::TARGET).join("ci/aiops"),
         latency: false,
+        calibrate: false,
     };
     let mut args = args.iter();
     while let Some(name) = args.next() {
@@ -50,6 +52,7 @@ fn parse(args: &[String]) -> Result<Order> {
             "--data" => order.data = Some(PathBuf::from(value()?)),
             "--program" => order.program = PathBuf::from(value()?),
             "--latency" => order.latency = true,
+            "--calibrate" => order.calibrate = true,
             _ => bail!("unknown option {name}"),
         }
     }
@@ -79,6 +82,10 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
             answers.extend(ask_all(&order.program, &folder)?);
             fs::remove_dir_all(&folder).context("the series of a seed")?;
         }
+    }
+    if order.calibrate {
+        calibrate(&answers);
+        return Ok(());
     }
     print_families(&answers);
     print_summary(&answers);
@@ -309,6 +316,53 @@ fn print_bins(edges: &[f64], of: &[(f64, bool)]) {
             bin.iter().filter(|one| one.1).count() as f64 / n,
         );
     }
+}
+
+/// Coefficients of the confidence: for each verdict the logistic regression of being right on the log odds that were
+/// told, at most [`FAR`].
+fn calibrate(answers: &[Answer]) {
+    const FAR: f64 = 6.0;
+    for verdict in ["leak", "no-leak"] {
+        let of: Vec<(f64, f64)> = answers
+            .iter()
+            .filter(|one| one.verdict == verdict)
+            .filter_map(|one| {
+                let p = one.probability.clamp(1e-6, 1.0 - 1e-6);
+                let odds = (p / (1.0 - p)).ln().abs().min(FAR);
+                let right = one.leaks? == (verdict == "leak");
+                Some((odds, f64::from(u8::from(right))))
+            })
+            .collect();
+        let (a, b) = logistic(&of);
+        let wrong = of.iter().filter(|one| one.1 == 0.0).count();
+        println!(
+            "{verdict}: confidence = 1 / (1 + exp(-({a:.3} + {b:.3} x odds))), {} verdicts, {wrong} wrong",
+            of.len()
+        );
+    }
+}
+
+/// Newton's method, with a weak pull to 0 and 1: few verdicts are wrong.
+fn logistic(of: &[(f64, f64)]) -> (f64, f64) {
+    let (mut a, mut b) = (0.0, 1.0);
+    for _ in 0..50 {
+        let pull = 0.1;
+        let (mut ga, mut gb) = (-pull * a, -pull * (b - 1.0));
+        let (mut haa, mut hab, mut hbb) = (pull, 0.0, pull);
+        for (x, y) in of {
+            let p = 1.0 / (1.0 + (-(a + b * x)).exp());
+            let w = p * (1.0 - p);
+            ga += y - p;
+            gb += (y - p) * x;
+            haa += w;
+            hab += w * x;
+            hbb += w * x * x;
+        }
+        let det = haa * hbb - hab * hab;
+        a += (hbb * ga - hab * gb) / det;
+        b += (haa * gb - hab * ga) / det;
+    }
+    (a, b)
 }
 
 /// Windows that are tried, minutes.

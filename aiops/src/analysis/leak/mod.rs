@@ -37,6 +37,9 @@ const OLD_ENOUGH: f64 = 0.5;
 /// Fewest samples of an earlier life that is looked at.
 const SHORT_LIFE: usize = 8;
 const DAY: f64 = 86_400.0;
+/// A process is young when its age is less than so many windows, and a verdict on it is not more sure than this.
+const YOUNG: f64 = 2.0;
+const SURE_OF_YOUNG: f64 = 0.8;
 
 /// What a shape, or a series, means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -280,10 +283,15 @@ pub fn assess(series: &Series, limit: Option<f64>) -> Assessment {
         return out;
     };
     conclude(&mut out, &posterior, &grid, end);
-    if let (Class::Leak, Some(both)) = (out.class, common.and_then(|all| together(&posterior, &all))) {
+    if let (Class::Leak, Some(both)) =
+        (out.class, common.and_then(|all| together(&posterior, &all)))
+    {
         posterior.rate = both.0;
         posterior.rate_error = both.1;
         conclude(&mut out, &posterior, &grid, end);
+    }
+    if young(series, end, lives.len()) {
+        out.confidence = out.confidence.min(SURE_OF_YOUNG);
     }
     if let (Class::Leak, Some(limit)) = (out.class, limit) {
         out.hit = hit(&out, &posterior, current, &grid, limit);
@@ -317,15 +325,33 @@ fn flat(bytes: &[f64]) -> bool {
     bytes.windows(2).all(|pair| pair[0] == pair[1])
 }
 
+/// Probability that a verdict is right, from the probability of a leak: fitted to generated series of known
+/// truth (`cargo xtask accuracy --calibrate`, docs/accuracy.md).
+fn confidence(class: Class, leak: f64) -> f64 {
+    const FAR: f64 = 6.0;
+    let (a, b) = match class {
+        Class::Leak => (1.241, 0.942),
+        Class::NoLeak => (0.101, 0.710),
+        Class::Ambiguous => return 0.5,
+    };
+    let odds = (leak / (1.0 - leak)).ln().abs().min(FAR);
+    1.0 / (1.0 + (-(a + b * odds)).exp())
+}
+
+/// Whether the process is hardly older than what is seen of it, and no earlier life tells what to expect.
+fn young(series: &Series, end: f64, lives: usize) -> bool {
+    let (Some(&begin), Some(start)) = (series.time_s.first(), series.start_s.as_ref()) else {
+        return false;
+    };
+    let age = end - start.last().copied().unwrap_or(begin);
+    lives < 2 && age < YOUNG * (end - begin)
+}
+
 /// Turns the weights into a verdict with its figures.
 fn conclude(out: &mut Assessment, posterior: &Posterior, grid: &Grid, end: f64) {
     out.class = decided(posterior);
     out.probability = (posterior.leak + 0.5 * posterior.ambiguous).clamp(0.001, 0.999);
-    out.confidence = match out.class {
-        Class::Leak => out.probability,
-        Class::NoLeak => 1.0 - out.probability,
-        Class::Ambiguous => 0.5,
-    };
+    out.confidence = confidence(out.class, out.probability);
     out.collections = grid.collections;
     out.linear_r2 = trend::ols(&grid.t, &grid.y).map(|line| line.r2);
     out.trend_p = trend_p(grid);
@@ -441,7 +467,11 @@ fn tops(grid: &Grid, posterior: &Posterior) -> Option<(f64, f64)> {
     let found = robust::theil_sen(&t, &y)?;
     let sure = found.low > posterior.rate || n < 8 && found.slope > 1.3 * posterior.rate;
     let rate = if sure { found.slope } else { posterior.rate };
-    let now: Vec<f64> = t.iter().zip(&y).map(|(t, y)| y + rate * (grid.span - t)).collect();
+    let now: Vec<f64> = t
+        .iter()
+        .zip(&y)
+        .map(|(t, y)| y + rate * (grid.span - t))
+        .collect();
     Some((quantile(&now, if sure { 0.5 } else { 0.8 }), rate))
 }
 
@@ -481,5 +511,40 @@ fn top(life: &Life, grid: &Grid, rate: f64, out: &Assessment) -> f64 {
     } else {
         let few = whole(n as f64 / 40.0).clamp(3, 60).min(n);
         median(&now(n - few))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A leak of 1 KiB a second that is seen from this age on.
+    fn leak(age: f64) -> Series {
+        let time_s: Vec<f64> = (0..200).map(|i| 1e9 + f64::from(i) * 10.0).collect();
+        Series {
+            bytes: (0..200)
+                .map(|i| 5e8 + f64::from(i) * 10_240.0 + f64::from(i % 7) * 4096.0)
+                .collect(),
+            start_s: Some(vec![1e9 - age; 200]),
+            time_s,
+            load: None,
+        }
+    }
+
+    #[test]
+    fn a_young_process_is_judged_with_care() {
+        let (young, old) = (assess(&leak(0.0), None), assess(&leak(10_000.0), None));
+        assert_eq!((young.class, old.class), (Class::Leak, Class::Leak));
+        assert_eq!(young.probability, old.probability);
+        assert!(young.confidence <= SURE_OF_YOUNG && old.confidence > 0.9);
+        assert!(old.trend_p.is_some_and(|p| p < 0.01));
+        assert!(old.linear_r2.is_some_and(|r2| r2 > 0.9));
+    }
+
+    #[test]
+    fn confidence_grows_with_the_odds() {
+        assert!(confidence(Class::Leak, 0.9) < confidence(Class::Leak, 0.99));
+        assert!(confidence(Class::NoLeak, 0.2) < confidence(Class::NoLeak, 0.01));
+        assert!(confidence(Class::NoLeak, 1e-9) < 0.99);
     }
 }

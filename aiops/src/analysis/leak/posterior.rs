@@ -235,7 +235,11 @@ fn slowed(grid: &Grid, bend: f64, rate: f64) -> Option<(f64, f64)> {
     }
     let growth = stretches(grid);
     let mean = |of: &dyn Fn(f64) -> bool| -> Option<f64> {
-        let of: Vec<f64> = growth.iter().filter(|one| of(one.0)).map(|one| one.1).collect();
+        let of: Vec<f64> = growth
+            .iter()
+            .filter(|one| of(one.0))
+            .map(|one| one.1)
+            .collect();
         (of.len() >= 2).then(|| of.iter().sum::<f64>() / of.len() as f64)
     };
     let before = mean(&|t| t < bend && t >= bend - 0.4 * grid.span)?;
@@ -308,10 +312,7 @@ fn rise(y: &[f64]) -> f64 {
 }
 
 /// The best autocorrelation of every model. Seasons that a sample of the shapes does not want are left out.
-fn score(
-    catalog: &Catalog,
-    whitened: &mut Whitenings<'_>,
-    least_noise: f64) -> Vec<Scored> {
+fn score(catalog: &Catalog, whitened: &mut Whitenings<'_>, least_noise: f64) -> Vec<Scored> {
     let mut scorer = Scorer {
         catalog,
         whitened,
@@ -329,7 +330,10 @@ fn score(
         }
         out[index] = Some(one);
     }
-    let least = bases.iter().map(|base| base.1).fold(f64::INFINITY, f64::min);
+    let least = bases
+        .iter()
+        .map(|base| base.1)
+        .fold(f64::INFINITY, f64::min);
     let hopeless = |base: usize| bases.iter().any(|b| b.0 == base && b.1 > least + HOPELESS);
     let mut all = Vec::with_capacity(count);
     for (index, known) in out.into_iter().enumerate() {
@@ -391,7 +395,9 @@ impl Scorer<'_, '_> {
     fn best(&mut self, index: usize) -> Scored {
         let model = &self.catalog.models[index];
         let kind = std::mem::discriminant(&model.kind);
-        let near = self.last.filter(|last| (last.0, last.1) == (kind, model.base));
+        let near = self
+            .last
+            .filter(|last| (last.0, last.1) == (kind, model.base));
         let mut best = match near {
             Some((_, _, phi)) => self.at(index, phi),
             None => {

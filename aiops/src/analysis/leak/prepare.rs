@@ -404,7 +404,9 @@ fn cut_events(grid: &mut Grid) {
         return;
     }
     // What a process takes when it starts, and a jump that is not followed by anything, say nothing of growth.
-    let begin = events.iter().filter(|event| event.start < 5 && event.end <= 6);
+    let begin = events
+        .iter()
+        .filter(|event| event.start < 5 && event.end <= 6);
     let begin = begin.map(|event| event.end).max().unwrap_or(0);
     let tail = events.iter().filter(|event| event.end + 5 >= n);
     let tail = tail.map(|event| event.start + 1).min().unwrap_or(n);

@@ -54,11 +54,7 @@ pub fn ols(x: &[f64], y: &[f64]) -> Option<Ols> {
         let pairs = x.iter().zip(y);
         pairs.map(|(x, y)| of(x - mean_x, y - mean_y)).sum()
     };
-    let (xx, xy, yy) = (
-        sum(&|x, _| x * x),
-        sum(&|x, y| x * y),
-        sum(&|_, y| y * y),
-    );
+    let (xx, xy, yy) = (sum(&|x, _| x * x), sum(&|x, y| x * y), sum(&|_, y| y * y));
     if x.len() < 3 || xx <= 0.0 {
         return None;
     }
@@ -210,9 +206,9 @@ pub fn hamed_rao(y: &[f64]) -> MannKendall {
     }
     let bound = 1.959_963_984_540_054 / count.sqrt();
     let lags = (1..n).map(|lag| (lag as f64, along(lag) / all));
-    let extra = lags.filter(|(_, r)| r.abs() > bound).map(|(lag, r)| {
-        (count - lag) * (count - lag - 1.0) * (count - lag - 2.0) * r
-    });
+    let extra = lags
+        .filter(|(_, r)| r.abs() > bound)
+        .map(|(lag, r)| (count - lag) * (count - lag - 1.0) * (count - lag - 2.0) * r);
     let wider = 1.0 + 2.0 / (count * (count - 1.0) * (count - 2.0)) * extra.sum::<f64>();
     scored(plain.s, plain.variance * wider)
 }
@@ -251,7 +247,9 @@ fn two_sided(z: f64) -> f64 {
         return (1.0 - factor * sum).clamp(0.0, 1.0);
     }
     // A continued fraction, from far inside.
-    let inner = (1..=80).rev().fold(x, |rest, k| x + f64::from(k) / 2.0 / rest);
+    let inner = (1..=80)
+        .rev()
+        .fold(x, |rest, k| x + f64::from(k) / 2.0 / rest);
     factor / inner
 }
 
