@@ -5,6 +5,7 @@
     reason = "a chore talks to the person who started it"
 )]
 
+mod accuracy;
 mod bench;
 mod bpf;
 mod capture;
@@ -14,6 +15,7 @@ mod dist;
 mod interop;
 mod kernels;
 mod layers;
+mod leaklab;
 mod leaks;
 mod oomlab;
 mod setup;
@@ -37,6 +39,8 @@ const CHORES: &[Chore] = &[
     ("setup", "install what the other chores need, or name it", setup::run),
     ("bpf", "build the kernel side [--check: and compare it]", bpf_chore),
     ("layers", "check who uses whom, homes, lengths, paths", layers::run),
+    ("leaklab", "labelled memory series --seed S --out DIR [--per-family N] [--families A,B]", leaklab::run),
+    ("accuracy", "how often leak verdicts are right [--seeds A,B] [--per-family N] [--data DIR] [--latency]", accuracy::run),
     ("vm", "test on other kernels [6.1] [6.12] [SCENARIO]", |args| finish(vm::run(args)?)),
     ("kernels", "fetch Debian's kernels for vm [5.10] [6.1] [6.12]", |args| finish(kernels::run(args)?)),
     ("bench", "measure [oom] [proc] [query] [daemon] [--quick] [--minutes N] [--hour]", |args| finish(bench::run(args)?)),

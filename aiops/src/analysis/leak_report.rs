@@ -478,6 +478,11 @@ fn shape_words(kind: Kind, span: f64, rate: f64) -> Msg {
             "随请求累计增长，目前 {rate:+.2} MiB/h"
         ),
         Kind::HalfDay => msg!("it may be half of a daily cycle", "可能只是日周期的一半"),
+        Kind::OneDay => msg!("it follows a daily cycle, up and down", "随日周期升降"),
+        Kind::OneDayLine => msg!(
+            "it follows a daily cycle, and grows beside it",
+            "除日周期外仍在增长"
+        ),
     }
 }
 

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Makes fixtures.json beside it: what scipy, statsmodels and ruptures say of a few series.
+"""Makes fixtures.json beside it: what scipy, statsmodels, ruptures and pymannkendall say of a few series.
 
-Run it with numpy, scipy, statsmodels and ruptures installed; the output is committed. Versions are in it."""
+Run it with numpy, scipy, statsmodels, ruptures and pymannkendall installed; the output is committed. Versions are in it."""
 import json
 import pathlib
 
 import numpy as np
+import pymannkendall
 import ruptures
 import scipy
 import statsmodels
@@ -13,7 +14,7 @@ import statsmodels.api as sm
 from scipy import ndimage, stats
 
 rng = np.random.default_rng(20240115)
-out = {"_versions": {m.__name__: m.__version__ for m in (np, scipy, statsmodels, ruptures)}}
+out = {"_versions": {m.__name__: m.__version__ for m in (np, scipy, statsmodels, ruptures, pymannkendall)}}
 
 x = np.sort(np.round(rng.uniform(0, 40, 60), 1))  # with ties
 y = np.round(0.7 * x + rng.standard_t(2, 60) * 4, 1)
@@ -35,11 +36,31 @@ target = columns @ [3.0, 8.0, -2.0] + noise
 sigma = phi ** np.abs(np.subtract.outer(np.arange(n), np.arange(n)))
 fit = sm.GLS(target, columns, sigma=sigma).fit()
 out["gls_ar1"] = dict(y=target.tolist(), X=columns.tolist(), phi=phi, params=fit.params.tolist(),
-                      rss_white=float(fit.wresid @ fit.wresid))
+                      rss_white=float(fit.wresid @ fit.wresid), llf=float(fit.llf), bic=float(fit.bic))
 
 levels = np.repeat([0.0, 4.0, 1.0, 9.0], [30, 50, 45, 25]) + rng.standard_normal(150)
 found = ruptures.Pelt(model="l2", min_size=2, jump=1).fit(levels).predict(pen=12)
 out["pelt_l2"] = dict(y=levels.tolist(), pen=12, bkps=[int(b) for b in found])
+
+line = stats.linregress(x, y)
+out["linregress"] = dict(x=x.tolist(), y=y.tolist(), slope=line.slope, intercept=line.intercept, r=line.rvalue,
+                         p=line.pvalue, stderr=line.stderr)
+
+a, b = rng.standard_normal(22), rng.standard_normal(22)
+b += 0.8 * a
+tau = stats.kendalltau(a, b, method="exact")
+out["kendalltau_exact"] = dict(x=a.tolist(), y=b.tolist(), tau=tau.statistic, p=tau.pvalue)
+tau = stats.kendalltau(x, y, method="asymptotic")
+out["kendalltau_asymptotic"] = dict(x=x.tolist(), y=y.tolist(), tau=tau.statistic, p=tau.pvalue)
+
+correlated = np.zeros(80)
+for i in range(1, 80):
+    correlated[i] = 0.7 * correlated[i - 1] + rng.standard_normal()
+correlated = np.round(correlated + 0.02 * np.arange(80), 1)  # with ties
+plain = pymannkendall.original_test(correlated)
+wide = pymannkendall.hamed_rao_modification_test(correlated)
+out["mann_kendall"] = dict(y=correlated.tolist(), s=float(plain.s), var_s=float(plain.var_s), z=float(plain.z),
+                           p=float(plain.p), hamed_rao_z=float(wide.z), hamed_rao_p=float(wide.p))
 
 path = pathlib.Path(__file__).with_name("fixtures.json")
 path.write_text(json.dumps(out) + "\n")

@@ -105,13 +105,16 @@ pub struct Whitened {
     factor: Vec<f64>,
     base: usize,
     dots: Vec<f64>,
+    /// Space for the equations of one model.
+    space: (Vec<f64>, Vec<f64>),
     /// Sum of the logarithms of the variances.
     pub log_det: f64,
     /// Mean of the inverse variances.
     pub mean_inverse: f64,
 }
 
-fn dot(a: &[f64], b: &[f64]) -> f64 {
+/// Sum of the products.
+pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
     // Four sums, so that additions do not wait for each other.
     let mut sums = [0.0; 4];
     let (a4, a1) = a.as_chunks::<4>();
@@ -123,6 +126,29 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     }
     let rest: f64 = a1.iter().zip(b1).map(|(x, y)| x * y).sum();
     sums.iter().sum::<f64>() + rest
+}
+
+/// A design under each of [`PHIS`], whitened when it is first asked for.
+#[derive(Debug)]
+pub struct Whitenings<'a> {
+    design: &'a Design,
+    known: [Option<Whitened>; PHIS.len()],
+}
+
+impl<'a> Whitenings<'a> {
+    /// Nothing is computed yet.
+    #[must_use]
+    pub fn new(design: &'a Design) -> Self {
+        Self {
+            design,
+            known: [const { None }; PHIS.len()],
+        }
+    }
+
+    /// The design under the autocorrelation with this number.
+    pub fn at(&mut self, phi: usize) -> &mut Whitened {
+        self.known[phi].get_or_insert_with(|| Whitened::new(self.design, PHIS[phi]))
+    }
 }
 
 impl Whitened {
@@ -169,6 +195,7 @@ impl Whitened {
             parts,
             factor,
             base,
+            space: (Vec::new(), Vec::new()),
             log_det: scale.iter().map(|s| -2.0 * s.ln()).sum(),
             mean_inverse: scale.iter().map(|s| s * s).sum::<f64>() / n.max(1) as f64,
         }
@@ -202,8 +229,10 @@ impl Whitened {
     fn normal(&mut self, terms: &[Term], base: usize) -> (Vec<f64>, Vec<f64>) {
         let n = terms.len();
         let y = self.target();
-        let mut matrix = vec![0.0; n * n];
-        let mut right = Vec::with_capacity(n);
+        let (mut matrix, mut right) = std::mem::take(&mut self.space);
+        matrix.clear();
+        matrix.resize(n * n, 0.0);
+        right.clear();
         for i in 0..n {
             for j in 0..=i {
                 matrix[i * n + j] = self.product(terms[i], terms[j], base);
@@ -231,8 +260,10 @@ impl Whitened {
         forward(&factor, n, &mut right);
         let explained: f64 = right.iter().map(|part| part * part).sum();
         backward(&factor, n, &mut right);
+        let coefficients = right.clone();
+        self.space = (factor, right);
         Fit {
-            coefficients: right,
+            coefficients,
             rss: (total - explained).max(0.0),
         }
     }

@@ -102,6 +102,10 @@ pub fn meaning(
         Kind::Broken { at } => {
             let after = slope * (1.0 - at) * relative;
             if slope <= 0.0 {
+                if at > 0.81 && coefficients[0] > 0.0 {
+                    // So short a pause may be one.
+                    return None;
+                }
                 Class::NoLeak
             } else if coefficients[0] > 0.0 && slope < 0.05 * coefficients[0] {
                 if after < 0.02 {
@@ -146,6 +150,9 @@ pub fn meaning(
         }
         Kind::Root => rising(Class::Ambiguous),
         Kind::HalfDay => Class::Ambiguous,
+        Kind::OneDay => Class::NoLeak,
+        // Two days are seldom alike.
+        Kind::OneDayLine => rising(Class::Ambiguous),
         Kind::Steps { count } => {
             let at: Vec<f64> = catalog.steps[..count]
                 .iter()

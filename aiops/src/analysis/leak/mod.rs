@@ -6,6 +6,7 @@
 //! still be rising now; what rose and stopped is none; what both a leak and a long warm-up would look like is
 //! inconclusive. Pure and deterministic: times come from the series.
 
+pub mod few;
 pub mod gls;
 pub mod meaning;
 #[cfg(test)]
@@ -16,6 +17,7 @@ pub mod prepare;
 pub mod robust;
 pub mod shapes;
 pub mod steps;
+pub mod trend;
 
 use posterior::Candidate;
 use posterior::Posterior;
@@ -35,6 +37,9 @@ const OLD_ENOUGH: f64 = 0.5;
 /// Fewest samples of an earlier life that is looked at.
 const SHORT_LIFE: usize = 8;
 const DAY: f64 = 86_400.0;
+/// A process is young when its age is less than so many windows, and a verdict on it is not more sure than this.
+const YOUNG: f64 = 2.0;
+const SURE_OF_YOUNG: f64 = 0.8;
 
 /// What a shape, or a series, means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +122,11 @@ pub struct Assessment {
     pub onset_s: Option<f64>,
     /// Share of the variance that the best shape explains.
     pub r2: Option<f64>,
+    /// Share that a straight line explains. Evidence beside the verdict, as the next one: a warm-up has a trend.
+    pub linear_r2: Option<f64>,
+    /// Probability of as much of a trend, up or down, by chance: exact Kendall for few points, else Mann-Kendall
+    /// with the correction of Hamed and Rao for autocorrelation.
+    pub trend_p: Option<f64>,
     /// Times of steps and bends, seconds since 1970.
     pub change_points_s: Vec<f64>,
     /// The smallest rate that would be seen, bytes a second.
@@ -223,6 +233,8 @@ pub fn assess(series: &Series, limit: Option<f64>) -> Assessment {
         rate_interval: None,
         onset_s: None,
         r2: None,
+        linear_r2: None,
+        trend_p: None,
         change_points_s: Vec::new(),
         detection_limit: None,
         hit: None,
@@ -249,7 +261,11 @@ pub fn assess(series: &Series, limit: Option<f64>) -> Assessment {
     }
     let own = (out.samples >= FEWEST)
         .then(|| prepare::grid(&current.t, &current.bytes, current.load.as_deref(), GRID));
-    let own = own.and_then(|grid| Some((posterior::posterior(&grid)?, grid)));
+    let weigh = |grid: Grid| {
+        let weights = few::posterior(&grid).or_else(|| posterior::posterior(&grid))?;
+        Some((weights, grid))
+    };
+    let own = own.and_then(weigh);
     let earlier = lives[..lives.len() - 1].iter();
     let longest = earlier
         .filter_map(|life| life.t.last().copied())
@@ -257,41 +273,94 @@ pub fn assess(series: &Series, limit: Option<f64>) -> Assessment {
     let speaks = own.as_ref().is_some_and(|(posterior, _)| {
         decided(posterior) != Class::Ambiguous && out.span_s >= OLD_ENOUGH * longest
     });
+    let common = all.clone().filter(|_| speaks && lives.len() > 2);
     let joint = if speaks { None } else { all };
-    let mut joint = joint.and_then(|grid| Some((posterior::posterior(&grid)?, grid)));
+    let mut joint = joint.and_then(weigh);
     if own.is_none() && joint.is_none() {
         // The last life is too young, and one earlier life says what to expect.
         let oldest = lives.iter().max_by_key(|life| life.t.len());
         let oldest = oldest.filter(|life| life.t.len() >= FEWEST);
         let grid =
             oldest.map(|life| prepare::grid(&life.t, &life.bytes, life.load.as_deref(), GRID));
-        joint = grid.and_then(|grid| Some((posterior::posterior(&grid)?, grid)));
+        joint = grid.and_then(weigh);
     }
     out.from_all_lives = joint.is_some();
-    let Some((posterior, grid)) = joint.or(own) else {
+    let Some((mut posterior, grid)) = joint.or(own) else {
         return out;
     };
     conclude(&mut out, &posterior, &grid, end);
+    if let (Class::Leak, Some(both)) =
+        (out.class, common.and_then(|all| together(&posterior, &all)))
+    {
+        posterior.rate = both.0;
+        posterior.rate_error = both.1;
+        conclude(&mut out, &posterior, &grid, end);
+    }
+    if young(series, end, lives.len()) {
+        out.confidence = out.confidence.min(SURE_OF_YOUNG);
+    }
     if let (Class::Leak, Some(limit)) = (out.class, limit) {
         out.hit = hit(&out, &posterior, current, &grid, limit);
     }
     out
 }
 
+/// The rate of all lives and its error, when they leak as the last one does: each of them tells of it.
+fn together(last: &Posterior, all: &Grid) -> Option<(f64, f64)> {
+    let all = posterior::posterior(all)?;
+    let alike = all.rate > 0.5 * last.rate && all.rate < 2.0 * last.rate;
+    if decided(&all) != Class::Leak || !alike {
+        return None;
+    }
+    let weigh = |posterior: &Posterior| posterior.rate_error.max(0.02 * posterior.rate).powi(-2);
+    let (one, both) = (weigh(last), weigh(&all));
+    let rate = (one * last.rate + both * all.rate) / (one + both);
+    Some((rate, (one + both).powf(-0.5)))
+}
+
+/// Probability of such a trend by chance.
+fn trend_p(grid: &Grid) -> Option<f64> {
+    const FEW: usize = 20;
+    if grid.y.len() < FEW {
+        return trend::kendall(&grid.t, &grid.y).map(|found| found.p);
+    }
+    (!flat(&grid.y)).then(|| trend::hamed_rao(&grid.y).p)
+}
+
 fn flat(bytes: &[f64]) -> bool {
     bytes.windows(2).all(|pair| pair[0] == pair[1])
+}
+
+/// Probability that a verdict is right, from the probability of a leak: fitted to generated series of known
+/// truth (`cargo xtask accuracy --calibrate`, docs/accuracy.md).
+fn confidence(class: Class, leak: f64) -> f64 {
+    const FAR: f64 = 6.0;
+    let (a, b) = match class {
+        Class::Leak => (1.241, 0.942),
+        Class::NoLeak => (0.101, 0.710),
+        Class::Ambiguous => return 0.5,
+    };
+    let odds = (leak / (1.0 - leak)).ln().abs().min(FAR);
+    1.0 / (1.0 + (-(a + b * odds)).exp())
+}
+
+/// Whether the process is hardly older than what is seen of it, and no earlier life tells what to expect.
+fn young(series: &Series, end: f64, lives: usize) -> bool {
+    let (Some(&begin), Some(start)) = (series.time_s.first(), series.start_s.as_ref()) else {
+        return false;
+    };
+    let age = end - start.last().copied().unwrap_or(begin);
+    lives < 2 && age < YOUNG * (end - begin)
 }
 
 /// Turns the weights into a verdict with its figures.
 fn conclude(out: &mut Assessment, posterior: &Posterior, grid: &Grid, end: f64) {
     out.class = decided(posterior);
     out.probability = (posterior.leak + 0.5 * posterior.ambiguous).clamp(0.001, 0.999);
-    out.confidence = match out.class {
-        Class::Leak => out.probability,
-        Class::NoLeak => 1.0 - out.probability,
-        Class::Ambiguous => 0.5,
-    };
+    out.confidence = confidence(out.class, out.probability);
     out.collections = grid.collections;
+    out.linear_r2 = trend::ols(&grid.t, &grid.y).map(|line| line.r2);
+    out.trend_p = trend_p(grid);
     out.grid_span_s = grid.span;
     out.rivals.clone_from(&posterior.rivals);
     let (shape, rival) = match out.class {
@@ -371,11 +440,13 @@ fn hit(
     grid: &Grid,
     limit: f64,
 ) -> Option<Hit> {
-    let rate = posterior.rate;
-    if rate <= 0.0 {
+    if posterior.rate <= 0.0 {
         return None;
     }
-    let top = top(life, grid, rate, out);
+    let (top, rate) = match tops(grid, posterior) {
+        Some(tops) if !out.from_all_lives => tops,
+        _ => (top(life, grid, posterior.rate, out), posterior.rate),
+    };
     let room = (limit - top).max(0.0);
     let bend = posterior.best_leak.as_ref().map_or(0.0, |l| l.acceleration);
     let after = |rate: f64| {
@@ -393,6 +464,26 @@ fn hit(
             (rate > wide).then(|| after(rate - wide)),
         ),
     })
+}
+
+/// The tops of the teeth now, and how fast they rise: a collector that starts at a multiple of what lives makes
+/// the teeth grow with the floors. `None`: no teeth, or too few.
+fn tops(grid: &Grid, posterior: &Posterior) -> Option<(f64, f64)> {
+    let n = grid.tops.len();
+    let from = n.saturating_sub(24);
+    let (t, y): (Vec<f64>, Vec<f64>) = grid.tops[from..].iter().copied().unzip();
+    if n < 4 {
+        return None;
+    }
+    let found = robust::theil_sen(&t, &y)?;
+    let sure = found.low > posterior.rate || n < 8 && found.slope > 1.3 * posterior.rate;
+    let rate = if sure { found.slope } else { posterior.rate };
+    let now: Vec<f64> = t
+        .iter()
+        .zip(&y)
+        .map(|(t, y)| y + rate * (grid.span - t))
+        .collect();
+    Some((quantile(&now, if sure { 0.5 } else { 0.8 }), rate))
 }
 
 /// The level that meets a limit, now: of a cycle its top, else the middle of the last samples.
@@ -417,11 +508,54 @@ fn top(life: &Life, grid: &Grid, rate: f64, out: &Assessment) -> f64 {
             life.t.partition_point(|t| *t < since)
         };
         quantile(&now(from), 0.97)
+    } else if grid.peaks {
+        // The next peak will be there when the floor is not yet at the limit.
+        let from = life.t.partition_point(|t| *t < 0.5 * end);
+        quantile(&now(from), 0.99)
+    } else if grid.load.is_some() {
+        // The load will come back to where it was.
+        let from = life.t.partition_point(|t| *t < 0.5 * end);
+        quantile(&now(from), 0.95)
     } else if season {
         let from = life.t.partition_point(|t| *t < end - DAY);
         quantile(&now(from), 0.97)
     } else {
         let few = whole(n as f64 / 40.0).clamp(3, 60).min(n);
         median(&now(n - few))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A leak of 1 KiB a second that is seen from this age on.
+    fn leak(age: f64) -> Series {
+        let time_s: Vec<f64> = (0..200).map(|i| 1e9 + f64::from(i) * 10.0).collect();
+        Series {
+            bytes: (0..200)
+                .map(|i| 5e8 + f64::from(i) * 10_240.0 + f64::from(i % 7) * 4096.0)
+                .collect(),
+            start_s: Some(vec![1e9 - age; 200]),
+            time_s,
+            load: None,
+        }
+    }
+
+    #[test]
+    fn a_young_process_is_judged_with_care() {
+        let (young, old) = (assess(&leak(0.0), None), assess(&leak(10_000.0), None));
+        assert_eq!((young.class, old.class), (Class::Leak, Class::Leak));
+        assert_eq!(young.probability, old.probability);
+        assert!(young.confidence <= SURE_OF_YOUNG && old.confidence > 0.9);
+        assert!(old.trend_p.is_some_and(|p| p < 0.01));
+        assert!(old.linear_r2.is_some_and(|r2| r2 > 0.9));
+    }
+
+    #[test]
+    fn confidence_grows_with_the_odds() {
+        assert!(confidence(Class::Leak, 0.9) < confidence(Class::Leak, 0.99));
+        assert!(confidence(Class::NoLeak, 0.2) < confidence(Class::NoLeak, 0.01));
+        assert!(confidence(Class::NoLeak, 1e-9) < 0.99);
     }
 }

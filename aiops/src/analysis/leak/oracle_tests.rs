@@ -12,6 +12,7 @@ use super::gls::Term;
 use super::gls::Whitened;
 use super::pelt::pelt;
 use super::robust;
+use super::trend;
 
 fn read(path: &Path) -> Option<Value> {
     let text = std::fs::read_to_string(path).ok()?;
@@ -112,6 +113,13 @@ fn least_squares_under_ar1_noise_are_statsmodels() {
             near(*ours, theirs, 1e-9);
         }
         near(fit.rss, number(&one["rss_white"]), 1e-9);
+        // The likelihood that BIC is made of.
+        let count = n as f64;
+        let likelihood = -0.5 * count * ((std::f64::consts::TAU * fit.rss / count).ln() + 1.0)
+            - 0.5 * white.log_det;
+        near(likelihood, number(&one["llf"]), 1e-9);
+        let bic = -2.0 * likelihood + count.ln() * width as f64;
+        near(bic, number(&one["bic"]), 1e-9);
     }
 }
 
@@ -123,5 +131,56 @@ fn change_points_are_ruptures() {
         let ends = pelt(&numbers(&one["y"]), penalty, 2);
         let ends: Vec<f64> = ends.into_iter().map(|end| end as f64).collect();
         assert_eq!(ends, numbers(&one["bkps"]));
+    }
+}
+
+#[test]
+fn lines_are_scipys() {
+    for all in fixtures() {
+        let one = &all["linregress"];
+        let found = trend::ols(&numbers(&one["x"]), &numbers(&one["y"])).expect("a line");
+        near(found.slope, number(&one["slope"]), 1e-10);
+        near(found.intercept, number(&one["intercept"]), 1e-10);
+        near(found.r2, number(&one["r"]).powi(2), 1e-10);
+        near(found.stderr, number(&one["stderr"]), 1e-10);
+        near(found.p, number(&one["p"]), 1e-10);
+        relative(found.p, number(&one["p"]), 1e-8);
+    }
+}
+
+/// Small probabilities are compared by their own size.
+fn relative(ours: f64, theirs: f64, tolerance: f64) {
+    assert!(
+        (ours - theirs).abs() <= tolerance * theirs.abs(),
+        "{ours} is not {theirs}"
+    );
+}
+
+#[test]
+fn rank_correlations_are_scipys() {
+    for all in fixtures() {
+        for name in ["kendalltau_exact", "kendalltau_asymptotic"] {
+            let one = &all[name];
+            let found = trend::kendall(&numbers(&one["x"]), &numbers(&one["y"]));
+            let found = found.expect("both vary");
+            near(found.tau, number(&one["tau"]), 1e-12);
+            near(found.p, number(&one["p"]), 1e-12);
+        }
+    }
+}
+
+#[test]
+fn trend_tests_are_pymannkendalls() {
+    for all in fixtures() {
+        let one = &all["mann_kendall"];
+        let y = numbers(&one["y"]);
+        let found = trend::mann_kendall(&y);
+        near(found.s, number(&one["s"]), 1e-9);
+        near(found.variance, number(&one["var_s"]), 1e-9);
+        near(found.z, number(&one["z"]), 1e-9);
+        near(found.p, number(&one["p"]), 1e-9);
+        let found = trend::hamed_rao(&y);
+        near(found.z, number(&one["hamed_rao_z"]), 1e-9);
+        near(found.p, number(&one["hamed_rao_p"]), 1e-9);
     }
 }

@@ -4,6 +4,7 @@ use super::Class;
 use super::gls::Fit;
 use super::gls::PHIS;
 use super::gls::Whitened;
+use super::gls::Whitenings;
 use super::meaning;
 use super::prepare::Grid;
 use super::robust::median;
@@ -24,6 +25,10 @@ const STALLED: f64 = 0.33;
 /// Prior odds of a shape that leaks, and of one that cannot be told, as BIC: 1:3 and 1:9.
 const LEAK_PRIOR: f64 = 2.197_224_577_336_219_6;
 const AMBIGUOUS_PRIOR: f64 = 4.394_449_154_672_439;
+
+/// Each so many-th model is fitted first; a season whose best one is worse by so much BIC is not looked at further.
+const SAMPLE: usize = 7;
+const HOPELESS: f64 = 60.0;
 
 /// A fitted shape with its weight.
 #[derive(Clone, Debug)]
@@ -99,16 +104,17 @@ pub fn posterior(grid: &Grid) -> Option<Posterior> {
         return None;
     }
     let catalog = shapes::catalog(grid);
-    let mut whitened: Vec<Whitened> = PHIS
-        .iter()
-        .map(|&phi| Whitened::new(&catalog.design, phi))
-        .collect();
+    let mut whitened = Whitenings::new(&catalog.design);
     let relative = catalog.scale / grid.level.max(1.0);
-    let load_r2 = load_alone(&catalog, &mut whitened[0]);
+    let load_r2 = load_alone(&catalog, &mut whitened);
     let mut scored = score(&catalog, &mut whitened, LEAST_NOISE / relative);
     let rise = rise(&catalog.design.y);
     let unit = catalog.scale / grid.span;
     for (model, one) in catalog.models.iter().zip(&mut scored) {
+        if one.bic == f64::MAX {
+            one.bic = f64::INFINITY;
+            continue;
+        }
         // Under strong autocorrelation, steps up may be fitted that the series takes back slowly.
         let meaning = meaning::meaning(model.kind, &one.fit.coefficients, &catalog, relative);
         let drawn = !matches!(model.kind, Kind::Steps { .. })
@@ -132,6 +138,7 @@ pub fn posterior(grid: &Grid) -> Option<Posterior> {
             let per_load = matches!(model.kind, Kind::PerLoad { .. });
             if growth < (LEAST_GROWTH * grid.level).max(LEAST_BYTES)
                 || (load_r2.is_some() && !per_load)
+                || since < 1.0 && model.base == catalog.plain_base && recovers(grid, 1.0 - since)
             {
                 one.class = Class::NoLeak;
             }
@@ -170,7 +177,7 @@ pub fn posterior(grid: &Grid) -> Option<Posterior> {
         of.map(|family| family.2).sum()
     };
     let total = sum(None);
-    let candidate = |index: usize, whitened: &mut [Whitened]| {
+    let candidate = |index: usize, whitened: &mut Whitenings<'_>| {
         candidate(grid, &catalog, &scored[index], index, whitened)
     };
     let leaks = lowest(&scored, |one| one.class == Class::Leak);
@@ -191,7 +198,9 @@ pub fn posterior(grid: &Grid) -> Option<Posterior> {
         _ => None,
     });
     let whole = bend.and_then(|at| uneven(grid, at * grid.span));
-    let (rate, rate_error) = whole.unwrap_or((rate, rate_error));
+    let late = bend.filter(|_| whole.is_none());
+    let slower = late.and_then(|at| slowed(grid, at * grid.span, rate));
+    let (rate, rate_error) = whole.or(slower).unwrap_or((rate, rate_error));
     let steps = scored
         .iter()
         .zip(&catalog.models)
@@ -246,9 +255,8 @@ fn lowest(scored: &[Scored], of: impl Fn(&Scored) -> bool) -> Option<usize> {
         .min_by(|&a, &b| scored[a].bic.total_cmp(&scored[b].bic))
 }
 
-/// A leak that comes in fits and starts bends by chance: when the growth of equal stretches after the bend is
-/// within what stretches differ by, the rate is that of them all, with its error. `None`: the bend is real.
-fn uneven(grid: &Grid, bend: f64) -> Option<(f64, f64)> {
+/// Growth of equal stretches of time: begin, bytes a second.
+fn stretches(grid: &Grid) -> Vec<(f64, f64)> {
     let length = grid.span / STRETCHES as f64;
     let mut growth: Vec<(f64, f64)> = Vec::new();
     let mut from = 0;
@@ -261,6 +269,35 @@ fn uneven(grid: &Grid, bend: f64) -> Option<(f64, f64)> {
             from = to;
         }
     }
+    growth
+}
+
+/// A leak that has slowed down lately, not to a stop, is as likely to be held up as to be slower: half way back to
+/// the rate of the second half of the window. `None`: it has not, or long ago.
+fn slowed(grid: &Grid, bend: f64, rate: f64) -> Option<(f64, f64)> {
+    if bend < 0.65 * grid.span || grid.load.is_some() || grid.part.last() != Some(&0) {
+        return None;
+    }
+    let growth = stretches(grid);
+    let mean = |of: &dyn Fn(f64) -> bool| -> Option<f64> {
+        let of: Vec<f64> = growth
+            .iter()
+            .filter(|one| of(one.0))
+            .map(|one| one.1)
+            .collect();
+        (of.len() >= 2).then(|| of.iter().sum::<f64>() / of.len() as f64)
+    };
+    let before = mean(&|t| t < bend && t >= bend - 0.4 * grid.span)?;
+    let half = mean(&|t| t >= 0.5 * grid.span)?;
+    let middle = f64::midpoint(rate, half);
+    (rate > 0.3 * before && rate < 0.85 * before && half > rate)
+        .then(|| (middle, (half - rate) / 2.0))
+}
+
+/// A leak that comes in fits and starts bends by chance: when the growth of equal stretches after the bend is
+/// within what stretches differ by, the rate is that of them all, with its error. `None`: the bend is real.
+fn uneven(grid: &Grid, bend: f64) -> Option<(f64, f64)> {
+    let growth = stretches(grid);
     let moments = |of: &[f64]| {
         let n = of.len() as f64;
         let mean = of.iter().sum::<f64>() / n;
@@ -281,7 +318,36 @@ fn uneven(grid: &Grid, bend: f64) -> Option<(f64, f64)> {
     let all: Vec<f64> = growth.iter().map(|one| one.1).collect();
     let (mean, error) = moments(&all);
     let both = mean_before > 0.25 * mean_after && mean_after > 0.25 * mean_before;
-    (!far && both && mean > 0.0).then(|| (mean, error.sqrt()))
+    // What is steady since the bend speaks for itself.
+    let steady = after.len() >= 6 && error_after.sqrt() < 0.06 * mean_after;
+    (!far && both && !steady && mean > 0.0).then(|| (mean, error.sqrt()))
+}
+
+/// Whether what grows since `from`, a share of the span, only comes back to the level that was held before it fell,
+/// and that had not grown.
+fn recovers(grid: &Grid, from: f64) -> bool {
+    let y = &grid.y;
+    let n = y.len();
+    let begin = grid.t.partition_point(|t| *t < from * grid.span).min(n - 1);
+    if grid.by_age || grid.load.is_some() || begin < 10 || n < 40 {
+        return false;
+    }
+    let few = (n / 20).max(3);
+    let end = median(&y[n - few..]);
+    // The fall is the lowest point around the begin of the growth.
+    let low = (begin / 2..(begin + n / 8).min(n)).min_by(|&a, &b| y[a].total_cmp(&y[b]));
+    let Some(low) = low.filter(|low| *low >= 10) else {
+        return false;
+    };
+    let before = &y[..low];
+    let third = (before.len() / 3).max(3);
+    let (first, usual) = (median(&before[..third]), median(before));
+    let top = super::robust::quantile(before, 0.9);
+    let came_back = end - y[low];
+    came_back > 0.0
+        && end <= top + 0.1 * came_back
+        && usual - y[low] > 0.6 * came_back
+        && median(&before[third..]) - first < 0.2 * came_back
 }
 
 /// Whether the last third of a series (or what is behind its last sudden change of level) hardly rises, where a shape
@@ -309,44 +375,119 @@ fn rise(y: &[f64]) -> f64 {
     median(&y[y.len() - tenth..]) - median(&y[..few.min(y.len())])
 }
 
-/// The best autocorrelation of every model.
-fn score(catalog: &Catalog, whitened: &mut [Whitened], least_noise: f64) -> Vec<Scored> {
-    let n = catalog.x.len() as f64;
-    catalog
-        .models
+/// The best autocorrelation of every model. Seasons that a sample of the shapes does not want are left out.
+fn score(catalog: &Catalog, whitened: &mut Whitenings<'_>, least_noise: f64) -> Vec<Scored> {
+    let mut scorer = Scorer {
+        catalog,
+        whitened,
+        least_noise,
+        last: None,
+    };
+    let count = catalog.models.len();
+    let mut out: Vec<Option<Scored>> = (0..count).map(|_| None).collect();
+    let mut bases: Vec<(usize, f64)> = Vec::new();
+    for (index, model) in catalog.models.iter().enumerate().step_by(SAMPLE) {
+        let one = scorer.best(index);
+        match bases.iter_mut().find(|base| base.0 == model.base) {
+            Some(base) => base.1 = base.1.min(one.bic),
+            None => bases.push((model.base, one.bic)),
+        }
+        out[index] = Some(one);
+    }
+    let least = bases
         .iter()
-        .map(|model| {
-            let parameters = (1 + model.base + model.terms.len() + model.searched) as f64;
-            let mut penalty = parameters * n.ln();
-            if n < 60.0 {
-                penalty += if n - parameters >= 3.0 {
-                    2.0 * parameters * (parameters + 1.0) / (n - parameters - 2.0).max(1.0)
-                } else {
-                    1000.0
-                };
-            }
-            let fits = whitened.iter_mut().enumerate().map(|(phi, white)| {
-                let fit = white.fit(&model.terms, model.base);
-                let floor = least_noise * least_noise * white.mean_inverse * 0.3;
-                let variance = fit.rss.max(1e-12 * n) / n + floor;
-                Scored {
-                    bic: n * variance.ln() + white.log_det + penalty,
-                    phi,
-                    fit,
-                    class: Class::NoLeak,
-                    slope: 0.0,
-                }
-            });
-            let best = fits.min_by(|a, b| a.bic.total_cmp(&b.bic));
-            best.unwrap_or_else(|| Scored {
+        .map(|base| base.1)
+        .fold(f64::INFINITY, f64::min);
+    let hopeless = |base: usize| bases.iter().any(|b| b.0 == base && b.1 > least + HOPELESS);
+    let mut all = Vec::with_capacity(count);
+    for (index, known) in out.into_iter().enumerate() {
+        all.push(match known {
+            Some(one) => one,
+            None if hopeless(catalog.models[index].base) => Scored {
                 bic: f64::MAX,
                 phi: 0,
-                fit: Fit::default(),
+                fit: Fit {
+                    coefficients: vec![0.0; catalog.models[index].terms.len()],
+                    rss: f64::MAX,
+                },
                 class: Class::NoLeak,
                 slope: 0.0,
-            })
-        })
-        .collect()
+            },
+            None => scorer.best(index),
+        });
+    }
+    all
+}
+
+/// Finds the autocorrelation that fits best.
+struct Scorer<'a, 'b> {
+    catalog: &'a Catalog,
+    whitened: &'a mut Whitenings<'b>,
+    least_noise: f64,
+    /// Kind and base of the last model, and its best autocorrelation.
+    last: Option<(std::mem::Discriminant<Kind>, usize, usize)>,
+}
+
+impl Scorer<'_, '_> {
+    fn at(&mut self, index: usize, phi: usize) -> Scored {
+        let model = &self.catalog.models[index];
+        let n = self.catalog.x.len() as f64;
+        let parameters = (1 + model.base + model.terms.len() + model.searched) as f64;
+        let mut penalty = parameters * n.ln();
+        if n < 60.0 {
+            penalty += if n - parameters >= 3.0 {
+                2.0 * parameters * (parameters + 1.0) / (n - parameters - 2.0).max(1.0)
+            } else {
+                1000.0
+            };
+        }
+        let white = self.whitened.at(phi);
+        let fit = white.fit(&model.terms, model.base);
+        let floor = self.least_noise * self.least_noise * white.mean_inverse * 0.3;
+        let variance = fit.rss.max(1e-12 * n) / n + floor;
+        Scored {
+            bic: n * variance.ln() + white.log_det + penalty,
+            phi,
+            fit,
+            class: Class::NoLeak,
+            slope: 0.0,
+        }
+    }
+
+    /// BIC over the autocorrelation has one valley, seldom two: down from the lowest of a few points, or from
+    /// where the last shape of the same kind had it.
+    fn best(&mut self, index: usize) -> Scored {
+        let model = &self.catalog.models[index];
+        let kind = std::mem::discriminant(&model.kind);
+        let near = self
+            .last
+            .filter(|last| (last.0, last.1) == (kind, model.base));
+        let mut best = match near {
+            Some((_, _, phi)) => self.at(index, phi),
+            None => {
+                let few = [0, 3, 6].map(|phi| self.at(index, phi));
+                let [a, b, c] = few;
+                let lower = if b.bic < a.bic { b } else { a };
+                if c.bic < lower.bic { c } else { lower }
+            }
+        };
+        for up in [true, false] {
+            loop {
+                let next = if up {
+                    Some(best.phi + 1).filter(|next| *next < PHIS.len())
+                } else {
+                    best.phi.checked_sub(1)
+                };
+                let other = next.map(|phi| self.at(index, phi));
+                match other {
+                    Some(other) if other.bic < best.bic => best = other,
+                    _ => break,
+                }
+            }
+        }
+        self.last = Some((kind, model.base, best.phi));
+        best
+    }
 }
 
 fn candidate(
@@ -354,10 +495,10 @@ fn candidate(
     catalog: &Catalog,
     scored: &Scored,
     index: usize,
-    whitened: &mut [Whitened],
+    whitened: &mut Whitenings<'_>,
 ) -> Candidate {
     let model = &catalog.models[index];
-    let white = &mut whitened[scored.phi];
+    let white = whitened.at(scored.phi);
     let n = catalog.x.len();
     let mut fitted = vec![0.0; n];
     let base = white.base_coefficients(&model.terms, &scored.fit, model.base);
@@ -403,11 +544,12 @@ fn candidate(
 }
 
 /// Whether load (and season) alone explain the series: R² above 0.9, and hardly a trend in the rest.
-fn load_alone(catalog: &Catalog, white: &mut Whitened) -> Option<f64> {
+fn load_alone(catalog: &Catalog, whitened: &mut Whitenings<'_>) -> Option<f64> {
     let (from, to) = catalog.load;
     if from == to {
         return None;
     }
+    let white: &mut Whitened = whitened.at(0);
     let base = catalog.design.base;
     let fit = white.fit(&[], base);
     let y = &catalog.design.y;

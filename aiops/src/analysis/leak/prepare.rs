@@ -43,6 +43,8 @@ pub struct Grid {
     pub load: Option<(Vec<f64>, Vec<f64>)>,
     /// How far each collection goes down, when the series is a sawtooth: `y` holds its floors.
     pub collections: Option<f64>,
+    /// Time and height of the tops of complete teeth.
+    pub tops: Vec<(f64, f64)>,
     /// Peaks were taken out.
     pub peaks: bool,
 }
@@ -95,6 +97,8 @@ struct Tooth {
     at: usize,
     floor: f64,
     height: f64,
+    /// The row of its top, when a drop follows.
+    top: Option<usize>,
 }
 
 /// The teeth of a series that is collected from time to time; `None`: it is no sawtooth.
@@ -123,9 +127,17 @@ fn teeth(y: &[f64]) -> Option<Vec<Tooth>> {
     }
     // Collections fall at once and rise slowly; noise and peaks do both.
     let rises = step.iter().filter(|s| **s > 6.0 * noise && **s > deep);
-    if drops.len() < 4 || rises.count() * 2 > drops.len() {
-        return None;
-    }
+    let usual = drops.len() >= 6 && rises.count() * 2 <= drops.len();
+    let many = usual.then(|| teeth_between(y, &drops)).flatten();
+    many.filter(|teeth| teeth.len() >= 6).or_else(|| {
+        let few = teeth_between(y, &own_drops(y, noise))?;
+        (few.len() >= 3).then_some(few)
+    })
+}
+
+/// The teeth after each of these drops.
+fn teeth_between(y: &[f64], drops: &[usize]) -> Option<Vec<Tooth>> {
+    let n = y.len();
     let lengths: Vec<f64> = drops
         .windows(2)
         .map(|pair| (pair[1] - pair[0]) as f64)
@@ -140,14 +152,60 @@ fn teeth(y: &[f64]) -> Option<Vec<Tooth>> {
         }
         let head = &part[..part.len().div_ceil(4)];
         let lowest = (0..head.len()).min_by(|&a, &b| head[a].total_cmp(&head[b]))?;
-        let top = part.iter().copied().fold(f64::MIN, f64::max);
+        let highest = (0..part.len()).max_by(|&a, &b| part[a].total_cmp(&part[b]))?;
         out.push(Tooth {
             at: drop + 1 + lowest,
             floor: head[lowest],
-            height: top - head[lowest],
+            height: part[highest] - head[lowest],
+            top: (end < n).then_some(drop + 1 + highest),
         });
     }
-    (out.len() >= 6).then_some(out)
+    Some(out)
+}
+
+/// Drops that give back most of what came since the last one: the teeth may be few, and grow. None, when the series
+/// also jumps up, or rises by fits and starts.
+fn own_drops(y: &[f64], noise: f64) -> Vec<usize> {
+    let mut drops: Vec<usize> = Vec::new();
+    let mut heights = Vec::new();
+    let (mut low, mut high, mut since) = (y[0], y[0], 0);
+    for i in 0..y.len() - 1 {
+        high = high.max(y[i]);
+        low = low.min(y[i]);
+        let (height, fall) = (high - low, y[i] - y[i + 1]);
+        let slow = i - since >= 5;
+        if fall > 8.0 * noise && fall > 0.45 * height && height > 20.0 * noise && slow {
+            // The first tooth may have begun before the series.
+            drops.push(i);
+            heights.push(height);
+            (low, high, since) = (y[i + 1], y[i + 1], i + 1);
+        }
+    }
+    let usual = median(&heights);
+    let jumps = y.windows(2).filter(|pair| pair[1] - pair[0] > 0.35 * usual);
+    // Between drops memory must come steadily.
+    let even = drops.windows(2).filter(|pair| {
+        let part = &y[pair[0] + 1..=pair[1]];
+        straight(part) > 0.85
+    });
+    if even.count() * 3 < drops.len().saturating_sub(1) * 2 || jumps.count() * 3 > drops.len() {
+        drops.clear();
+    }
+    drops
+}
+
+/// R² of a straight line through values at equal distances; 0 of a falling one.
+fn straight(y: &[f64]) -> f64 {
+    let n = y.len() as f64;
+    let (mean_x, mean) = ((n - 1.0) / 2.0, y.iter().sum::<f64>() / n);
+    let along = |(i, y): (usize, &f64)| (i as f64 - mean_x) * (y - mean);
+    let along: f64 = y.iter().enumerate().map(along).sum();
+    let total: f64 = y.iter().map(|y| (y - mean) * (y - mean)).sum();
+    let square = n * (n * n - 1.0) / 12.0;
+    if along <= 0.0 || total <= 0.0 {
+        return 0.0;
+    }
+    along * along / square / total
 }
 
 /// How long peaks last that come down again, in samples; `None`: there are not three of them.
@@ -305,6 +363,8 @@ pub fn grid(t: &[f64], bytes: &[f64], load: Option<&[f64]>, most: usize) -> Grid
     let (times, mut columns) = if let Some(teeth) = teeth(bytes) {
         let heights: Vec<f64> = teeth.iter().map(|tooth| tooth.height).collect();
         grid.collections = Some(median(&heights));
+        let tops = teeth.iter().filter_map(|tooth| tooth.top);
+        grid.tops = tops.map(|row| (t[row], bytes[row])).collect();
         let pick = |values: &[f64]| teeth.iter().map(|tooth| values[tooth.at]).collect();
         let times: Vec<f64> = pick(t);
         let floors: Vec<f64> = teeth.iter().map(|tooth| tooth.floor).collect();
@@ -360,6 +420,19 @@ fn cut_events(grid: &mut Grid) {
         }
     }
     let short = |event: &Range<usize>| event.len() <= (n / 20).max(2);
+    if let Some(off) = between_pulses(&grid.y, &events) {
+        keep_rows(grid, &off);
+        grid.part = vec![0; grid.t.len()];
+        grid.peaks = true;
+        return;
+    }
+    // What a process takes when it starts, and a jump that is not followed by anything, say nothing of growth.
+    let begin = events
+        .iter()
+        .filter(|event| event.start < 5 && event.end <= 6);
+    let begin = begin.map(|event| event.end).max().unwrap_or(0);
+    let tail = events.iter().filter(|event| event.end + 5 >= n);
+    let tail = tail.map(|event| event.start + 1).min().unwrap_or(n);
     // Memory that falls back to where it has been was given back: that is no new level.
     let given_back = |event: &Range<usize>| {
         let before = grid.y[..=event.start]
@@ -370,24 +443,29 @@ fn cut_events(grid: &mut Grid) {
         after < grid.y[event.start] && (after - before).abs() < 0.1 * range
     };
     events.retain(|event| event.start >= 5 && event.end + 5 < n);
-    if events.is_empty()
-        || events.len() > EVENTS
-        || !events.iter().all(short)
-        || events.iter().any(given_back)
-    {
+    if events.len() > EVENTS || !events.iter().all(short) || events.iter().any(given_back) {
+        events.clear();
+    }
+    if events.is_empty() && begin == 0 && tail == n {
         return;
     }
     // The rows between the first and the last of a change belong to neither level.
     let mut keep = vec![true; n];
+    keep[..begin].fill(false);
+    keep[tail..].fill(false);
     for event in &events {
         keep[event.start + 1..event.end].fill(false);
         for part in &mut grid.part[event.end..] {
             *part += 1;
         }
     }
-    let mut kept = keep.iter();
-    let mut filter = |values: &mut Vec<f64>| {
-        kept = keep.iter();
+    keep_rows(grid, &keep);
+}
+
+/// Takes out the rows that are not kept.
+fn keep_rows(grid: &mut Grid, keep: &[bool]) {
+    let filter = |values: &mut Vec<f64>| {
+        let mut kept = keep.iter();
         values.retain(|_| kept.next().copied().unwrap_or(true));
     };
     filter(&mut grid.t);
@@ -398,6 +476,38 @@ fn cut_events(grid: &mut Grid) {
     }
     let mut kept = keep.iter();
     grid.part.retain(|_| kept.next().copied().unwrap_or(true));
+}
+
+/// Jobs that take memory for a while, and last for a large part of the time: the rows between them. A jump down that
+/// is about as large as the last one up ends a job; what it leaves behind stays. `None`: there are not three jobs,
+/// or they leave too few rows.
+fn between_pulses(y: &[f64], events: &[Range<usize>]) -> Option<Vec<bool>> {
+    let n = y.len();
+    let mut off = vec![true; n];
+    let mut open: Vec<(usize, f64)> = Vec::new();
+    let (mut pulses, mut others) = (0, 0);
+    for event in events {
+        let jump = y[event.end] - y[event.start];
+        if jump > 0.0 {
+            open.push((event.start + 1, jump));
+            continue;
+        }
+        let fits = |up: f64| (jump + up).abs() < 0.45 * up;
+        if let Some(place) = open.iter().rposition(|(_, up)| fits(*up)) {
+            let (begin, _) = open.remove(place);
+            off[begin..event.end].fill(false);
+            pulses += 1;
+        } else {
+            others += 1;
+        }
+    }
+    // The last job may not have ended; a jump up before that stays is another level.
+    if let Some((begin, _)) = open.pop().filter(|(begin, _)| (n - begin) * 8 < n) {
+        off[begin..].fill(false);
+    }
+    let left = off.iter().filter(|off| **off).count();
+    let clear = pulses >= 3 && pulses > 2 * (others + open.len());
+    (clear && left >= FEWEST.max(n / 6)).then_some(off)
 }
 
 #[cfg(test)]

@@ -79,6 +79,10 @@ pub enum Kind {
     PerLoadLine { share: f64 },
     /// Half a daily cycle.
     HalfDay,
+    /// A daily cycle that is seen going up and down.
+    OneDay,
+    /// The same, and a line.
+    OneDayLine,
 }
 
 impl Kind {
@@ -111,6 +115,8 @@ impl Kind {
             Self::PerLoad { .. } => "per-request",
             Self::PerLoadLine { .. } => "per-request-and-linear",
             Self::HalfDay => "half-a-daily-cycle",
+            Self::OneDay => "daily-cycle",
+            Self::OneDayLine => "daily-cycle-and-linear",
         }
     }
 
@@ -127,7 +133,8 @@ impl Kind {
             Self::Quadratic => vec![1.0, 2.0],
             Self::StepHinge { .. }
             | Self::SaturationLine { .. }
-            | Self::LateSaturationLine { .. } => last(terms - 1),
+            | Self::LateSaturationLine { .. }
+            | Self::OneDayLine => last(terms - 1),
             Self::LateSaturation { from, tau } => {
                 let mut weights = last(terms - 1);
                 weights[terms - 1] = (-(1.0 - from) / tau).exp() / tau;
@@ -310,6 +317,20 @@ pub fn catalog(grid: &Grid) -> Catalog {
         load,
         plain_base: bases[0],
     }
+}
+
+/// Whether a series falls by most of its range and rises by most of it, in any order.
+fn there_and_back(y: &[f64]) -> bool {
+    let level = smooth(y, (y.len() / 40).max(2));
+    let (mut low, mut high) = (f64::MAX, f64::MIN);
+    let (mut rise, mut fall) = (0.0_f64, 0.0_f64);
+    for value in level {
+        low = low.min(value);
+        high = high.max(value);
+        rise = rise.max(value - low);
+        fall = fall.max(high - value);
+    }
+    rise.min(fall) > 0.5 * (high - low)
 }
 
 type Shape = (Kind, Vec<Term>, usize);
@@ -537,9 +558,9 @@ fn own_shapes(
     if let Some((_, integral)) = &grid.load {
         let most = integral.last().copied().unwrap_or(0.0).abs() + 1e-9;
         let per: Vec<f64> = integral.iter().map(|sum| sum / most).collect();
-        // How fast the integral grows lately, for each unit of x.
+        // How fast the integral grows lately, for each unit of x: over whole days, at most a week.
         let lately = if grid.span >= 2.0 * DAY {
-            DAY / grid.span
+            (grid.span / DAY).floor().min(7.0) * DAY / grid.span
         } else {
             1.0 / 3.0
         };
@@ -552,7 +573,19 @@ fn own_shapes(
     } else if grid.span > 7200.0 && grid.span < 1.9 * DAY && !grid.by_age {
         let from = columns.0.len();
         columns.wave(&grid.t, 1.0);
-        shapes.push((Kind::HalfDay, vec![one(from), one(from + 1)], 2));
+        let mut wave = vec![one(from), one(from + 1)];
+        if grid.span > 0.9 * DAY && there_and_back(&grid.y) {
+            columns.wave(&grid.t, 2.0);
+            shapes.push((Kind::OneDay, wave.clone(), 0));
+            wave.extend([one(from + 2), one(from + 3)]);
+            shapes.push((Kind::OneDay, wave.clone(), 0));
+            if grid.span > 1.2 * DAY {
+                wave.push(one(line));
+                shapes.push((Kind::OneDayLine, wave, 1));
+            }
+        } else {
+            shapes.push((Kind::HalfDay, wave, 2));
+        }
     }
     shapes
 }

@@ -2,6 +2,7 @@
 //! of the past (a deploy, a larger batch than ever).
 
 use super::Class;
+use super::gls::dot;
 
 /// A jump that is smaller than this share of the largest one does not count.
 const SMALL: f64 = 0.12;
@@ -33,8 +34,9 @@ pub fn find(y: &[f64], base: &[Vec<f64>], most: usize) -> Vec<usize> {
 pub fn bends(y: &[f64], x: &[f64], base: &[Vec<f64>], most: usize) -> Vec<usize> {
     let mut with_line = base.to_vec();
     with_line.push(x.to_vec());
+    let begin = Pursuit::new(y, &with_line);
     let seek = |others: &[usize]| {
-        let mut pursuit = Pursuit::new(y, &with_line);
+        let mut pursuit = begin.clone();
         for &place in others {
             pursuit.add(hinge(x, place));
         }
@@ -75,6 +77,7 @@ pub(super) fn hinge(x: &[f64], place: usize) -> Vec<f64> {
 }
 
 /// What is left of a series after some columns.
+#[derive(Clone)]
 struct Pursuit {
     basis: Vec<Vec<f64>>,
     residual: Vec<f64>,
@@ -158,14 +161,14 @@ impl Pursuit {
 }
 
 fn take_out(from: &mut [f64], unit: &[f64]) {
-    let along: f64 = from.iter().zip(unit).map(|(a, b)| a * b).sum();
+    let along = dot(from, unit);
     for (from, unit) in from.iter_mut().zip(unit) {
         *from -= along * unit;
     }
 }
 
 fn normalise(column: &mut [f64]) -> bool {
-    let norm = column.iter().map(|v| v * v).sum::<f64>().sqrt();
+    let norm = dot(column, column).sqrt();
     for value in column.iter_mut() {
         *value /= norm.max(1e-12);
     }

@@ -1,0 +1,159 @@
+//! `cargo xtask leaklab --seed S --out DIR [--per-family N] [--families A,B]`: labelled memory series of
+//! processes that are simulated: allocators, collectors, caches, pools, jobs, restarts. A mechanism makes the
+//! curve, and says what is true of it.
+//!
+//! `DIR/<id>.csv` holds `ts,bytes,load,start`; `DIR/labels.json` says for each id whether it leaks, how fast at
+//! the end, since when, and when it meets its limit. Ids are shuffled: they do not tell the family.
+
+mod families;
+mod healthy;
+mod heap;
+mod leaky;
+mod maker;
+mod observe;
+mod open;
+mod parts;
+mod random;
+mod runtime;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use families::FAMILIES;
+use maker::Family;
+use maker::Maker;
+pub(crate) use observe::Label;
+pub(crate) use observe::Observed;
+pub(crate) use open::STAGES;
+use random::Random;
+
+/// What is made.
+#[derive(Clone, Debug)]
+struct Order {
+    seed: u64,
+    per_family: u64,
+    out: PathBuf,
+    families: Vec<String>,
+}
+
+fn parse(args: &[String]) -> Result<Order> {
+    let mut order = Order {
+        seed: 0,
+        per_family: 6,
+        out: PathBuf::new(),
+        families: Vec::new(),
+    };
+    let mut args = args.iter();
+    while let Some(name) = args.next() {
+        let mut value = || args.next().with_context(|| format!("{name} needs a value"));
+        match name.as_str() {
+            "--seed" => order.seed = value()?.parse().context("--seed: a whole number")?,
+            "--per-family" => {
+                order.per_family = value()?.parse().context("--per-family: a whole number")?
+            }
+            "--out" => order.out = PathBuf::from(value()?),
+            "--families" => order.families = value()?.split(',').map(str::to_owned).collect(),
+            _ => {
+                bail!("unknown option {name}: --seed S --out DIR [--per-family N] [--families A,B]")
+            }
+        }
+    }
+    ensure!(order.out != PathBuf::new(), "--out DIR is missing");
+    for name in &order.families {
+        ensure!(
+            FAMILIES.iter().any(|family| family.name == name),
+            "no such family: {name}"
+        );
+    }
+    Ok(order)
+}
+
+/// The chore.
+pub(crate) fn run(args: &[String]) -> Result<()> {
+    let order = parse(args)?;
+    let made = write(order.seed, order.per_family, &order.out, &order.families)?;
+    println!("{} series in {}", made.len(), order.out.display());
+    Ok(())
+}
+
+/// Writes the series of a seed; returns their labels.
+pub(crate) fn write(
+    seed: u64,
+    per_family: u64,
+    out: &Path,
+    only: &[String],
+) -> Result<BTreeMap<String, Label>> {
+    std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
+    let wanted = |family: &&Family| only.is_empty() || only.iter().any(|name| name == family.name);
+    let mut all: Vec<(&Family, u64)> = FAMILIES
+        .iter()
+        .filter(wanted)
+        .flat_map(|family| (0..per_family).map(move |k| (family, k)))
+        .collect();
+    let mut random = Random::new(&[seed, 777]);
+    for i in (1..all.len()).rev() {
+        all.swap(i, random.count(0, i));
+    }
+    let mut labels = BTreeMap::new();
+    for (place, (family, k)) in all.into_iter().enumerate() {
+        let id = format!("m{place:05}");
+        let series = make(family, seed, k);
+        let path = out.join(format!("{id}.csv"));
+        std::fs::write(&path, series.csv()).with_context(|| path.display().to_string())?;
+        labels.insert(id, series.label);
+    }
+    let path = out.join("labels.json");
+    let text = serde_json::to_string_pretty(&labels).context("labels")?;
+    std::fs::write(&path, text + "\n").with_context(|| path.display().to_string())?;
+    Ok(labels)
+}
+
+/// One series. The name is part of its random numbers: new families leave the others as they are.
+fn make(family: &Family, seed: u64, number: u64) -> Observed {
+    let mut words = vec![seed, number];
+    words.extend(family.name.bytes().map(u64::from));
+    let mut random = Random::new(&words);
+    let frame = random.pick(family.frames);
+    let plant = (family.make)(&mut Maker::new(&mut random, frame));
+    observe::observe(plant, family.name, frame, &mut random)
+}
+
+/// A process of a kind of [`STAGES`] that leaks so many MiB an hour, seen for so long every ten seconds. Longer
+/// looks at a process go on where shorter ones end.
+pub(crate) fn stage(kind: &str, mib_per_hour: f64, number: u64, seconds: f64) -> Observed {
+    let mut words = vec![number];
+    words.extend(kind.bytes().map(u64::from));
+    let mut random = Random::new(&words);
+    let plant = open::stage(kind, mib_per_hour, &mut random);
+    let frame = observe::Frame {
+        span: seconds,
+        step: 10.0,
+    };
+    observe::observe(plant, "latency", frame, &mut random)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_series_is_the_same_again_and_keeps_its_promises() {
+        for family in FAMILIES
+            .iter()
+            .filter(|family| family.name.contains("jobs"))
+        {
+            let one = make(family, 5, 1);
+            assert_eq!(one.csv(), make(family, 5, 1).csv(), "{}", family.name);
+            assert!(one.rows.len() > 100, "{}", family.name);
+            let leaks = family.name.starts_with("leak");
+            assert_eq!(one.label.label == "leak", leaks, "{}", family.name);
+            assert_eq!(one.label.rate_mib_h > 0.0, leaks, "{}", family.name);
+            if let Some(oom) = one.label.oom_ts {
+                assert!(oom > one.label.end_ts, "{}", family.name);
+            }
+        }
+    }
+}
