@@ -400,19 +400,6 @@ fn learn_runtime(data: &mut LeakData, subject: &Subject) {
     }
 }
 
-/// Whether a third or more of the earlier lives that can be told did not leak.
-fn contradicted<'a>(lives: impl Iterator<Item = &'a Series>) -> bool {
-    let (mut leaks, mut others) = (0, 0);
-    for series in lives {
-        match leak::assess(series, None).class {
-            Class::Leak => leaks += 1,
-            Class::NoLeak => others += 1,
-            Class::Ambiguous => {}
-        }
-    }
-    others > 0 && 2 * others >= leaks
-}
-
 /// What siblings are found by.
 fn program(subject: &Subject) -> (Option<&str>, Option<&str>) {
     (subject.who.comm.as_deref(), subject.who.exe.as_deref())
@@ -548,6 +535,19 @@ fn class(data: &LeakData) -> u8 {
 
 fn rate(data: &LeakData) -> f64 {
     data.rate_mib_per_hour.unwrap_or(0.0)
+}
+
+/// Whether a third or more of the earlier lives that can be told did not leak.
+fn contradicted<'a>(lives: impl Iterator<Item = &'a Series>) -> bool {
+    let (mut leaks, mut others) = (0, 0);
+    for series in lives {
+        match leak::assess(series, None).class {
+            Class::Leak => leaks += 1,
+            Class::NoLeak => others += 1,
+            Class::Ambiguous => {}
+        }
+    }
+    others > 0 && 2 * others >= leaks
 }
 
 #[cfg(test)]

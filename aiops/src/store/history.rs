@@ -455,8 +455,9 @@ impl Recorder {
         let now = mono_ms(&tick.clock);
         let dropped = log.writer.relieve(EVENT);
         self.dropped += dropped;
-        let key =
-            dropped > 0 || (log.key_ms).is_none_or(|at| now.saturating_sub(at) >= KEY_EVERY_MS);
+        let key = dropped > 0
+            || log.encoder.is_heavy()
+            || (log.key_ms).is_none_or(|at| now.saturating_sub(at) >= KEY_EVERY_MS);
         let mut frame = BytesMut::new();
         if key {
             let whole = Tick {

@@ -57,6 +57,8 @@ pub const PROCESS_FIELDS: [&str; 14] = [
 const MASK: usize = 63;
 /// Rows of a frame: more is damage.
 const MOST_ROWS: usize = 1 << 20;
+/// Bytes of texts that are remembered.
+const MOST_TEXT: usize = 512 << 10;
 
 /// A frame whose checksum is right and that makes no sense all the same.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -144,7 +146,11 @@ fn take_changes(values: &mut Values, cursor: &mut Cursor<'_>) -> Result<(), Malf
 /// Texts that a file has had since its last key frame.
 #[derive(Clone, Debug, Default)]
 struct Texts {
+    /// Of who writes: numbers by text.
     ids: HashMap<Vec<u8>, u64>,
+    /// Bytes of those.
+    bytes: usize,
+    /// Of who reads: texts by number.
     list: Vec<Vec<u8>>,
 }
 
@@ -159,12 +165,8 @@ impl Texts {
         }
         put_varint(out, 1);
         put_counted(out, text);
-        self.learn(text);
-    }
-
-    fn learn(&mut self, text: &[u8]) {
-        self.ids.insert(text.to_vec(), self.list.len() as u64);
-        self.list.push(text.to_vec());
+        self.ids.insert(text.to_vec(), self.ids.len() as u64);
+        self.bytes += text.len();
     }
 
     fn take(&mut self, cursor: &mut Cursor<'_>) -> Result<Option<Vec<u8>>, Malformed> {
@@ -172,7 +174,7 @@ impl Texts {
             0 => Ok(None),
             1 => {
                 let text = cursor.counted()?.to_vec();
-                self.learn(&text);
+                self.list.push(text.clone());
                 Ok(Some(text))
             }
             known => {
@@ -317,6 +319,13 @@ pub struct Encoder {
 }
 
 impl Encoder {
+    /// Whether the texts since the last key frame, arguments of processes above all, take more memory than a key
+    /// frame is worth.
+    #[must_use]
+    pub fn is_heavy(&self) -> bool {
+        self.state.texts.bytes > MOST_TEXT
+    }
+
     /// Appends the frame of a tick: whole for `key` and for the first one.
     pub fn encode(&mut self, tick: &Tick, key: bool, out: &mut BytesMut) {
         let key = key || !self.started;
