@@ -265,15 +265,22 @@ fn print_summary(answers: &[Answer]) {
     );
     println!("|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
     println!(
-        "| {:.0} | {:.4} | {:.4} | {:.4} | {:.4} | {open:.0} | {:.3}, {:.3} | {:.3} | {brier:.4} |",
+        "| {:.0} | {:.4} | {:.4} | {:.4} | {:.4} | {open:.0} | {} | {} | {brier:.4} |",
         leaks + others,
         right / (leaks + others),
         count(true, "leak") / leaks.max(1.0),
         count(true, "leak") / (count(true, "leak") + count(false, "leak")).max(1.0),
         count(false, "leak") / others.max(1.0),
-        middle(&rates),
-        share(&rates, 0.2),
-        share(&ooms, 0.3),
+        if rates.is_empty() {
+            "-".to_owned()
+        } else {
+            format!("{:.3}, {:.3}", middle(&rates), share(&rates, 0.2))
+        },
+        if ooms.is_empty() {
+            "-".to_owned()
+        } else {
+            format!("{:.3}", share(&ooms, 0.3))
+        },
     );
 }
 

@@ -52,7 +52,7 @@ fn parse(args: &[String]) -> Result<Order> {
         match name.as_str() {
             "--seed" => order.seed = value()?.parse().context("--seed: a whole number")?,
             "--per-family" => {
-                order.per_family = value()?.parse().context("--per-family: a whole number")?
+                order.per_family = value()?.parse().context("--per-family: a whole number")?;
             }
             "--out" => order.out = PathBuf::from(value()?),
             "--families" => order.families = value()?.split(',').map(str::to_owned).collect(),

@@ -140,7 +140,7 @@ impl<'a> Maker<'a> {
             (
                 random.between(0.08, 0.22),
                 random.between(2.0, 9.0) / span,
-                random.between(0.0, 6.28),
+                random.between(0.0, std::f64::consts::TAU),
             )
         };
         let span = self.frame.span;

@@ -534,7 +534,9 @@ mod tests {
         let time_s: Vec<f64> = (0..200).map(|i| 1e9 + f64::from(i) * 10.0).collect();
         Series {
             bytes: (0..200)
-                .map(|i| 5e8 + f64::from(i) * 10_240.0 + f64::from(i % 7) * 4096.0)
+                .map(|i| {
+                    5e7 + f64::from(i) * 10_240.0 + f64::from((i * i * 31 + 17 * i) % 211) * 200.0
+                })
                 .collect(),
             start_s: Some(vec![1e9 - age; 200]),
             time_s,
