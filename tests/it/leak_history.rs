@@ -214,8 +214,8 @@ impl History {
     }
 }
 
-/// The report on the same samples from a file; `start`: with the beginnings of lives.
-fn from_file(comm: &str, since: u64, start: bool) -> Value {
+/// The report on the same samples from a file, with the beginnings of lives.
+fn from_file(comm: &str, since: u64) -> Value {
     let mut text = "ts,kb,start\n".to_owned();
     for number in since..TICKS {
         let all = processes(number);
@@ -223,11 +223,7 @@ fn from_file(comm: &str, since: u64, start: bool) -> Value {
             continue;
         };
         let size = one.metrics.anon_kb.expect("anon") + one.metrics.swap_kb.expect("swap");
-        let began = if start {
-            (BOOTED + one.start_ticks / 100).to_string()
-        } else {
-            String::new()
-        };
+        let began = BOOTED + one.start_ticks / 100;
         writeln!(text, "{},{size},{began}", BEGIN + number * 60).expect("memory");
     }
     let place = Scratch::new();
@@ -280,7 +276,7 @@ fn history_gives_the_verdict_of_a_file_with_the_same_samples() {
         ("40", "pushed"),
     ] {
         let data = store.data(&["--pid", pid, "--history", "24h"]);
-        same(&data, &from_file(comm, 0, false));
+        same(&data, &from_file(comm, 0));
         assert_eq!(data["process"]["comm"], comm);
         assert_eq!(data["process"]["exe"], format!("/srv/{comm}"));
         assert_eq!(
@@ -290,7 +286,7 @@ fn history_gives_the_verdict_of_a_file_with_the_same_samples() {
     }
     // A part of it.
     let data = store.data(&["--pid", "10", "--history", "10h"]);
-    same(&data, &from_file("leaky", 600, false));
+    same(&data, &from_file("leaky", 600));
 
     let leaky = store.report(&["--pid", "10"]);
     let data = &leaky["data"];
@@ -332,7 +328,7 @@ fn restarts_part_lives_and_an_id_that_is_used_again_does_not_join_two_programs()
     let store = History::new();
     // The newest life is an hour old; it began under another id than the six before it.
     let data = store.data(&["--pid", "107"]);
-    let file = from_file("service", 0, true);
+    let file = from_file("service", 0);
     same(&data, &file);
     assert_eq!(
         (&data["verdict"], &data["lives"]),
