@@ -151,6 +151,38 @@ fn who_is_born_is_told_once() {
 }
 
 #[test]
+fn texts_are_not_remembered_without_end() {
+    let mut encoder = Encoder::default();
+    let mut decoder = Decoder::own();
+    let mut frame = BytesMut::new();
+    let born = |at: u64| {
+        let pid = u32::try_from(at).unwrap();
+        let mut born = tick(at, vec![process(pid, at, Some(1))], &[], None);
+        born.identities = vec![Identity {
+            pid,
+            start_ticks: Some(at),
+            cmdline: vec![RawText::from(format!("{at:05}").repeat(2000))],
+            ..Identity::default()
+        }];
+        born
+    };
+    let mut keys = Vec::new();
+    for at in 1..200 {
+        let key = encoder.is_heavy();
+        if key {
+            keys.push(at);
+        }
+        let born = born(at);
+        frame.clear();
+        encoder.encode(&born, key, &mut frame);
+        let found = decoder.decode(&frame).unwrap().unwrap();
+        assert_eq!(found.identities[0].cmdline, born.identities[0].cmdline);
+    }
+    // 10 kB each: half a MiB is 53 of them.
+    assert_eq!(keys, [54, 107, 160]);
+}
+
+#[test]
 fn frames_behind_a_gap_wait_for_a_key() {
     let (mut encoder, mut decoder) = (Encoder::default(), Decoder::own());
     let mut frames = Vec::new();
