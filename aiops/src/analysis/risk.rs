@@ -471,8 +471,8 @@ impl Now {
     clippy::cast_sign_loss,
     reason = "a float that is negative becomes 0, a large one the largest"
 )]
-fn whole(bytes: f64) -> u64 {
-    bytes as u64
+pub(super) fn whole(bytes: f64) -> u64 {
+    bytes.round() as u64
 }
 
 /// What a cgroup (or the host) grows by besides what leaks in it: the rate and its standard error.

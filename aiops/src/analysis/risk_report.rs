@@ -33,6 +33,7 @@ use super::risk::Meeting;
 use super::risk::Scene;
 use super::risk::WIDE;
 use super::risk::Who;
+use super::risk::whole;
 
 const MIB: f64 = 1_048_576.0;
 const HOUR: f64 = 3600.0;
@@ -157,15 +158,6 @@ fn per_hour(rate: f64) -> f64 {
 
 fn interval(rate: f64, error: f64) -> [f64; 2] {
     [per_hour(rate - WIDE * error), per_hour(rate + WIDE * error)]
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a float that is negative becomes 0, a large one the largest"
-)]
-fn whole(bytes: f64) -> u64 {
-    bytes.round() as u64
 }
 
 fn hard(meeting: &Meeting) -> bool {

@@ -13,6 +13,7 @@ use super::units;
 use crate::report::Report;
 use crate::report::leak::LeakData;
 use crate::report::leak::LeaksData;
+use crate::report::shown;
 
 impl TextReport for LeaksData {
     fn text(report: &Report<Self>, out: &mut Out) {
@@ -80,11 +81,7 @@ impl TextReport for LeaksData {
 /// Rows of processes, cgroups or files.
 fn list(all: &[LeakData], top: usize, title: &str, out: &mut Out) {
     let lang = out.lang();
-    let shown = if top == 0 {
-        all.len()
-    } else {
-        top.min(all.len())
-    };
+    let shown = shown(top, all.len());
     out.heading("📊", title);
     let mut table = Table {
         columns: vec![

@@ -16,6 +16,7 @@ use crate::report::processes::Makeup;
 use crate::report::processes::MakeupSource;
 use crate::report::processes::ProcessesData;
 use crate::report::processes::Who;
+use crate::report::shown;
 
 /// Cells of a bar.
 const BAR: u64 = 8;
@@ -233,11 +234,6 @@ fn home(who: &Who) -> String {
     let unit = who.unit.clone().or_else(|| who.cgroup.clone());
     let home = who.container.as_deref().map(short).or(unit);
     home.filter(|home| home != "/").unwrap_or_default()
-}
-
-/// Rows that are shown of so many.
-fn shown(top: usize, rows: usize) -> usize {
-    if top == 0 { rows } else { top.min(rows) }
 }
 
 fn rest(count: usize, rows: usize, out: &mut Out) {

@@ -61,11 +61,7 @@ impl View {
     /// Rows of a table, of so many.
     #[must_use]
     pub fn rows(self, all: usize) -> usize {
-        if self.top == 0 {
-            all
-        } else {
-            self.top.min(all)
-        }
+        super::shown(self.top, all)
     }
 }
 
