@@ -190,3 +190,49 @@ fn without_a_store_it_says_that_it_samples_and_a_signal_judges_what_there_is() {
         data["notes"]
     );
 }
+
+/// A program that maps 256 KiB more of shared memory every 25 ms, 36,000 MiB/h, to 120 MiB.
+const SHARED: &str = "
+import mmap, time
+kept = []
+for i in range(480):
+    area = mmap.mmap(-1, 256 << 10)
+    for at in range(0, 256 << 10, 4096): area[at] = 1
+    kept.append(area)
+    time.sleep(0.025)
+time.sleep(60)
+";
+
+#[test]
+fn shared_memory_that_is_mapped_again_and_again_is_a_leak() {
+    let child = Command::new("python3")
+        .args(["-c", SHARED])
+        .stdin(Stdio::null())
+        .spawn();
+    let Ok(child) = child.map(Grower) else {
+        println!("SKIPPED: python3 is not there");
+        return;
+    };
+    let place = Scratch::new();
+    let ran = run(&[
+        "detect",
+        "memory-leak",
+        "--pid",
+        &child.pid(),
+        "--store",
+        &place.path("store"),
+        "--window",
+        "6s",
+        "-o",
+        "json",
+    ]);
+    let data = json(&String::from_utf8_lossy(&ran.stdout))["data"].clone();
+    assert_eq!(data["verdict"], "leak", "{}", data["reason"]);
+    assert_eq!(data["measure"], "shmem");
+    assert_eq!(data["evidence"]["main_component"], "shmem");
+    assert!(
+        data["judged"]["last_kb"].as_u64() > data["judged"]["first_kb"].as_u64(),
+        "{}",
+        data["judged"]
+    );
+}

@@ -21,6 +21,8 @@ use crate::report::size_kb;
 
 /// Growth below this is none, KiB.
 const LEAST_KB: f64 = 1024.0;
+/// Shared memory that grew by less is not looked at, KiB.
+const LEAST_SHARED_KB: f64 = 8.0 * 1024.0;
 /// A life whose last quarter grew by less than this share had levelled off.
 const LEVEL: f64 = 0.03;
 /// Fewest samples of an earlier life that tells something.
@@ -153,6 +155,40 @@ pub fn components(figures: &[Figures]) -> (Components, Option<&'static str>) {
     let most = known.max_by_key(|(_, kb)| *kb);
     let main = most.filter(|(_, kb)| *kb as f64 >= LEAST_KB);
     (components, main.map(|(name, _)| name))
+}
+
+/// The shared memory of a process.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// Its resident size over time.
+    pub series: Series,
+    /// At the beginning.
+    pub first_kb: u64,
+    /// At the end.
+    pub last_kb: u64,
+}
+
+/// Shared memory that grew because more of it was mapped. What only fills mappings of a fixed size, a pool of
+/// buffers that processes touch bit by bit, has an end and is none.
+#[must_use]
+pub fn new_shared_memory(figures: &[Figures]) -> Option<Shared> {
+    let (first, last) = ends(figures, |one| one.shmem_kb)?;
+    let grown = last - first;
+    let (before, after) = ends(figures, |one| one.vms_kb)?;
+    if grown < LEAST_SHARED_KB || after - before < grown / 2.0 {
+        return None;
+    }
+    let known = || figures.iter().filter(|one| one.shmem_kb.is_some());
+    let sizes: Vec<u64> = known().filter_map(|one| one.shmem_kb).collect();
+    Some(Shared {
+        first_kb: sizes.first().copied()?,
+        last_kb: sizes.last().copied()?,
+        series: Series {
+            time_s: known().map(|one| one.time_s).collect(),
+            bytes: sizes.iter().map(|kb| *kb as f64 * 1024.0).collect(),
+            ..Series::default()
+        },
+    })
 }
 
 /// Anonymous memory with swap, else resident memory.
@@ -356,10 +392,7 @@ fn component_line(evidence: &Evidence, components: &Components) -> Option<Msg> {
         ),
         "shmem" => (
             components.shmem_kb?,
-            msg!(
-                "shared memory, which is not judged here",
-                "共享内存（此处不作判断）"
-            ),
+            msg!("shared memory", "共享内存"),
         ),
         _ => (components.swap_kb?, msg!("swap", "交换区")),
     };
@@ -445,6 +478,26 @@ mod tests {
         let lines = lines(&evidence, &found, "no-leak");
         assert!(lines[0].en.contains("do not count"), "{lines:?}");
         assert_eq!(components(&[]).1, None);
+    }
+
+    #[test]
+    fn shared_memory_counts_where_more_of_it_is_mapped() {
+        let of = |i: f64| Figures {
+            shmem_kb: mib(20.0 + i),
+            vms_kb: mib(900.0 + i),
+            ..Figures::default()
+        };
+        let shared = new_shared_memory(&figures(100, of)).expect("it grows");
+        assert_eq!((shared.first_kb / 1024, shared.last_kb / 1024), (20, 119));
+        assert_eq!(leak::assess(&shared.series, None).class, leak::Class::Leak);
+        // A pool of buffers that is there from the beginning, and filled.
+        let filled = |i: f64| Figures {
+            vms_kb: mib(900.0),
+            ..of(i)
+        };
+        assert!(new_shared_memory(&figures(100, filled)).is_none());
+        let little = |i: f64| of(i / 50.0);
+        assert!(new_shared_memory(&figures(100, little)).is_none());
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::msg;
 use crate::render::units;
 use crate::report::Finding;
 use crate::report::Msg;
+use crate::report::Severity;
 use crate::report::leak::Change;
 use crate::report::leak::Evidence;
 use crate::report::leak::LeakData;
@@ -33,6 +34,10 @@ use crate::source;
 
 /// A process with fewer samples is listed only while it lives: a task grows until it is done.
 const FEWEST: usize = 100;
+/// Younger than this, seconds, a process is not judged beside others unless it was named: whatever starts, grows.
+const STARTING_S: f64 = 60.0;
+/// Younger than this, seconds, a process comes behind the others of a list.
+const YOUNG_S: f64 = 600.0;
 /// Most siblings that are judged for the sake of one process.
 const MOST_SIBLINGS: usize = 16;
 /// Findings of a list.
@@ -213,7 +218,9 @@ impl<'a> Judge<'a> {
             if former.contains(&std::ptr::from_ref(subject)) || !taken.wants(&subject.who) {
                 continue;
             }
-            if subject.samples < FEWEST && !subject.at_end {
+            let named = !taken.filter.is_empty() || taken.source == "recording";
+            let starting = !named && subject.age_s() < STARTING_S;
+            if starting || (subject.samples < FEWEST && !subject.at_end) {
                 too_brief += 1;
                 continue;
             }
@@ -252,12 +259,11 @@ impl<'a> Judge<'a> {
         judged.into_iter().map(|(_, data)| data).collect()
     }
 
-    /// What a process dies at: bytes, and who says so.
-    fn limit_of(&self, subject: &Subject) -> Option<(u64, &'static str)> {
+    /// What a process dies at that holds so much, KiB: bytes, and who says so.
+    fn limit_of(&self, subject: &Subject, held: u64) -> Option<(u64, &'static str)> {
         if let Some(bytes) = self.limit {
             return Some((bytes, "option"));
         }
-        let held = subject.judged_kb()?.1;
         if let Some(here) = &self.taken.here {
             let (who, bytes) = (&subject.who, held.saturating_mul(1024));
             let nearest = match (who.pid, &who.cgroup) {
@@ -281,7 +287,8 @@ impl<'a> Judge<'a> {
             .iter()
             .map(|one| (*one, one.series()))
             .collect();
-        let limit = self.limit_of(subject);
+        let held = subject.judged_kb().map(|(_, last)| last);
+        let mut limit = held.and_then(|held| self.limit_of(subject, held));
         let most = limit.map(|(bytes, _)| bytes as f64);
         let mut series = subjects::joined(&case.earlier, subject);
         let mut found = leak::assess(&series, most);
@@ -293,6 +300,18 @@ impl<'a> Judge<'a> {
             series.clone_from(&own);
             found = leak::assess(&series, most);
         }
+        let mut measured = (subject.measure.id(), change(subject.sizes_kb()));
+        if found.class != Class::Leak
+            && let Some(shared) = leak_evidence::new_shared_memory(&subject.figures)
+        {
+            let ends = (shared.first_kb, shared.last_kb);
+            let dies_at = self.limit_of(subject, ends.1);
+            let judged = leak::assess(&shared.series, dies_at.map(|(bytes, _)| bytes as f64));
+            if judged.class == Class::Leak {
+                (series, found, limit) = (shared.series, judged, dies_at);
+                measured = ("shmem", change(Some(ends)));
+            }
+        }
         let mut data = leak_report::data(&series, &found, limit);
         let who = &subject.who;
         data.process = LeakProcess {
@@ -300,6 +319,7 @@ impl<'a> Judge<'a> {
             comm: who.comm.clone(),
             runtime: leak_report::runtime_name(who.comm.as_deref(), who.exe.as_deref(), &[]),
             start: (who.pid > 0).then(|| time(subject.started_s)),
+            age_s: (who.pid > 0).then(|| subject.age_s()),
             alive: Some(subject.at_end),
             exe: who.exe.clone(),
             cmdline: who.cmdline.clone(),
@@ -311,8 +331,7 @@ impl<'a> Judge<'a> {
         // Who has ended meets no limit any more.
         data.oom = data.oom.filter(|_| subject.at_end);
         data.window.source = Some(taken.source);
-        data.measure = Some(subject.measure.id());
-        data.judged = change(subject.sizes_kb());
+        (data.measure, data.judged) = (Some(measured.0), measured.1);
         data.rss = at_ends(subject, |one| one.rss_kb).unwrap_or_default();
         data.vms = at_ends(subject, |one| one.vms_kb);
         data.available_kb = taken.available_kb;
@@ -439,6 +458,13 @@ pub(super) fn findings_of_all(data: &LeaksData) -> Vec<Finding> {
     for leak in all.take(MOST_FINDINGS) {
         let who = called(&leak.process);
         for mut finding in self::findings(leak) {
+            if is_young(leak) {
+                finding.severity = finding.severity.min(Severity::Warning);
+                finding.evidence.push(msg!(
+                    "it is younger than ten minutes: whatever starts, grows",
+                    "进程启动不足十分钟：启动阶段的增长很常见"
+                ));
+            }
             // How to find the code is said where one process is asked for.
             finding.advice = leak_report::next(&leak.process);
             let title = finding.title;
@@ -489,7 +515,8 @@ pub(super) fn ranked(
             // Who has ended cannot be helped any more.
             let ended = |data: &LeakData| data.process.alive == Some(false);
             let by_life = ended(a).cmp(&ended(b));
-            by_class.then(by_life).then(by_rate).then(by_size)
+            let by_age = is_young(a).cmp(&is_young(b));
+            by_class.then(by_life).then(by_age).then(by_rate).then(by_size)
         });
         for data in list.iter_mut().filter(|data| data.verdict == "no-leak") {
             data.series = Vec::new();
@@ -523,6 +550,10 @@ pub(super) fn ranked(
         notes: taken.notes.clone(),
         top,
     }
+}
+
+fn is_young(data: &LeakData) -> bool {
+    data.process.age_s.is_some_and(|age| age < YOUNG_S)
 }
 
 fn class(data: &LeakData) -> u8 {

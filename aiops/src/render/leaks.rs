@@ -55,8 +55,8 @@ impl TextReport for LeaksData {
                 &data.cgroups,
                 data.top,
                 lang.pick(
-                    "Memory cgroups by their anonymous memory",
-                    "内存 cgroup（按匿名内存）",
+                    "Memory cgroups by their anonymous and shared memory",
+                    "内存 cgroup（按匿名与共享内存）",
                 ),
                 out,
             );
@@ -64,8 +64,8 @@ impl TextReport for LeaksData {
         if data.too_brief > 0 {
             let n = data.too_brief;
             let text = match lang {
-                Lang::En => format!("- {n} processes ended too soon to be judged"),
-                Lang::Zh => format!("- {n} 个进程过早结束，未作判断"),
+                Lang::En => format!("- {n} processes not judged: they ended too soon, or are younger than a minute"),
+                Lang::Zh => format!("- {n} 个进程过早结束或启动不足一分钟，未作判断"),
             };
             out.hang(0, 2, Paint::Dim, &text);
         }

@@ -87,7 +87,7 @@ pub struct LeaksData {
     pub ticks: usize,
     /// Verdicts on processes and files.
     pub verdicts: Verdicts,
-    /// Processes that ended before they had 100 samples: they are not listed.
+    /// Processes that ended before they had 100 samples, or are younger than a minute: they are not listed.
     pub too_brief: usize,
     /// Processes and files: leaks first, the fastest first. Only those that may leak have their `series`.
     pub processes: Vec<LeakData>,
@@ -222,6 +222,9 @@ pub struct LeakProcess {
     /// When it started, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start: Option<String>,
+    /// How old it was at its last sample, seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub age_s: Option<f64>,
     /// Whether it was there at the last sample of all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alive: Option<bool>,

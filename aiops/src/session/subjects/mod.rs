@@ -42,6 +42,8 @@ pub enum Measure {
     /// Anonymous memory, resident or in swap.
     #[default]
     AnonSwap,
+    /// The same and shared memory: what a cgroup cannot drop.
+    AnonShmemSwap,
     /// Resident memory and what is in swap: anonymous memory is not told (kernels before 4.5).
     RssSwap,
     /// Resident memory: nothing else is known.
@@ -54,6 +56,7 @@ impl Measure {
     pub fn id(self) -> &'static str {
         match self {
             Self::AnonSwap => "anon+swap",
+            Self::AnonShmemSwap => "anon+shmem+swap",
             Self::RssSwap => "rss+swap",
             Self::Rss => "rss",
         }
@@ -129,11 +132,15 @@ fn figures_sampled(time_s: f64, metrics: &ProcessMetrics) -> Figures {
     }
 }
 
-/// The memory that is judged.
-fn judged(figures: &Figures) -> Option<(u64, Measure)> {
+/// The memory that is judged: of a cgroup with its shared memory, for a tmpfs of its own is as lost as a heap.
+fn judged(figures: &Figures, of_cgroup: bool) -> Option<(u64, Measure)> {
     let swap = figures.swap_kb.unwrap_or(0);
     if let Some(anon) = figures.anon_kb {
-        return Some((anon.saturating_add(swap), Measure::AnonSwap));
+        let held = anon.saturating_add(swap);
+        return Some(match figures.shmem_kb.filter(|_| of_cgroup) {
+            Some(shmem) => (held.saturating_add(shmem), Measure::AnonShmemSwap),
+            None => (held, Measure::AnonSwap),
+        });
     }
     let measure = if figures.swap_kb.is_some() {
         Measure::RssSwap
@@ -214,6 +221,12 @@ impl Subject {
     pub fn range_kb(&self) -> Option<(u64, u64)> {
         let least = self.runs.iter().map(|run| run.kb).min()?;
         Some((least, self.runs.iter().map(|run| run.kb).max()?))
+    }
+
+    /// Its age at its last sample, seconds.
+    #[must_use]
+    pub fn age_s(&self) -> f64 {
+        (self.last_s - self.started_s).max(0.0)
     }
 
     /// How often its sizes are kept: every so many-th tick.
@@ -389,13 +402,15 @@ impl Builder {
 
 impl Track {
     fn take(&mut self, tick: u32, n: u32, values: &Figures, times: &[f64], stride: u32) {
-        let Some((kb, measure)) = judged(values).filter(|_| n > 0) else {
+        // Every process has a pid, and no cgroup has.
+        let Some((kb, measure)) = judged(values, self.who.pid == 0).filter(|_| n > 0) else {
             return;
         };
+        let told = |measure| matches!(measure, Measure::AnonSwap | Measure::AnonShmemSwap);
         match (self.measure, measure) {
             // Anonymous memory was told once: what tells less is not the same figure.
-            (Some(Measure::AnonSwap), Measure::RssSwap | Measure::Rss) => return,
-            (Some(Measure::RssSwap | Measure::Rss), Measure::AnonSwap) => {
+            (Some(before), Measure::RssSwap | Measure::Rss) if told(before) => return,
+            (Some(Measure::RssSwap | Measure::Rss), now) if told(now) => {
                 self.runs.clear();
                 self.figures.clear();
                 (self.samples, self.first) = (0, tick);
