@@ -2,7 +2,8 @@
 //!
 //! The columns are whitened once for each autocorrelation. The leading columns (intercept, load, seasons) stand
 //! in every model: they are taken out of all others through one Cholesky factor, whose prefixes are the factors
-//! of the shorter sets, so that a model costs no more than its own one to three columns.
+//! of the shorter sets, so that a model costs no more than its own one to three columns. Nothing is computed
+//! before a model asks for it: few models want every autocorrelation, and not every series has seasons.
 
 use super::robust::median;
 
@@ -13,21 +14,31 @@ pub const PHIS: [f64; 8] = [0.0, 0.3, 0.6, 0.8, 0.9, 0.95, 0.98, 0.992];
 /// row. A pivot that vanishes (a column that others make up) is made large, which takes the column out.
 fn cholesky(matrix: &mut [f64], n: usize) {
     for i in 0..n {
-        let whole = matrix[i * n + i];
-        for j in 0..=i {
-            let mut sum = matrix[i * n + j];
-            for k in 0..j {
-                sum -= matrix[i * n + k] * matrix[j * n + k];
+        cholesky_row(matrix, n, i);
+    }
+}
+
+/// One row of it, when those before are done.
+fn cholesky_row(matrix: &mut [f64], n: usize, i: usize) {
+    let whole = matrix[i * n + i];
+    let (above, row) = matrix.split_at_mut(i * n);
+    for j in 0..=i {
+        let mut sum = row[j];
+        if j == i {
+            for done in &row[..i] {
+                sum -= done * done;
             }
-            matrix[i * n + j] = if i == j {
-                if sum > 1e-9 * whole.max(1e-12) {
-                    sum.sqrt()
-                } else {
-                    1e12
-                }
+            row[i] = if sum > 1e-9 * whole.max(1e-12) {
+                sum.sqrt()
             } else {
-                sum / matrix[j * n + j]
+                1e12
             };
+        } else {
+            let other = &above[j * n..=j * n + j];
+            for (done, other) in row.iter().zip(&other[..j]) {
+                sum -= done * other;
+            }
+            row[j] = sum / other[j];
         }
     }
 }
@@ -96,15 +107,69 @@ pub fn gaps(times: &[f64], first: &[bool]) -> Vec<Option<f64>> {
         .collect()
 }
 
+/// A number for each pair of columns, in any order, the last column being y; NaN: not known.
+#[derive(Debug)]
+struct Pairs {
+    count: usize,
+    own: Vec<f64>,
+    with_y: Vec<f64>,
+    /// By the first column of the pair, from the one after it; few columns are the first of any.
+    others: Vec<Vec<f64>>,
+}
+
+impl Pairs {
+    fn new(count: usize) -> Self {
+        Self {
+            count,
+            own: vec![f64::NAN; count],
+            with_y: vec![f64::NAN; count],
+            others: vec![Vec::new(); count],
+        }
+    }
+
+    fn at(&mut self, a: usize, b: usize) -> &mut f64 {
+        let (a, b) = (a.min(b), a.max(b));
+        if a == b {
+            return &mut self.own[a];
+        }
+        if b + 1 == self.count {
+            return &mut self.with_y[a];
+        }
+        let row = &mut self.others[a];
+        if row.is_empty() {
+            row.resize(self.count - a - 2, f64::NAN);
+        }
+        &mut row[b - a - 1]
+    }
+
+    fn forget(&mut self) {
+        self.own.fill(f64::NAN);
+        self.with_y.fill(f64::NAN);
+        for row in &mut self.others {
+            row.fill(f64::NAN);
+        }
+    }
+}
+
 /// A [`Design`] with the autocorrelation taken out.
 #[derive(Debug)]
-pub struct Whitened {
+pub struct Whitened<'a> {
+    design: &'a Design,
+    /// What of each value follows from the one before, and the inverse standard deviation of the rest.
+    follow: Vec<f64>,
+    scale: Vec<f64>,
+    /// The columns and, last, y; empty until they are needed.
     columns: Vec<Vec<f64>>,
-    /// For each column and, last, for y: its part in the base, as the Cholesky factor sees it.
+    /// For each of them its part in the base, as the Cholesky factor sees it, as far as it was needed.
     parts: Vec<Vec<f64>>,
     factor: Vec<f64>,
-    base: usize,
-    dots: Vec<f64>,
+    /// Rows of the factor that are there.
+    rows: usize,
+    /// Products of two columns.
+    dots: Pairs,
+    /// The same after the first `cleaned_of` columns are taken out of both.
+    cleaned: Pairs,
+    cleaned_of: usize,
     /// Space for the equations of one model.
     space: (Vec<f64>, Vec<f64>),
     /// Sum of the logarithms of the variances.
@@ -132,7 +197,7 @@ pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
 #[derive(Debug)]
 pub struct Whitenings<'a> {
     design: &'a Design,
-    known: [Option<Whitened>; PHIS.len()],
+    known: [Option<Whitened<'a>>; PHIS.len()],
 }
 
 impl<'a> Whitenings<'a> {
@@ -146,69 +211,115 @@ impl<'a> Whitenings<'a> {
     }
 
     /// The design under the autocorrelation with this number.
-    pub fn at(&mut self, phi: usize) -> &mut Whitened {
+    pub fn at(&mut self, phi: usize) -> &mut Whitened<'a> {
         self.known[phi].get_or_insert_with(|| Whitened::new(self.design, PHIS[phi]))
     }
 }
 
-impl Whitened {
-    /// Whitens every column for this autocorrelation.
+impl<'a> Whitened<'a> {
+    /// Ready to whiten columns for this autocorrelation.
     #[must_use]
-    pub fn new(design: &Design, phi: f64) -> Self {
+    pub fn new(design: &'a Design, phi: f64) -> Self {
         let n = design.y.len();
+        let mut last = (f64::NAN, f64::NAN);
+        let mut power = |gap: f64| {
+            // Most distances are the same.
+            if gap.to_bits() != last.0.to_bits() {
+                last = (gap, phi.powf(gap));
+            }
+            last.1
+        };
         let follow: Vec<f64> = design
             .gaps
             .iter()
-            .map(|gap| gap.map_or(0.0, |gap| if phi > 0.0 { phi.powf(gap) } else { 0.0 }))
+            .map(|gap| gap.map_or(0.0, |gap| if phi > 0.0 { power(gap) } else { 0.0 }))
             .collect();
         let scale: Vec<f64> = follow.iter().map(|f| 1.0 / (1.0 - f * f).sqrt()).collect();
-        let whiten = |column: &Vec<f64>| -> Vec<f64> {
-            let mut out = Vec::with_capacity(n);
-            let mut before = 0.0;
-            for i in 0..n {
-                out.push((column[i] - follow[i] * before) * scale[i]);
-                before = column[i];
-            }
-            out
-        };
-        let mut columns: Vec<Vec<f64>> = design.columns.iter().map(whiten).collect();
-        columns.push(whiten(&design.y));
-        let base = design.base;
-        let mut factor = vec![0.0; base * base];
-        for i in 0..base {
-            for j in 0..=i {
-                factor[i * base + j] = dot(&columns[i], &columns[j]);
-            }
-        }
-        cholesky(&mut factor, base);
-        let parts = columns
-            .iter()
-            .map(|column| {
-                let mut part: Vec<f64> = (0..base).map(|j| dot(column, &columns[j])).collect();
-                forward(&factor, base, &mut part);
-                part
-            })
-            .collect();
+        let count = design.columns.len() + 1;
         Self {
-            dots: vec![f64::NAN; columns.len() * columns.len()],
-            columns,
-            parts,
-            factor,
-            base,
+            design,
+            columns: vec![Vec::new(); count],
+            parts: vec![Vec::new(); count],
+            factor: vec![0.0; design.base * design.base],
+            rows: 0,
+            dots: Pairs::new(count),
+            cleaned: Pairs::new(count),
+            cleaned_of: usize::MAX,
             space: (Vec::new(), Vec::new()),
             log_det: scale.iter().map(|s| -2.0 * s.ln()).sum(),
             mean_inverse: scale.iter().map(|s| s * s).sum::<f64>() / n.max(1) as f64,
+            follow,
+            scale,
         }
+    }
+
+    fn whiten(&mut self, number: usize) {
+        if !self.columns[number].is_empty() {
+            return;
+        }
+        let column = self.design.columns.get(number).unwrap_or(&self.design.y);
+        let (follow, scale) = (&self.follow, &self.scale);
+        let mut out = Vec::with_capacity(column.len());
+        out.extend(column.first().map(|first| first * scale[0]));
+        let pairs = column.windows(2).zip(follow[1..].iter().zip(&scale[1..]));
+        out.extend(pairs.map(|(pair, (follow, scale))| (pair[1] - follow * pair[0]) * scale));
+        self.columns[number] = out;
+    }
+
+    /// The next row of the factor of the base.
+    fn add_row(&mut self) {
+        let (i, base) = (self.rows, self.design.base);
+        self.whiten(i);
+        for j in 0..=i {
+            self.factor[i * base + j] = dot(&self.columns[i], &self.columns[j]);
+        }
+        cholesky_row(&mut self.factor, base, i);
+        self.rows += 1;
+    }
+
+    /// Whitens a column, and finds its part in the first `base` ones.
+    fn prepare(&mut self, number: usize, base: usize) {
+        self.whiten(number);
+        if self.parts[number].len() >= base {
+            return;
+        }
+        while self.rows < base {
+            self.add_row();
+        }
+        let mut part = std::mem::take(&mut self.parts[number]);
+        let from = part.len();
+        let column = &self.columns[number];
+        part.extend(self.columns[from..base].iter().map(|other| dot(column, other)));
+        for i in from..base {
+            let row = &self.factor[i * self.design.base..=i * self.design.base + i];
+            let (done, rest) = part.split_at_mut(i);
+            for (factor, done) in row.iter().zip(done.iter()) {
+                rest[0] -= factor * done;
+            }
+            rest[0] /= row[i];
+        }
+        self.parts[number] = part;
     }
 
     /// Product of two columns after the first `base` ones are taken out of both.
     fn cleaned(&mut self, a: usize, b: usize, base: usize) -> f64 {
-        let (a, b) = (a.min(b), a.max(b));
-        let place = a * self.columns.len() + b;
-        if self.dots[place].is_nan() {
-            self.dots[place] = dot(&self.columns[a], &self.columns[b]);
+        if self.cleaned_of != base {
+            self.cleaned.forget();
+            self.cleaned_of = base;
         }
-        self.dots[place] - dot(&self.parts[a][..base], &self.parts[b][..base])
+        let known = *self.cleaned.at(a, b);
+        if !known.is_nan() {
+            return known;
+        }
+        self.prepare(a, base);
+        self.prepare(b, base);
+        let whole = self.dots.at(a, b);
+        if whole.is_nan() {
+            *whole = dot(&self.columns[a], &self.columns[b]);
+        }
+        let cleaned = *whole - dot(&self.parts[a][..base], &self.parts[b][..base]);
+        *self.cleaned.at(a, b) = cleaned;
+        cleaned
     }
 
     fn product(&mut self, a: Term, b: Term, base: usize) -> f64 {
@@ -268,6 +379,17 @@ impl Whitened {
         }
     }
 
+    /// What such a fit leaves.
+    pub fn rss(&mut self, terms: &[Term], base: usize) -> f64 {
+        let (factor, mut right) = self.normal(terms, base);
+        let y = self.target();
+        let total = self.product(y, y, base);
+        forward(&factor, terms.len(), &mut right);
+        let explained: f64 = right.iter().map(|part| part * part).sum();
+        self.space = (factor, right);
+        (total - explained).max(0.0)
+    }
+
     /// Variance of a weighted sum of the coefficients, for noise of variance 1.
     pub fn variance(&mut self, terms: &[Term], base: usize, weights: &[f64]) -> f64 {
         let (factor, _) = self.normal(terms, base);
@@ -278,7 +400,14 @@ impl Whitened {
 
     /// Coefficients of the first `base` columns beside a fit of these terms.
     #[must_use]
-    pub fn base_coefficients(&self, terms: &[Term], fit: &Fit, base: usize) -> Vec<f64> {
+    pub fn base_coefficients(&mut self, terms: &[Term], fit: &Fit, base: usize) -> Vec<f64> {
+        self.prepare(self.columns.len() - 1, base);
+        for term in terms {
+            self.prepare(term.plus, base);
+            term.minus
+                .into_iter()
+                .for_each(|minus| self.prepare(minus, base));
+        }
         let mut right = self.parts[self.columns.len() - 1][..base].to_vec();
         for (term, coefficient) in terms.iter().zip(&fit.coefficients) {
             for (k, right) in right.iter_mut().enumerate() {
@@ -288,7 +417,7 @@ impl Whitened {
         }
         // The prefix of the factor, tightly packed.
         let factor: Vec<f64> = (0..base)
-            .flat_map(|i| self.factor[i * self.base..i * self.base + base].to_vec())
+            .flat_map(|i| self.factor[i * self.design.base..i * self.design.base + base].to_vec())
             .collect();
         backward(&factor, base, &mut right);
         right
