@@ -158,11 +158,15 @@ pub struct Whitened<'a> {
     /// What of each value follows from the one before, and the inverse standard deviation of the rest.
     follow: Vec<f64>,
     scale: Vec<f64>,
-    /// The columns and, last, y; empty until they are needed.
-    columns: Vec<Vec<f64>>,
-    /// For each of them its part in the base, as the Cholesky factor sees it, as far as it was needed.
-    parts: Vec<Vec<f64>>,
+    /// The columns and, last, y, one behind the other, and which of them are there.
+    columns: Vec<f64>,
+    there: Vec<bool>,
+    /// For each of them its part in the base, as the Cholesky factor sees it, and how much of that is there.
+    parts: Vec<f64>,
+    known: Vec<usize>,
     factor: Vec<f64>,
+    /// The same by columns.
+    turned: Vec<f64>,
     /// Rows of the factor that are there.
     rows: usize,
     /// Products of two columns.
@@ -191,6 +195,22 @@ pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
     }
     let rest: f64 = a1.iter().zip(b1).map(|(x, y)| x * y).sum();
     sums.iter().sum::<f64>() + rest
+}
+
+/// The same for a column and three others at once: to the last bit what [`dot`] gives, but the column is read once.
+fn dot_three(a: &[f64], others: [&[f64]; 3]) -> [f64; 3] {
+    let (a4, a1) = a.as_chunks::<4>();
+    let [(b4, b1), (c4, c1), (d4, d1)] = others.map(<[f64]>::as_chunks::<4>);
+    let mut sums = [[0.0; 4]; 3];
+    for (x, ((b, c), d)) in a4.iter().zip(b4.iter().zip(c4).zip(d4)) {
+        for k in 0..4 {
+            sums[0][k] += x[k] * b[k];
+            sums[1][k] += x[k] * c[k];
+            sums[2][k] += x[k] * d[k];
+        }
+    }
+    let rests = [b1, c1, d1].map(|b1| -> f64 { a1.iter().zip(b1).map(|(x, y)| x * y).sum() });
+    [0, 1, 2].map(|k| sums[k].iter().sum::<f64>() + rests[k])
 }
 
 /// A design under each of [`PHIS`], whitened when it is first asked for.
@@ -238,9 +258,12 @@ impl<'a> Whitened<'a> {
         let count = design.columns.len() + 1;
         Self {
             design,
-            columns: vec![Vec::new(); count],
-            parts: vec![Vec::new(); count],
+            columns: vec![0.0; count * n],
+            there: vec![false; count],
+            parts: vec![0.0; count * design.base],
+            known: vec![0; count],
             factor: vec![0.0; design.base * design.base],
+            turned: vec![0.0; design.base * design.base],
             rows: 0,
             dots: Pairs::new(count),
             cleaned: Pairs::new(count),
@@ -253,17 +276,31 @@ impl<'a> Whitened<'a> {
         }
     }
 
+    /// A whitened column.
+    fn column(&self, number: usize) -> &[f64] {
+        let n = self.follow.len();
+        &self.columns[number * n..(number + 1) * n]
+    }
+
+    /// Its part in the first `base` columns.
+    fn part(&self, number: usize, base: usize) -> &[f64] {
+        let from = number * self.design.base;
+        &self.parts[from..from + base]
+    }
+
     fn whiten(&mut self, number: usize) {
-        if !self.columns[number].is_empty() {
+        if std::mem::replace(&mut self.there[number], true) {
             return;
         }
+        let n = self.follow.len();
         let column = self.design.columns.get(number).unwrap_or(&self.design.y);
-        let (follow, scale) = (&self.follow, &self.scale);
-        let mut out = Vec::with_capacity(column.len());
-        out.extend(column.first().map(|first| first * scale[0]));
-        let pairs = column.windows(2).zip(follow[1..].iter().zip(&scale[1..]));
-        out.extend(pairs.map(|(pair, (follow, scale))| (pair[1] - follow * pair[0]) * scale));
-        self.columns[number] = out;
+        let out = &mut self.columns[number * n..(number + 1) * n];
+        out[0] = column[0] * self.scale[0];
+        let noise = self.follow[1..].iter().zip(&self.scale[1..]);
+        for ((out, pair), (follow, scale)) in out[1..].iter_mut().zip(column.windows(2)).zip(noise)
+        {
+            *out = (pair[1] - follow * pair[0]) * scale;
+        }
     }
 
     /// The next row of the factor of the base.
@@ -271,34 +308,51 @@ impl<'a> Whitened<'a> {
         let (i, base) = (self.rows, self.design.base);
         self.whiten(i);
         for j in 0..=i {
-            self.factor[i * base + j] = dot(&self.columns[i], &self.columns[j]);
+            self.factor[i * base + j] = dot(self.column(i), self.column(j));
         }
         cholesky_row(&mut self.factor, base, i);
+        for j in 0..=i {
+            self.turned[j * base + i] = self.factor[i * base + j];
+        }
         self.rows += 1;
     }
 
     /// Whitens a column, and finds its part in the first `base` ones.
     fn prepare(&mut self, number: usize, base: usize) {
         self.whiten(number);
-        if self.parts[number].len() >= base {
+        let from = self.known[number];
+        if from >= base {
             return;
         }
         while self.rows < base {
             self.add_row();
         }
-        let mut part = std::mem::take(&mut self.parts[number]);
-        let from = part.len();
-        let column = &self.columns[number];
-        part.extend(self.columns[from..base].iter().map(|other| dot(column, other)));
-        for i in from..base {
-            let row = &self.factor[i * self.design.base..=i * self.design.base + i];
-            let (done, rest) = part.split_at_mut(i);
-            for (factor, done) in row.iter().zip(done.iter()) {
-                rest[0] -= factor * done;
-            }
-            rest[0] /= row[i];
+        let all = self.design.base;
+        let mut parts = std::mem::take(&mut self.parts);
+        let part = &mut parts[number * all..number * all + base];
+        let column = self.column(number);
+        let mut k = from;
+        while k + 3 <= base {
+            let others = [k, k + 1, k + 2].map(|k| self.column(k));
+            part[k..k + 3].copy_from_slice(&dot_three(column, others));
+            k += 3;
         }
-        self.parts[number] = part;
+        for k in k..base {
+            part[k] = dot(column, self.column(k));
+        }
+        // As `forward` does it, but by columns: subtractions do not wait for each other.
+        for k in 0..base {
+            let below = &self.turned[k * all..k * all + base];
+            if k >= from {
+                part[k] /= below[k];
+            }
+            let (done, first) = (part[k], from.max(k + 1));
+            for (part, factor) in part[first..].iter_mut().zip(&below[first..]) {
+                *part -= factor * done;
+            }
+        }
+        self.parts = parts;
+        self.known[number] = base;
     }
 
     /// Product of two columns after the first `base` ones are taken out of both.
@@ -315,9 +369,12 @@ impl<'a> Whitened<'a> {
         self.prepare(b, base);
         let whole = self.dots.at(a, b);
         if whole.is_nan() {
-            *whole = dot(&self.columns[a], &self.columns[b]);
+            let n = self.follow.len();
+            let (a, b) = (a * n, b * n);
+            *whole = dot(&self.columns[a..a + n], &self.columns[b..b + n]);
         }
-        let cleaned = *whole - dot(&self.parts[a][..base], &self.parts[b][..base]);
+        let whole = *whole;
+        let cleaned = whole - dot(self.part(a, base), self.part(b, base));
         *self.cleaned.at(a, b) = cleaned;
         cleaned
     }
@@ -357,7 +414,7 @@ impl<'a> Whitened<'a> {
 
     fn target(&self) -> Term {
         Term {
-            plus: self.columns.len() - 1,
+            plus: self.there.len() - 1,
             minus: None,
         }
     }
@@ -401,18 +458,18 @@ impl<'a> Whitened<'a> {
     /// Coefficients of the first `base` columns beside a fit of these terms.
     #[must_use]
     pub fn base_coefficients(&mut self, terms: &[Term], fit: &Fit, base: usize) -> Vec<f64> {
-        self.prepare(self.columns.len() - 1, base);
+        self.prepare(self.there.len() - 1, base);
         for term in terms {
             self.prepare(term.plus, base);
             term.minus
                 .into_iter()
                 .for_each(|minus| self.prepare(minus, base));
         }
-        let mut right = self.parts[self.columns.len() - 1][..base].to_vec();
+        let mut right = self.part(self.there.len() - 1, base).to_vec();
         for (term, coefficient) in terms.iter().zip(&fit.coefficients) {
             for (k, right) in right.iter_mut().enumerate() {
-                let minus = term.minus.map_or(0.0, |minus| self.parts[minus][k]);
-                *right -= coefficient * (self.parts[term.plus][k] - minus);
+                let minus = term.minus.map_or(0.0, |minus| self.part(minus, base)[k]);
+                *right -= coefficient * (self.part(term.plus, base)[k] - minus);
             }
         }
         // The prefix of the factor, tightly packed.
