@@ -78,7 +78,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     } else {
         for seed in &order.seeds {
             let folder = work.join(format!("seed-{seed}"));
-            leaklab::write(*seed, order.per_family, &folder, &[])?;
+            leaklab::write(*seed, order.per_family, &folder, None)?;
             answers.extend(ask_all(&order.program, &folder)?);
             fs::remove_dir_all(&folder).context("the series of a seed")?;
         }

@@ -2,6 +2,7 @@
 //! `cargo xtask bench proc …`: what a look at all processes costs ([`proc`]).
 //! `cargo xtask bench daemon …`: what the daemon costs ([`daemon`]).
 //! `cargo xtask bench query …`: what a question to a month of history costs ([`query`]).
+//! `cargo xtask bench leak …`: what the verdict on one series costs ([`leak`]).
 //!
 //! The first runs on this machine: kills happen in memory cgroups made for it, of 16 MB each. Every figure is
 //! printed beside its budget. A budget that is a promise (all kills captured, none lost, recordings
@@ -16,6 +17,7 @@ mod crowd;
 mod daemon;
 mod faults;
 pub(crate) mod interrupt;
+mod leak;
 mod load;
 mod peers;
 mod proc;
@@ -72,7 +74,7 @@ impl Drop for Bench {
 }
 
 const USAGE: &str =
-    "bench oom|proc|daemon|query [--quick] [--markdown], daemon: [--minutes N] [--hour]";
+    "bench oom|proc|daemon|query|leak [--quick] [--markdown], daemon: [--minutes N] [--hour]";
 
 /// An hour and a bit, so that the daemon's own hour ends in it.
 const HOUR: Duration = Duration::from_secs(3660);
@@ -89,6 +91,7 @@ pub(crate) fn run(args: &[String]) -> anyhow::Result<Tally> {
             "oom" => other = None,
             "proc" => other = Some(proc::run),
             "query" => other = Some(query::run),
+            "leak" => other = Some(leak::run),
             "daemon" => other = Some(daemon::run),
             "--quick" => quick = true,
             "--markdown" => markdown = true,

@@ -1,6 +1,6 @@
-//! `cargo xtask leaklab --seed S --out DIR [--per-family N] [--families A,B]`: labelled memory series of
-//! processes that are simulated: allocators, collectors, caches, pools, jobs, restarts. A mechanism makes the
-//! curve, and says what is true of it.
+//! `cargo xtask leaklab --seed S --out DIR [--per-family N] [--families A,B] [--samples N]`: labelled memory series
+//! of processes that are simulated: allocators, collectors, caches, pools, jobs, restarts. A mechanism makes the
+//! curve, and says what is true of it. With `--samples`, every window is cut into so many samples.
 //!
 //! `DIR/<id>.csv` holds `ts,bytes,load,start`; `DIR/labels.json` says for each id whether it leaks, how fast at
 //! the end, since when, and when it meets its limit. Ids are shuffled: they do not tell the family.
@@ -37,6 +37,7 @@ struct Order {
     per_family: u64,
     out: PathBuf,
     families: Vec<String>,
+    samples: Option<usize>,
 }
 
 fn parse(args: &[String]) -> Result<Order> {
@@ -45,6 +46,7 @@ fn parse(args: &[String]) -> Result<Order> {
         per_family: 6,
         out: PathBuf::new(),
         families: Vec::new(),
+        samples: None,
     };
     let mut args = args.iter();
     while let Some(name) = args.next() {
@@ -56,8 +58,15 @@ fn parse(args: &[String]) -> Result<Order> {
             }
             "--out" => order.out = PathBuf::from(value()?),
             "--families" => order.families = value()?.split(',').map(str::to_owned).collect(),
+            "--samples" => {
+                let samples: usize = value()?.parse().context("--samples: a whole number")?;
+                ensure!(samples >= 100, "--samples: at least 100");
+                order.samples = Some(samples);
+            }
             _ => {
-                bail!("unknown option {name}: --seed S --out DIR [--per-family N] [--families A,B]")
+                bail!(
+                    "unknown option {name}: --seed S --out DIR [--per-family N] [--families A,B] [--samples N]"
+                )
             }
         }
     }
@@ -74,18 +83,34 @@ fn parse(args: &[String]) -> Result<Order> {
 /// The chore.
 pub(crate) fn run(args: &[String]) -> Result<()> {
     let order = parse(args)?;
-    let made = write(order.seed, order.per_family, &order.out, &order.families)?;
+    let made = make_all(&order)?;
     println!("{} series in {}", made.len(), order.out.display());
     Ok(())
 }
 
-/// Writes the series of a seed; returns their labels.
+/// Writes the series of a seed, each window with so many samples if that is given; returns their labels.
 pub(crate) fn write(
     seed: u64,
     per_family: u64,
     out: &Path,
-    only: &[String],
+    samples: Option<usize>,
 ) -> Result<BTreeMap<String, Label>> {
+    make_all(&Order {
+        seed,
+        per_family,
+        out: out.to_owned(),
+        families: Vec::new(),
+        samples,
+    })
+}
+
+fn make_all(order: &Order) -> Result<BTreeMap<String, Label>> {
+    let (seed, per_family, only, out) = (
+        order.seed,
+        order.per_family,
+        &order.families,
+        order.out.as_path(),
+    );
     std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
     let wanted = |family: &&Family| only.is_empty() || only.iter().any(|name| name == family.name);
     let mut all: Vec<(&Family, u64)> = FAMILIES
@@ -100,7 +125,7 @@ pub(crate) fn write(
     let mut labels = BTreeMap::new();
     for (place, (family, k)) in all.into_iter().enumerate() {
         let id = format!("m{place:05}");
-        let series = make(family, seed, k);
+        let series = make(family, seed, k, order.samples);
         let path = out.join(format!("{id}.csv"));
         std::fs::write(&path, series.csv()).with_context(|| path.display().to_string())?;
         labels.insert(id, series.label);
@@ -112,11 +137,14 @@ pub(crate) fn write(
 }
 
 /// One series. The name is part of its random numbers: new families leave the others as they are.
-fn make(family: &Family, seed: u64, number: u64) -> Observed {
+fn make(family: &Family, seed: u64, number: u64, samples: Option<usize>) -> Observed {
     let mut words = vec![seed, number];
     words.extend(family.name.bytes().map(u64::from));
     let mut random = Random::new(&words);
-    let frame = random.pick(family.frames);
+    let mut frame = random.pick(family.frames);
+    if let Some(samples) = samples {
+        frame.step = frame.span / (samples - 1) as f64;
+    }
     let plant = (family.make)(&mut Maker::new(&mut random, frame));
     observe::observe(plant, family.name, frame, &mut random)
 }
@@ -145,9 +173,12 @@ mod tests {
             .iter()
             .filter(|family| family.name.contains("jobs"))
         {
-            let one = make(family, 5, 1);
-            assert_eq!(one.csv(), make(family, 5, 1).csv(), "{}", family.name);
+            let one = make(family, 5, 1, None);
+            assert_eq!(one.csv(), make(family, 5, 1, None).csv(), "{}", family.name);
             assert!(one.rows.len() > 100, "{}", family.name);
+            let dense = make(family, 5, 1, Some(2000));
+            assert_eq!(dense.label.duration_s, one.label.duration_s);
+            assert!((1000..=2000).contains(&dense.rows.len()));
             let leaks = family.name.starts_with("leak");
             assert_eq!(one.label.label == "leak", leaks, "{}", family.name);
             assert_eq!(one.label.rate_mib_h > 0.0, leaks, "{}", family.name);

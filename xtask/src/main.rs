@@ -43,7 +43,7 @@ const CHORES: &[Chore] = &[
     ("accuracy", "how often leak verdicts are right [--seeds A,B] [--per-family N] [--data DIR] [--latency]", accuracy::run),
     ("vm", "test on other kernels [6.1] [6.12] [SCENARIO]", |args| finish(vm::run(args)?)),
     ("kernels", "fetch Debian's kernels for vm [5.10] [6.1] [6.12]", |args| finish(kernels::run(args)?)),
-    ("bench", "measure [oom] [proc] [query] [daemon] [--quick] [--minutes N] [--hour]", |args| finish(bench::run(args)?)),
+    ("bench", "measure [oom] [proc] [query] [leak] [daemon] [--quick] [--minutes N] [--hour]", |args| finish(bench::run(args)?)),
     ("interop", "other engines read our files [--all: ClickHouse and Spark too]", |args| finish(interop::run(args)?)),
     ("leaks", "real programs that leak or do not, judged [--minutes N] [--keep DIR]", |args| finish(leaks::run(args)?)),
     ("capture", "a tree for --root: DIR [--pid P,P] [--vm 6.1] [--as-3.10 TREE]", capture::run),

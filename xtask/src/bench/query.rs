@@ -76,7 +76,7 @@ const QUICK: Span = Span {
 pub(super) fn run(bench: &Bench) -> anyhow::Result<Tally> {
     let days = bench.choose(3, 30);
     let store = history(bench, days)?;
-    let python = python(bench);
+    let python = python(bench, "duckdb", DUCKDB);
     if let Err(error) = &python {
         bench.say(&format!("no peers: {error:#}"));
     }
@@ -179,16 +179,16 @@ fn history(bench: &Bench, days: i64) -> anyhow::Result<PathBuf> {
     Ok(store)
 }
 
-/// A folder with DuckDB for Python, installed below target when the network gives it.
-fn python(bench: &Bench) -> anyhow::Result<PathBuf> {
+/// A folder with a module for Python, installed below target when the network gives it.
+pub(super) fn python(bench: &Bench, module: &str, package: &str) -> anyhow::Result<PathBuf> {
     let python = util::tool("python3").context("python3 is not installed")?;
     let folder = util::target_dir()?.join("bench/python");
-    if !folder.join("duckdb").is_dir() {
-        bench.say("DuckDB is installed below target/bench");
+    if !folder.join(module).is_dir() {
+        bench.say(&format!("{package} is installed below target/bench"));
         let mut pip = Command::new(python);
         pip.args(["-m", "pip", "install", "--quiet", "--target"])
             .arg(&folder)
-            .arg(DUCKDB);
+            .arg(package);
         util::output(&mut pip)?;
     }
     Ok(folder)
@@ -295,7 +295,7 @@ fn ours(bench: &Bench, store: &Path, span: &Span) -> anyhow::Result<(f64, f64, u
     Ok((ms, cpu_ms, most))
 }
 
-fn run_to(mut command: Command, bench: &Bench, out: Stdio) -> anyhow::Result<Cost> {
+pub(super) fn run_to(mut command: Command, bench: &Bench, out: Stdio) -> anyhow::Result<Cost> {
     interrupt::check()?;
     let said = bench.path("said");
     let child = command

@@ -110,6 +110,8 @@ pub fn posterior(grid: &Grid) -> Option<Posterior> {
     let mut scored = score(&catalog, &mut whitened, LEAST_NOISE / relative);
     let rise = rise(&catalog.design.y);
     let unit = catalog.scale / grid.span;
+    let late = late(grid);
+    let mut recovered = Vec::new();
     for (model, one) in catalog.models.iter().zip(&mut scored) {
         if one.bic == f64::MAX {
             one.bic = f64::INFINITY;
@@ -138,13 +140,15 @@ pub fn posterior(grid: &Grid) -> Option<Posterior> {
             let per_load = matches!(model.kind, Kind::PerLoad { .. });
             if growth < (LEAST_GROWTH * grid.level).max(LEAST_BYTES)
                 || (load_r2.is_some() && !per_load)
-                || since < 1.0 && model.base == catalog.plain_base && recovers(grid, 1.0 - since)
+                || since < 1.0
+                    && model.base == catalog.plain_base
+                    && once(&mut recovered, 1.0 - since, |from| recovers(grid, from))
             {
                 one.class = Class::NoLeak;
             }
             let season = model.base > catalog.plain_base;
             let steps = matches!(model.kind, Kind::Steps { .. });
-            if one.class == Class::Leak && !season && !steps && stalled(grid, slope * unit) {
+            if one.class == Class::Leak && !season && !steps && stalled(late, slope * unit) {
                 one.class = Class::Ambiguous;
             }
         }
@@ -198,8 +202,8 @@ pub fn posterior(grid: &Grid) -> Option<Posterior> {
         _ => None,
     });
     let whole = bend.and_then(|at| uneven(grid, at * grid.span));
-    let late = bend.filter(|_| whole.is_none());
-    let slower = late.and_then(|at| slowed(grid, at * grid.span, rate));
+    let slower = bend.filter(|_| whole.is_none());
+    let slower = slower.and_then(|at| slowed(grid, at * grid.span, rate));
     let (rate, rate_error) = whole.or(slower).unwrap_or((rate, rate_error));
     let steps = scored
         .iter()
@@ -350,10 +354,25 @@ fn recovers(grid: &Grid, from: f64) -> bool {
         && median(&before[third..]) - first < 0.2 * came_back
 }
 
+/// What is true for this place, asked for once.
+fn once(known: &mut Vec<(f64, bool)>, place: f64, ask: impl FnOnce(f64) -> bool) -> bool {
+    if let Some((_, answer)) = known.iter().find(|(other, _)| *other == place) {
+        return *answer;
+    }
+    let answer = ask(place);
+    known.push((place, answer));
+    answer
+}
+
 /// Whether the last third of a series (or what is behind its last sudden change of level) hardly rises, where a shape
 /// has it rise by `rate`, bytes a second: noise that remembers lets a line go on through a level end. A leak would have
-/// to have stopped.
-fn stalled(grid: &Grid, rate: f64) -> bool {
+/// to have stopped. `late`: see there.
+fn stalled(late: Option<(f64, f64)>, rate: f64) -> bool {
+    late.is_some_and(|(passed, risen)| risen < STALLED * rate * passed)
+}
+
+/// Seconds and bytes from the begin of that last part to its end; `None`: it is too short to say.
+fn late(grid: &Grid) -> Option<(f64, f64)> {
     let n = grid.t.len();
     let third = grid
         .t
@@ -362,11 +381,11 @@ fn stalled(grid: &Grid, rate: f64) -> bool {
     let from = third.max(part);
     let few = (n - from) / 4;
     if few < 3 || grid.load.is_some() || grid.t[n - 1] - grid.t[from] < 0.15 * grid.span {
-        return false;
+        return None;
     }
     let passed = median(&grid.t[n - few..]) - median(&grid.t[from..from + few]);
     let risen = median(&grid.y[n - few..]) - median(&grid.y[from..from + few]);
-    risen < STALLED * rate * passed
+    Some((passed, risen))
 }
 
 /// From the first samples to the last tenth.
@@ -429,7 +448,7 @@ struct Scorer<'a, 'b> {
 }
 
 impl Scorer<'_, '_> {
-    fn at(&mut self, index: usize, phi: usize) -> Scored {
+    fn penalty(&self, index: usize) -> f64 {
         let model = &self.catalog.models[index];
         let n = self.catalog.x.len() as f64;
         let parameters = (1 + model.base + model.terms.len() + model.searched) as f64;
@@ -441,17 +460,7 @@ impl Scorer<'_, '_> {
                 1000.0
             };
         }
-        let white = self.whitened.at(phi);
-        let fit = white.fit(&model.terms, model.base);
-        let floor = self.least_noise * self.least_noise * white.mean_inverse * 0.3;
-        let variance = fit.rss.max(1e-12 * n) / n + floor;
-        Scored {
-            bic: n * variance.ln() + white.log_det + penalty,
-            phi,
-            fit,
-            class: Class::NoLeak,
-            slope: 0.0,
-        }
+        penalty
     }
 
     /// BIC over the autocorrelation has one valley, seldom two: down from the lowest of a few points, or from
@@ -462,31 +471,49 @@ impl Scorer<'_, '_> {
         let near = self
             .last
             .filter(|last| (last.0, last.1) == (kind, model.base));
+        let penalty = self.penalty(index);
+        let n = self.catalog.x.len() as f64;
+        let mut known = [f64::NAN; PHIS.len()];
+        let mut at = |phi: usize| {
+            if known[phi].is_nan() {
+                let white = self.whitened.at(phi);
+                let rss = white.rss(&model.terms, model.base);
+                let floor = self.least_noise * self.least_noise * white.mean_inverse * 0.3;
+                let variance = rss.max(1e-12 * n) / n + floor;
+                known[phi] = n * variance.ln() + white.log_det + penalty;
+            }
+            (known[phi], phi)
+        };
         let mut best = match near {
-            Some((_, _, phi)) => self.at(index, phi),
+            Some((_, _, phi)) => at(phi),
             None => {
-                let few = [0, 3, 6].map(|phi| self.at(index, phi));
-                let [a, b, c] = few;
-                let lower = if b.bic < a.bic { b } else { a };
-                if c.bic < lower.bic { c } else { lower }
+                let [a, b, c] = [0, 3, 6].map(&mut at);
+                let lower = if b.0 < a.0 { b } else { a };
+                if c.0 < lower.0 { c } else { lower }
             }
         };
         for up in [true, false] {
             loop {
                 let next = if up {
-                    Some(best.phi + 1).filter(|next| *next < PHIS.len())
+                    Some(best.1 + 1).filter(|next| *next < PHIS.len())
                 } else {
-                    best.phi.checked_sub(1)
+                    best.1.checked_sub(1)
                 };
-                let other = next.map(|phi| self.at(index, phi));
-                match other {
-                    Some(other) if other.bic < best.bic => best = other,
+                match next.map(&mut at) {
+                    Some(other) if other.0 < best.0 => best = other,
                     _ => break,
                 }
             }
         }
-        self.last = Some((kind, model.base, best.phi));
-        best
+        let (bic, phi) = best;
+        self.last = Some((kind, model.base, phi));
+        Scored {
+            bic,
+            phi,
+            fit: self.whitened.at(phi).fit(&model.terms, model.base),
+            class: Class::NoLeak,
+            slope: 0.0,
+        }
     }
 }
 
@@ -594,11 +621,11 @@ mod tests {
 
     #[test]
     fn what_stopped_before_the_last_third_has_stalled() {
-        assert!(stalled(&risen_until(200.0), 2.0));
-        assert!(!stalled(&risen_until(300.0), 2.0));
+        assert!(stalled(late(&risen_until(200.0)), 2.0));
+        assert!(!stalled(late(&risen_until(300.0)), 2.0));
         // A slower leak than that is seen growing.
-        assert!(!stalled(&risen_until(300.0), 5.0));
-        assert!(stalled(&risen_until(300.0), 7.0));
+        assert!(!stalled(late(&risen_until(300.0)), 5.0));
+        assert!(stalled(late(&risen_until(300.0)), 7.0));
     }
 
     #[test]
@@ -608,11 +635,11 @@ mod tests {
             grid.y[i] += 1000.0;
             grid.part[i] = 1;
         }
-        assert!(stalled(&grid, 2.0));
+        assert!(stalled(late(&grid), 2.0));
         for i in 280..300 {
             grid.part[i] = 2;
         }
         // Too short to say.
-        assert!(!stalled(&grid, 2.0));
+        assert!(!stalled(late(&grid), 2.0));
     }
 }

@@ -7,6 +7,7 @@ use super::Series;
 use super::robust::differences;
 use super::robust::mad;
 use super::robust::median;
+use super::robust::median_of;
 use super::robust::opening;
 use super::robust::quantile;
 use super::robust::whole;
@@ -54,8 +55,11 @@ pub struct Grid {
 #[must_use]
 pub fn steady_times(times: &[f64]) -> (Vec<f64>, usize) {
     let steps = differences(times);
-    let forward: Vec<f64> = steps.iter().copied().filter(|step| *step > 0.0).collect();
-    let usual = median(&forward);
+    let usual = if steps.iter().any(|step| *step < 0.0) {
+        median_of(steps.iter().copied().filter(|step| *step > 0.0))
+    } else {
+        0.0
+    };
     let mut at = 0.0;
     let mut backward = 0;
     let mut out = Vec::with_capacity(times.len());
@@ -101,14 +105,14 @@ struct Tooth {
     top: Option<usize>,
 }
 
-/// The teeth of a series that is collected from time to time; `None`: it is no sawtooth.
-fn teeth(y: &[f64]) -> Option<Vec<Tooth>> {
+/// The teeth of a series that is collected from time to time, with its differences and their MAD; `None`: it is no
+/// sawtooth.
+fn teeth(y: &[f64], step: &[f64], mad: f64) -> Option<Vec<Tooth>> {
     let n = y.len();
     if n < FEWEST {
         return None;
     }
-    let step = differences(y);
-    let noise = mad(&step) + 1e-9;
+    let noise = mad + 1e-9;
     let width = (n / 8).max(8);
     let local: Vec<f64> = (0..n - 4)
         .step_by((n / 16).max(4))
@@ -209,9 +213,8 @@ fn straight(y: &[f64]) -> f64 {
 }
 
 /// How long peaks last that come down again, in samples; `None`: there are not three of them.
-fn peaks(y: &[f64]) -> Option<usize> {
-    let step = differences(y);
-    let noise = mad(&step) + 1e-9;
+fn peaks(y: &[f64], step: &[f64], mad: f64) -> Option<usize> {
+    let noise = mad + 1e-9;
     let most = (quantile(y, 0.95) - quantile(y, 0.05)).max(0.0);
     let far = (8.0 * noise).max(0.02 * most);
     let mut widths = Vec::new();
@@ -230,13 +233,13 @@ fn peaks(y: &[f64]) -> Option<usize> {
 }
 
 /// The rows that are no part of a peak. The rest keeps its noise, which an opening would turn into stairs.
-fn below_peaks(y: &[f64], longest: usize) -> Vec<usize> {
+fn below_peaks(y: &[f64], longest: usize, mad: f64) -> Vec<usize> {
     let n = y.len();
     let least = whole(n as f64 * PEAK);
     let window = (longest + longest / 5).clamp(least, whole(n as f64 * WIDE).max(least)) | 1;
     let low = opening(y, window);
     let above: Vec<f64> = y.iter().zip(&low).map(|(y, low)| y - low).collect();
-    let far = (8.0 * mad(&differences(y))).max(3.0 * median(&above));
+    let far = (8.0 * mad).max(3.0 * median(&above));
     (0..n).filter(|&i| above[i] <= far).collect()
 }
 
@@ -274,8 +277,8 @@ fn binned(t: &[f64], columns: &[&[f64]], most: usize) -> (Vec<f64>, Vec<Vec<f64>
     let mut from = 0;
     while from < t.len() {
         let bin = |i: usize| whole((t[i] - begin) / width).min(most - 1);
-        let mut to = from + 1;
-        while to < t.len() && bin(to) == bin(from) {
+        let (own, mut to) = (bin(from), from + 1);
+        while to < t.len() && bin(to) == own {
             to += 1;
         }
         let mean = |column: &[f64]| column[from..to].iter().sum::<f64>() / (to - from) as f64;
@@ -301,19 +304,29 @@ fn integral(t: &[f64], load: &[f64]) -> Vec<f64> {
     out
 }
 
-/// Samples that stand alone, far from both neighbours, which agree: they take the mean of the neighbours.
-fn without_outliers(y: &[f64]) -> Vec<f64> {
-    let far = 5.0 * mad(&differences(y));
+/// Samples that stand alone, far from both neighbours, which agree: they take the mean of the neighbours. Also the
+/// differences of what comes out, and their MAD.
+fn without_outliers(y: &[f64]) -> (Vec<f64>, Vec<f64>, f64) {
+    let step = differences(y);
+    let usual = mad(&step);
+    let far = 5.0 * usual;
     let mut out = y.to_vec();
+    let mut any = false;
     for i in 1..y.len().saturating_sub(1) {
         let (before, after) = (y[i] - out[i - 1], y[i] - y[i + 1]);
         let least = before.abs().min(after.abs());
         let agree = (y[i + 1] - out[i - 1]).abs() < 0.4 * least;
         if before * after > 0.0 && least > far && agree {
             out[i] = f64::midpoint(out[i - 1], y[i + 1]);
+            any = true;
         }
     }
-    out
+    if !any {
+        return (out, step, usual);
+    }
+    let step = differences(&out);
+    let usual = mad(&step);
+    (out, step, usual)
 }
 
 /// How many rows at the begin show a program that is being loaded: it takes much of what it needs at once, and that
@@ -342,7 +355,7 @@ pub fn grid(t: &[f64], bytes: &[f64], load: Option<&[f64]>, most: usize) -> Grid
     let n = t.len();
     let span = t.last().copied().unwrap_or(0.0);
     let level = median(bytes);
-    let bytes = &without_outliers(bytes);
+    let (bytes, step, usual) = &without_outliers(bytes);
     let load = load.map(|load| (load.to_vec(), integral(t, load)));
     let mut grid = Grid {
         span,
@@ -360,7 +373,7 @@ pub fn grid(t: &[f64], bytes: &[f64], load: Option<&[f64]>, most: usize) -> Grid
             (t.to_vec(), columns.iter().map(|c| c.to_vec()).collect())
         }
     };
-    let (times, mut columns) = if let Some(teeth) = teeth(bytes) {
+    let (times, mut columns) = if let Some(teeth) = teeth(bytes, step, *usual) {
         let heights: Vec<f64> = teeth.iter().map(|tooth| tooth.height).collect();
         grid.collections = Some(median(&heights));
         let tops = teeth.iter().filter_map(|tooth| tooth.top);
@@ -370,9 +383,9 @@ pub fn grid(t: &[f64], bytes: &[f64], load: Option<&[f64]>, most: usize) -> Grid
         let floors: Vec<f64> = teeth.iter().map(|tooth| tooth.floor).collect();
         let load = load.map(|(level, sum)| (pick(&smooth(&level, (n / 40).max(2))), pick(&sum)));
         columns_of(&floors, &load, &times)
-    } else if let Some(longest) = peaks(bytes) {
+    } else if let Some(longest) = peaks(bytes, step, *usual) {
         grid.peaks = true;
-        let rows = below_peaks(bytes, longest);
+        let rows = below_peaks(bytes, longest, *usual);
         let pick = |values: &[f64]| rows.iter().map(|&i| values[i]).collect::<Vec<f64>>();
         let load = load.map(|(level, sum)| (pick(&level), pick(&sum)));
         columns_of(&pick(bytes), &load, &pick(t))

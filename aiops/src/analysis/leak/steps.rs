@@ -1,6 +1,8 @@
 //! Stairs: where a series jumps, and whether the jumps go on (a leak seen in arenas or batches) or were events
 //! of the past (a deploy, a larger batch than ever).
 
+use std::rc::Rc;
+
 use super::Class;
 use super::gls::dot;
 
@@ -14,17 +16,18 @@ const FEW: usize = 6;
 /// The rows at which steps explain most of `y`, best first: greedy, after the columns `base` are taken out.
 #[must_use]
 pub fn find(y: &[f64], base: &[Vec<f64>], most: usize) -> Vec<usize> {
-    let mut pursuit = Pursuit::new(y, base);
+    let nowhere = vec![0.0; y.len()];
+    let mut pursuit = Pursuit::new(y, &nowhere, 0, base);
     let mut found: Vec<usize> = Vec::new();
     while found.len() < most {
-        let Some((place, share)) = pursuit.best(&found, &vec![0.0; y.len()], 0) else {
+        let Some((place, share)) = pursuit.best(&found) else {
             break;
         };
         if share < 0.02 {
             break;
         }
         found.push(place);
-        pursuit.add(step(y.len(), place));
+        pursuit.add(step(y.len(), place), 0);
     }
     found
 }
@@ -34,29 +37,41 @@ pub fn find(y: &[f64], base: &[Vec<f64>], most: usize) -> Vec<usize> {
 pub fn bends(y: &[f64], x: &[f64], base: &[Vec<f64>], most: usize) -> Vec<usize> {
     let mut with_line = base.to_vec();
     with_line.push(x.to_vec());
-    let begin = Pursuit::new(y, &with_line);
-    let seek = |others: &[usize]| {
-        let mut pursuit = begin.clone();
-        for &place in others {
-            pursuit.add(hinge(x, place));
-        }
-        pursuit.best(others, x, 1)
+    let begin = Pursuit::new(y, x, 1, &with_line);
+    // A bend is sought often: what is left of it beside the base is computed once.
+    let mut known: Vec<Option<Vec<f64>>> = vec![None; x.len()];
+    let mut add = |pursuit: &mut Pursuit, place: usize| {
+        let own = known[place].get_or_insert_with(|| {
+            let mut column = hinge(x, place);
+            begin.take_base_out(&mut column);
+            column
+        });
+        pursuit.add(own.clone(), begin.basis.len());
     };
     let mut found: Vec<usize> = Vec::new();
+    let mut whole = begin.clone();
     while found.len() < most {
-        match seek(&found) {
+        match whole.best(&found) {
             Some((place, share)) if share >= 0.02 => found.push(place),
             _ => break,
         }
         for _ in 0..SWEEPS {
             let before = found.clone();
+            // Beside the bends before the one that is sought again.
+            let mut beside = begin.clone();
             for k in 0..found.len() {
+                let mut pursuit = beside.clone();
+                for &later in &found[k + 1..] {
+                    add(&mut pursuit, later);
+                }
                 let mut others = found.clone();
                 others.remove(k);
-                if let Some((place, _)) = seek(&others) {
+                if let Some((place, _)) = pursuit.best(&others) {
                     found[k] = place;
                 }
+                add(&mut beside, found[k]);
             }
+            whole = beside;
             if found == before {
                 break;
             }
@@ -76,87 +91,106 @@ pub(super) fn hinge(x: &[f64], place: usize) -> Vec<f64> {
     x.iter().map(|at| (at - x[place]).max(0.0)).collect()
 }
 
-/// What is left of a series after some columns.
+/// What is left of a series after some columns, and of a column for each row: (x − x of the row) to a power from
+/// there on, 0 before.
 #[derive(Clone)]
-struct Pursuit {
-    basis: Vec<Vec<f64>>,
+struct Pursuit<'a> {
+    x: &'a [f64],
+    power: u8,
+    basis: Vec<Rc<Vec<f64>>>,
     residual: Vec<f64>,
     /// Sum of squares before any column.
     whole: f64,
+    /// Squares of the columns of the rows, before the basis is taken out of them and after.
+    full: Rc<Vec<f64>>,
+    norms: Vec<f64>,
 }
 
-impl Pursuit {
-    fn new(y: &[f64], columns: &[Vec<f64>]) -> Self {
-        let mut pursuit = Self {
-            basis: Vec::new(),
-            residual: y.to_vec(),
-            whole: y.iter().map(|y| y * y).sum(),
-        };
-        for column in columns {
-            pursuit.add(column.clone());
-        }
-        pursuit
-    }
-
-    fn add(&mut self, mut column: Vec<f64>) {
-        for other in &self.basis {
-            take_out(&mut column, other);
-        }
-        if normalise(&mut column) {
-            take_out(&mut self.residual, &column);
-            self.basis.push(column);
-        }
-    }
-
-    /// The row whose column explains most of the rest, and which share: the column is (x − x of the row) to
-    /// the given power from there on, 0 before.
-    fn best(&self, taken: &[usize], x: &[f64], power: u8) -> Option<(usize, f64)> {
-        let n = self.residual.len();
-        let total: f64 = self.residual.iter().map(|r| r * r).sum();
-        if n < 6 || total < 1e-12 * self.whole {
-            return None;
-        }
-        // Products of a column with the column of each row, from sums of the rows from there on.
-        let along = |values: &[f64]| -> Vec<f64> {
-            let (mut plain, mut weighted) = (0.0, 0.0);
-            let mut out = vec![0.0; n];
-            for k in (0..n).rev() {
-                plain += values[k];
-                weighted += values[k] * x[k];
-                out[k] = if power == 0 {
-                    plain
-                } else {
-                    weighted - x[k] * plain
-                };
-            }
-            out
-        };
-        let mut norms = vec![0.0; n];
+impl<'a> Pursuit<'a> {
+    fn new(y: &[f64], x: &'a [f64], power: u8, columns: &[Vec<f64>]) -> Self {
+        let n = y.len();
+        let mut full = vec![0.0; n];
         let (mut count, mut sum, mut square) = (0.0, 0.0, 0.0);
         for k in (0..n).rev() {
             count += 1.0;
             sum += x[k];
             square += x[k] * x[k];
-            norms[k] = if power == 0 {
+            full[k] = if power == 0 {
                 count
             } else {
                 square - 2.0 * x[k] * sum + count * x[k] * x[k]
             };
         }
-        let full = norms.clone();
-        for column in &self.basis {
-            for (norm, part) in norms.iter_mut().zip(along(column)) {
-                *norm -= part * part;
-            }
+        let mut pursuit = Self {
+            x,
+            power,
+            basis: Vec::new(),
+            residual: y.to_vec(),
+            whole: y.iter().map(|y| y * y).sum(),
+            norms: full.clone(),
+            full: Rc::new(full),
+        };
+        for column in columns {
+            pursuit.add(column.clone(), 0);
         }
-        let products = along(&self.residual);
+        pursuit
+    }
+
+    fn take_base_out(&self, column: &mut [f64]) {
+        for other in &self.basis {
+            take_out(column, other);
+        }
+    }
+
+    /// Takes a column out, of which the first `done` columns of the basis are taken out already.
+    fn add(&mut self, mut column: Vec<f64>, done: usize) {
+        for other in &self.basis[done..] {
+            take_out(&mut column, other);
+        }
+        if normalise(&mut column) {
+            take_out(&mut self.residual, &column);
+            let (x, power, norms) = (self.x, self.power, &mut self.norms);
+            along(x, power, &column, |k, part| norms[k] -= part * part);
+            self.basis.push(Rc::new(column));
+        }
+    }
+
+    /// The row whose column explains most of the rest, and which share.
+    fn best(&self, taken: &[usize]) -> Option<(usize, f64)> {
+        let n = self.residual.len();
+        let total: f64 = self.residual.iter().map(|r| r * r).sum();
+        if n < 6 || total < 1e-12 * self.whole {
+            return None;
+        }
+        let mut products = vec![0.0; n];
+        along(self.x, self.power, &self.residual, |k, part| {
+            products[k] = part;
+        });
         let free = |k: usize| taken.iter().all(|&other| other.abs_diff(k) > 1);
-        let least = if power == 0 { 0.1 } else { 1e-4 };
+        let least = if self.power == 0 { 0.1 } else { 1e-4 };
         (2..n - 2)
-            .filter(|&k| norms[k] > (least * full[k]).min(0.3) && free(k))
-            .map(|k| (k, products[k] * products[k] / norms[k] / total.max(1e-300)))
+            .filter(|&k| self.norms[k] > (least * self.full[k]).min(0.3) && free(k))
+            .map(|k| {
+                let product = products[k];
+                (k, product * product / self.norms[k] / total.max(1e-300))
+            })
             .max_by(|a, b| a.1.total_cmp(&b.1))
             .filter(|best| best.1 > 0.0)
+    }
+}
+
+/// Products of values with the column of each row, from sums of the rows from there on.
+fn along(x: &[f64], power: u8, values: &[f64], mut each: impl FnMut(usize, f64)) {
+    let (mut plain, mut weighted) = (0.0, 0.0);
+    for k in (0..values.len()).rev() {
+        plain += values[k];
+        weighted += values[k] * x[k];
+        let product = if power == 0 {
+            plain
+        } else {
+            weighted - x[k] * plain
+        };
+        each(k, product);
     }
 }
 

@@ -151,12 +151,9 @@ fn exact(n: usize, inversions: usize) -> f64 {
 #[must_use]
 pub fn mann_kendall(y: &[f64]) -> MannKendall {
     let n = y.len() as f64;
-    let mut s = 0.0;
-    for i in 0..y.len() {
-        for j in 0..i {
-            s += sign(y[i] - y[j]);
-        }
-    }
+    let pairs = (1..y.len()).flat_map(|lag| y[lag..].iter().zip(y));
+    let signs = pairs.map(|(late, early)| i64::from(late > early) - i64::from(late < early));
+    let s = signs.sum::<i64>() as f64;
     let groups = tie_groups(y).into_iter().map(|group| {
         let group = group as f64;
         group * (group - 1.0) * (2.0 * group + 5.0)
@@ -189,28 +186,54 @@ pub fn hamed_rao(y: &[f64]) -> MannKendall {
         return plain;
     }
     let mut slopes = Vec::with_capacity(n * (n - 1) / 2);
-    for i in 0..n {
-        for j in 0..i {
-            slopes.push((y[i] - y[j]) / (i - j) as f64);
-        }
+    for lag in 1..n {
+        let distance = lag as f64;
+        let pairs = y[lag..].iter().zip(y);
+        slopes.extend(pairs.map(|(late, early)| (late - early) / distance));
     }
     let slope = median(&slopes);
     let flat: Vec<f64> = (0..n).map(|i| y[i] - (i + 1) as f64 * slope).collect();
     let mut ranks = ranks(&flat);
     let mean = ranks.iter().sum::<f64>() / count;
     ranks.iter_mut().for_each(|rank| *rank -= mean);
-    let along = |lag: usize| -> f64 { ranks.iter().zip(&ranks[lag..]).map(|(a, b)| a * b).sum() };
-    let all = along(0);
+    let along = along_itself(&ranks);
+    let all = along[0];
     if all <= 0.0 {
         return plain;
     }
     let bound = 1.959_963_984_540_054 / count.sqrt();
-    let lags = (1..n).map(|lag| (lag as f64, along(lag) / all));
+    let lags = (1..n).map(|lag| (lag as f64, along[lag] / all));
     let extra = lags
         .filter(|(_, r)| r.abs() > bound)
         .map(|(lag, r)| (count - lag) * (count - lag - 1.0) * (count - lag - 2.0) * r);
     let wider = 1.0 + 2.0 / (count * (count - 1.0) * (count - 2.0)) * extra.sum::<f64>();
     scored(plain.s, plain.variance * wider)
+}
+
+/// Sums of the products of values with those so many places later, for each distance.
+fn along_itself(values: &[f64]) -> Vec<f64> {
+    const TOGETHER: usize = 4;
+    let n = values.len();
+    let mut out = Vec::with_capacity(n + TOGETHER);
+    while out.len() < n {
+        // Some distances at once: additions of one do not wait for those of another.
+        let lag = out.len();
+        let all = n.saturating_sub(lag + TOGETHER - 1);
+        let mut sums = [0.0; TOGETHER];
+        for (value, later) in values.iter().zip(values[lag..].windows(TOGETHER)).take(all) {
+            for (sum, later) in sums.iter_mut().zip(later) {
+                *sum += value * later;
+            }
+        }
+        for (k, sum) in sums.iter_mut().enumerate() {
+            for i in all..n.saturating_sub(lag + k) {
+                *sum += values[i] * values[i + lag + k];
+            }
+        }
+        out.extend(sums);
+    }
+    out.truncate(n);
+    out
 }
 
 /// Ranks from 1; equal values share their mean.
