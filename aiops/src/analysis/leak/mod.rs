@@ -6,6 +6,7 @@
 //! still be rising now; what rose and stopped is none; what both a leak and a long warm-up would look like is
 //! inconclusive. Pure and deterministic: times come from the series.
 
+pub mod drift;
 pub mod few;
 pub mod gls;
 pub mod meaning;
@@ -32,6 +33,8 @@ use robust::whole;
 const SURE: f64 = 0.8;
 /// Most probability of the verdict no-leak.
 const UNLIKELY: f64 = 0.3;
+/// Probability of a leak that only its steadiness shows.
+const STEADY: f64 = 0.95;
 /// A life with this share of the longest earlier one speaks for itself.
 const OLD_ENOUGH: f64 = 0.5;
 /// Fewest samples of an earlier life that is looked at.
@@ -265,7 +268,10 @@ pub fn assess(series: &Series, limit: Option<f64>) -> Assessment {
         let weights = few::posterior(&grid).or_else(|| posterior::posterior(&grid))?;
         Some((weights, grid))
     };
-    let own = own.and_then(weigh);
+    let own = own.and_then(weigh).map(|(weights, grid)| {
+        let weights = steadily(weights, &grid, current);
+        (weights, grid)
+    });
     let earlier = lives[..lives.len() - 1].iter();
     let longest = earlier
         .filter_map(|life| life.t.last().copied())
@@ -303,6 +309,26 @@ pub fn assess(series: &Series, limit: Option<f64>) -> Assessment {
         out.hit = hit(&out, &posterior, current, &grid, limit);
     }
     out
+}
+
+/// A life that grows steadily leaks, also when its steps and peaks are nearer to another shape.
+fn steadily(mut weights: Posterior, grid: &Grid, life: &Life) -> Posterior {
+    let known = decided(&weights) == Class::Leak || weights.load_explains.is_some();
+    let (t, bytes) = match grid.collections {
+        Some(_) => (&grid.t, &grid.y),
+        None => (&life.t, &life.bytes),
+    };
+    if let Some(found) = drift::steady(t, bytes).filter(|_| !known)
+        && found.rate * grid.span > posterior::least_growth(grid)
+        && let Some(shape) = &mut weights.best_leak
+    {
+        shape.acceleration = 0.0;
+        weights.leak = STEADY;
+        weights.ambiguous = 0.0;
+        weights.rate = found.rate;
+        weights.rate_error = found.error;
+    }
+    weights
 }
 
 /// The rate of all lives and its error, when they leak as the last one does: each of them tells of it.

@@ -138,7 +138,7 @@ pub fn posterior(grid: &Grid) -> Option<Posterior> {
             };
             let growth = slope * catalog.scale * since;
             let per_load = matches!(model.kind, Kind::PerLoad { .. });
-            if growth < (LEAST_GROWTH * grid.level).max(LEAST_BYTES)
+            if growth < least_growth(grid)
                 || (load_r2.is_some() && !per_load)
                 || since < 1.0
                     && model.base == catalog.plain_base
@@ -227,6 +227,12 @@ pub fn posterior(grid: &Grid) -> Option<Posterior> {
         steps,
         rivals: rivals(&catalog, &scored),
     })
+}
+
+/// Growth that would be one, bytes.
+#[must_use]
+pub fn least_growth(grid: &Grid) -> f64 {
+    (LEAST_GROWTH * grid.level).max(LEAST_BYTES)
 }
 
 fn rivals(catalog: &Catalog, scored: &[Scored]) -> Vec<Rival> {
