@@ -390,10 +390,7 @@ fn component_line(evidence: &Evidence, components: &Components) -> Option<Msg> {
                 "文件页（不计入泄漏）"
             ),
         ),
-        "shmem" => (
-            components.shmem_kb?,
-            msg!("shared memory", "共享内存"),
-        ),
+        "shmem" => (components.shmem_kb?, msg!("shared memory", "共享内存")),
         _ => (components.swap_kb?, msg!("swap", "交换区")),
     };
     let grown = size(u64::try_from(grown).ok()?);

@@ -516,7 +516,11 @@ pub(super) fn ranked(
             let ended = |data: &LeakData| data.process.alive == Some(false);
             let by_life = ended(a).cmp(&ended(b));
             let by_age = is_young(a).cmp(&is_young(b));
-            by_class.then(by_life).then(by_age).then(by_rate).then(by_size)
+            by_class
+                .then(by_life)
+                .then(by_age)
+                .then(by_rate)
+                .then(by_size)
         });
         for data in list.iter_mut().filter(|data| data.verdict == "no-leak") {
             data.series = Vec::new();

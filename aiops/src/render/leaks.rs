@@ -64,7 +64,9 @@ impl TextReport for LeaksData {
         if data.too_brief > 0 {
             let n = data.too_brief;
             let text = match lang {
-                Lang::En => format!("- {n} processes not judged: they ended too soon, or are younger than a minute"),
+                Lang::En => format!(
+                    "- {n} processes not judged: they ended too soon, or are younger than a minute"
+                ),
                 Lang::Zh => format!("- {n} 个进程过早结束或启动不足一分钟，未作判断"),
             };
             out.hang(0, 2, Paint::Dim, &text);

@@ -49,7 +49,8 @@ pub fn steady(t: &[f64], y: &[f64]) -> Option<Drift> {
         let from = (t[fall] - t[0]) / span;
         let last = median(&behind[behind.len() - (behind.len() / 20).max(1)..]);
         let higher = last > quantile(before, 0.98);
-        let drift = grows(&t[fall..n], &behind[..n - fall]).filter(|_| higher && 1.0 - from > BEHIND);
+        let drift =
+            grows(&t[fall..n], &behind[..n - fall]).filter(|_| higher && 1.0 - from > BEHIND);
         drift.map(|drift| Drift { from, ..drift })
     })
 }

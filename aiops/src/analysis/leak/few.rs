@@ -60,6 +60,7 @@ pub fn posterior(grid: &Grid) -> Option<Posterior> {
         fitted: grid.t.iter().map(|t| whole.at + whole.slope * t).collect(),
         acceleration: 0.0,
         season: false,
+        cycle_s: None,
     };
     let level = Candidate {
         kind: Kind::Constant,

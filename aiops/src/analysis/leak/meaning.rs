@@ -1,13 +1,16 @@
 //! What a fitted shape would mean: memory that still rises, that has stopped, or that cannot be told.
 
 use super::Class;
+use super::robust::median;
 use super::shapes::Catalog;
 use super::shapes::Kind;
 use super::steps;
 
 /// A saturation has settled after this many time constants, and cannot be told from a line before the other.
-const SETTLED: f64 = 3.0;
+const SETTLED: f64 = 2.5;
 const UNSEEN: f64 = 0.83;
+/// A step down by so much of the climb before it gives that back.
+const GIVEN_BACK: f64 = 0.6;
 /// This many steps have a trend of their own.
 const MANY: usize = 6;
 
@@ -76,6 +79,10 @@ pub fn meaning(
         Kind::StepsLine { count } if count >= 3 && coefficients.iter().all(|c| *c > 0.0) => {
             // So many steps, none of them back, are how it leaks.
             return Some((Class::Leak, catalog.trend(0.0)));
+        }
+        // What it climbed was given back: it may climb and give back for ever.
+        Kind::StepsLine { count } if given_back(&coefficients[..count], last, catalog) => {
+            rising(Class::Ambiguous)
         }
         Kind::StepsLine { .. } => rising(Class::Leak),
         Kind::Polyline { at, .. } => {
@@ -176,6 +183,19 @@ pub fn meaning(
         }
     };
     Some((class, slope))
+}
+
+/// Whether a step down takes back most of what the line had climbed until then, and it is not higher since.
+fn given_back(steps: &[f64], slope: f64, catalog: &Catalog) -> bool {
+    let y = &catalog.design.y;
+    let few = (y.len() / 40).max(3);
+    let last = median(&y[y.len() - few..]);
+    let given = |step: f64, i: usize| {
+        let top = median(&y[i.saturating_sub(few)..i.max(1)]);
+        -step > GIVEN_BACK * slope * catalog.x[i] && last < top - 0.1 * step
+    };
+    let mut all = steps.iter().zip(&catalog.steps);
+    all.any(|(step, &i)| *step < 0.0 && given(*step, i))
 }
 
 /// Whether a series that is flat now has been flat for as long before, and has risen again.

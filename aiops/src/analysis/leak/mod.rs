@@ -6,6 +6,7 @@
 //! still be rising now; what rose and stopped is none; what both a leak and a long warm-up would look like is
 //! inconclusive. Pure and deterministic: times come from the series.
 
+pub mod cycle;
 pub mod drift;
 pub mod few;
 pub mod gls;
@@ -30,7 +31,7 @@ use robust::quantile;
 use robust::whole;
 
 /// Least probability of the verdict leak.
-const SURE: f64 = 0.8;
+const SURE: f64 = 0.85;
 /// Most probability of the verdict no-leak.
 const UNLIKELY: f64 = 0.3;
 /// Probability of a leak that only its steadiness shows.
@@ -43,6 +44,8 @@ const DAY: f64 = 86_400.0;
 /// A process is young when its age is less than so many windows, and a verdict on it is not more sure than this.
 const YOUNG: f64 = 2.0;
 const SURE_OF_YOUNG: f64 = 0.8;
+/// However short the window is: ten minutes of age, seconds.
+const STARTED_S: f64 = 600.0;
 
 /// What a shape, or a series, means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,10 +211,16 @@ fn joint(lives: &[Life]) -> Option<Grid> {
     Some(all)
 }
 
+/// Of what cannot be told, half.
+fn probability(posterior: &Posterior) -> f64 {
+    (posterior.leak + 0.5 * posterior.ambiguous).clamp(0.001, 0.999)
+}
+
 fn decided(posterior: &Posterior) -> Class {
-    if posterior.leak >= SURE {
+    let leak = probability(posterior);
+    if leak >= SURE {
         Class::Leak
-    } else if posterior.leak <= UNLIKELY && posterior.ambiguous <= 0.5 {
+    } else if leak <= UNLIKELY {
         Class::NoLeak
     } else {
         Class::Ambiguous
@@ -302,7 +311,7 @@ pub fn assess(series: &Series, limit: Option<f64>) -> Assessment {
         posterior.rate_error = both.1;
         conclude(&mut out, &posterior, &grid, end);
     }
-    if young(series, end, lives.len()) {
+    if young(series, end, longest) {
         out.confidence = out.confidence.min(SURE_OF_YOUNG);
     }
     if let (Class::Leak, Some(limit)) = (out.class, limit) {
@@ -370,19 +379,20 @@ fn confidence(class: Class, leak: f64) -> f64 {
     1.0 / (1.0 + (-(a + b * odds)).exp())
 }
 
-/// Whether the process is hardly older than what is seen of it, and no earlier life tells what to expect.
-fn young(series: &Series, end: f64, lives: usize) -> bool {
+/// Whether the process is hardly older than what is seen of it, or has only just started, and no earlier life of
+/// that age tells what to expect.
+fn young(series: &Series, end: f64, longest: f64) -> bool {
     let (Some(&begin), Some(start)) = (series.time_s.first(), series.start_s.as_ref()) else {
         return false;
     };
     let age = end - start.last().copied().unwrap_or(begin);
-    lives < 2 && age < YOUNG * (end - begin)
+    longest < age && age < (YOUNG * (end - begin)).max(STARTED_S)
 }
 
 /// Turns the weights into a verdict with its figures.
 fn conclude(out: &mut Assessment, posterior: &Posterior, grid: &Grid, end: f64) {
     out.class = decided(posterior);
-    out.probability = (posterior.leak + 0.5 * posterior.ambiguous).clamp(0.001, 0.999);
+    out.probability = probability(posterior);
     out.confidence = confidence(out.class, out.probability);
     out.collections = grid.collections;
     out.linear_r2 = trend::ols(&grid.t, &grid.y).map(|line| line.r2);
@@ -430,7 +440,8 @@ fn conclude(out: &mut Assessment, posterior: &Posterior, grid: &Grid, end: f64) 
     let effective = (n * (1.0 - shape.phi) / (1.0 + shape.phi)).max(2.0);
     // Measured on series without and with weak leaks: 9 standard errors of white noise, half that at 0.9.
     let errors = 9.0 - 5.0 * shape.phi;
-    out.detection_limit = Some(errors * sigma * (12.0 / effective).sqrt() / grid.span);
+    let by_noise = errors * sigma * (12.0 / effective).sqrt();
+    out.detection_limit = Some(by_noise.max(posterior::least_growth(grid)) / grid.span);
     match out.class {
         Class::Leak => {
             out.rate = Some(posterior.rate);
@@ -543,7 +554,8 @@ fn top(life: &Life, grid: &Grid, rate: f64, out: &Assessment) -> f64 {
         let from = life.t.partition_point(|t| *t < 0.5 * end);
         quantile(&now(from), 0.95)
     } else if season {
-        let from = life.t.partition_point(|t| *t < end - DAY);
+        let cycle = out.shape.as_ref().and_then(|shape| shape.cycle_s);
+        let from = life.t.partition_point(|t| *t < end - cycle.unwrap_or(DAY));
         quantile(&now(from), 0.97)
     } else {
         let few = whole(n as f64 / 40.0).clamp(3, 60).min(n);

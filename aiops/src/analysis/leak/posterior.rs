@@ -18,8 +18,9 @@ const LEAST_NOISE: f64 = 1.5e-4;
 const STRETCHES: usize = 16;
 /// Less growth than this share of the level is no leak.
 const LEAST_GROWTH: f64 = 0.006;
-/// Less growth than this is none either: 32 pages.
+/// Less growth than this is none either: 32 pages. More than that is some, however large the process is: 8 MiB.
 const LEAST_BYTES: f64 = 131_072.0;
+const ENOUGH_BYTES: f64 = 8_388_608.0;
 /// A shape that leaks must explain that no more than this share of its growth is seen at the end.
 const STALLED: f64 = 0.33;
 /// Prior odds of a shape that leaks, and of one that cannot be told, as BIC: 1:3 and 1:9.
@@ -51,6 +52,8 @@ pub struct Candidate {
     pub acceleration: f64,
     /// A season stands beside it.
     pub season: bool,
+    /// Length of the longest cycle of that season, seconds, where it is not the day.
+    pub cycle_s: Option<f64>,
 }
 
 /// What the shapes say together.
@@ -232,7 +235,7 @@ pub fn posterior(grid: &Grid) -> Option<Posterior> {
 /// Growth that would be one, bytes.
 #[must_use]
 pub fn least_growth(grid: &Grid) -> f64 {
-    (LEAST_GROWTH * grid.level).max(LEAST_BYTES)
+    (LEAST_GROWTH * grid.level).clamp(LEAST_BYTES, ENOUGH_BYTES)
 }
 
 fn rivals(catalog: &Catalog, scored: &[Scored]) -> Vec<Rival> {
@@ -573,6 +576,7 @@ fn candidate(
             _ => 0.0,
         },
         season: model.base > catalog.plain_base,
+        cycle_s: (catalog.cycle_s).filter(|_| model.base == catalog.design.base),
     }
 }
 

@@ -446,14 +446,17 @@ fn cut_events(grid: &mut Grid) {
     let begin = begin.map(|event| event.end).max().unwrap_or(0);
     let tail = events.iter().filter(|event| event.end + 5 >= n);
     let tail = tail.map(|event| event.start + 1).min().unwrap_or(n);
-    // Memory that falls back to where it has been was given back: that is no new level.
+    // Memory that falls back to where it has been, or below, was given back: that is no new level. Where it is higher
+    // in the end than before, it grows in spite of that.
+    let last = median(&grid.y[n - (n / 40).max(3)..]);
     let given_back = |event: &Range<usize>| {
         let before = grid.y[..=event.start]
             .iter()
             .copied()
             .fold(f64::MAX, f64::min);
         let after = grid.y[event.end];
-        after < grid.y[event.start] && (after - before).abs() < 0.1 * range
+        let top = grid.y[event.start];
+        after < top && after - before < 0.1 * range && last < top + 0.1 * (top - after)
     };
     events.retain(|event| event.start >= 5 && event.end + 5 < n);
     if events.len() > EVENTS || !events.iter().all(short) || events.iter().any(given_back) {

@@ -2,6 +2,7 @@
 //!
 //! `x` is time over the span of the grid: 0 is the begin, 1 is now.
 
+use super::cycle;
 use super::gls::Design;
 use super::gls::Term;
 use super::gls::gaps;
@@ -21,6 +22,8 @@ const LOG_CAPS: [f64; 6] = [0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
 const LATE_TAUS: [f64; 11] = [
     0.01, 0.014, 0.02, 0.028, 0.04, 0.056, 0.08, 0.11, 0.16, 0.23, 0.32,
 ];
+/// Quotient of two neighbours of the time constants: 18 from 0.01 to 0.32.
+const NEXT_TAU: f64 = 1.226_134_843_259_930_8;
 /// Time constants that have not settled in the window.
 const SLOW_TAUS: [f64; 5] = [0.4, 0.55, 0.8, 1.5, 3.0];
 
@@ -188,6 +191,8 @@ pub struct Catalog {
     pub load: (usize, usize),
     /// Leading columns without season.
     pub plain_base: usize,
+    /// Length of a cycle beside days and weeks, seconds, whose columns are the last leading ones.
+    pub cycle_s: Option<f64>,
 }
 
 fn one(column: usize) -> Term {
@@ -257,7 +262,8 @@ pub fn catalog(grid: &Grid) -> Catalog {
     }
     let mut bases = vec![columns.0.len()];
     let load = (load_from, columns.0.len());
-    if !grid.by_age && span >= 1.9 * DAY && n >= 40 {
+    let (days, mut weeks) = (!grid.by_age && span >= 1.9 * DAY && n >= 40, false);
+    if days {
         let per_day = n as f64 / (span / DAY);
         let harmonics = if per_day >= 9.0 {
             3
@@ -269,13 +275,21 @@ pub fn catalog(grid: &Grid) -> Catalog {
         }
         if harmonics > 0 {
             bases.push(columns.0.len());
-            if span >= 13.9 * DAY && n >= 100 {
+            weeks = span >= 13.9 * DAY && n >= 100;
+            if weeks {
                 for sevenths in [1.0, 2.0, 3.0, 5.0, 6.0, 8.0, 9.0] {
                     columns.wave(&grid.t, sevenths / 7.0);
                 }
                 bases.push(columns.0.len());
             }
         }
+    }
+    let cycle = cycle::period(grid, &cycle::calendar(days, weeks));
+    if let Some(period) = cycle {
+        for harmonic in [1.0, 2.0] {
+            columns.wave(&grid.t, harmonic * DAY / period);
+        }
+        bases.push(columns.0.len());
     }
     let base = columns.0.len();
     let places = if n >= 14 && !grid.by_age {
@@ -289,7 +303,7 @@ pub fn catalog(grid: &Grid) -> Catalog {
         Vec::new()
     };
     let starts: Vec<usize> = (1..n).filter(|&i| first[i] && !grid.by_age).collect();
-    let shapes = own_shapes(grid, &x, &[&places, &bends, &starts], &mut columns);
+    let shapes = own_shapes(grid, (&x, &y), &[&places, &bends, &starts], &mut columns);
     let models = bases
         .iter()
         .flat_map(|&base| {
@@ -316,6 +330,7 @@ pub fn catalog(grid: &Grid) -> Catalog {
         bends,
         load,
         plain_base: bases[0],
+        cycle_s: cycle,
     }
 }
 
@@ -411,11 +426,45 @@ fn late_shapes(
     shapes
 }
 
+/// The time constant that fits best, beside a line or alone: the grid is coarse where noise is small.
+fn finest(x: &[f64], y: &[f64], taus: &[f64], line: bool) -> Option<f64> {
+    let n = x.len() as f64;
+    let centred = |values: &[f64]| -> Vec<f64> {
+        let mean = values.iter().sum::<f64>() / n;
+        values.iter().map(|value| value - mean).collect()
+    };
+    let dot = |a: &[f64], b: &[f64]| -> f64 { a.iter().zip(b).map(|(a, b)| a * b).sum() };
+    let (along, y) = (centred(x), centred(y));
+    let (square, slope) = (dot(&along, &along).max(1e-12), dot(&along, &y));
+    let explained = |tau: f64| {
+        let column: Vec<f64> = x.iter().map(|x| 1.0 - (-x / tau).exp()).collect();
+        let column = centred(&column);
+        let (mut own, mut with) = (dot(&column, &column), dot(&column, &y));
+        if line {
+            let both = dot(&column, &along);
+            own -= both * both / square;
+            with -= both * slope / square;
+        }
+        (with * with / own.max(1e-12), tau)
+    };
+    let better = |a: &(f64, f64), b: &(f64, f64)| a.0.total_cmp(&b.0);
+    let mut best = taus.iter().map(|tau| explained(*tau)).max_by(better)?;
+    let mut part = 0.5;
+    while part > 0.004 {
+        let near = [-part, part].map(|part| explained(best.1 * NEXT_TAU.powf(part)));
+        match near.into_iter().max_by(better) {
+            Some(other) if other.0 > best.0 => best = other,
+            _ => part /= 2.0,
+        }
+    }
+    Some(best.1)
+}
+
 /// The shapes beside the leading columns; adds the columns that they need. `places` of steps, `bends` and
 /// `starts` of parts are rows.
 fn own_shapes(
     grid: &Grid,
-    x: &[f64],
+    (x, y): (&[f64], &[f64]),
     [places, bends, starts]: &[&[usize]; 3],
     columns: &mut Columns,
 ) -> Vec<Shape> {
@@ -486,10 +535,16 @@ fn own_shapes(
     // Saturations.
     let taus: Vec<f64> = (0..18)
         .filter(|k| !small || k % 3 == 2 && *k >= 8)
-        .map(|k| 0.01 * 32.0_f64.powf(f64::from(k) / 17.0))
+        .map(|k| 0.01 * NEXT_TAU.powi(k))
         .collect();
     let mut saturations = Vec::new();
-    for &tau in taus.iter().chain(&SLOW_TAUS) {
+    let mut own = Vec::new();
+    if !small {
+        let grid: Vec<f64> = taus.iter().chain(&SLOW_TAUS).copied().collect();
+        own.extend(finest(x, y, &grid, false));
+        own.extend(finest(x, y, &taus, true));
+    }
+    for &tau in taus.iter().chain(&SLOW_TAUS).chain(&own) {
         let column = columns.add(map(&|x| 1.0 - (-x / tau).exp()));
         saturations.push(column);
         shapes.push((Kind::Saturation { tau }, vec![one(column)], 1));
