@@ -302,7 +302,8 @@ fn integral(t: &[f64], load: &[f64]) -> Vec<f64> {
 }
 
 /// Samples that stand alone, far from both neighbours, which agree: they take the mean of the neighbours.
-fn without_outliers(y: &[f64]) -> Vec<f64> {
+#[must_use]
+pub fn without_outliers(y: &[f64]) -> Vec<f64> {
     let far = 5.0 * mad(&differences(y));
     let mut out = y.to_vec();
     for i in 1..y.len().saturating_sub(1) {
