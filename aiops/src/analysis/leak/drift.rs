@@ -5,21 +5,45 @@
 
 use super::robust::median;
 use super::robust::quantile;
+use super::trend;
 
-/// Stretches that are tried.
-const STRETCHES: [usize; 2] = [8, 12];
+/// A series in stretches: how many, and which quantile of each is compared.
+type View = (usize, f64);
+/// The lows alone, when they are clear: jobs and peaks above them do not count.
+const LOWS: [View; 2] = [(8, 0.1), (12, 0.1)];
+/// The lows and the middle, when they agree; the tops may be clear for them.
+const AGREE: [View; 3] = [(8, 0.1), (8, 0.5), (6, 0.3)];
+const TOPS: View = (8, 0.9);
 /// Samples that a stretch needs.
 const FEWEST: usize = 3;
-/// The share of the samples of a stretch that is below its low.
-const LOW: f64 = 0.1;
-/// Least t statistic of one division into stretches, and of every one.
-const CLEAR: f64 = 5.0;
-const SEEN: f64 = 3.0;
-/// The last third, and the second half, must grow by at least these shares of the mean: what warms up slows down.
-const LATE_THIRD: f64 = 0.55;
-const LATE_HALF: f64 = 0.65;
-/// And by no more than this: one late rise is no steady growth.
-const LATE_MOST: f64 = 1.6;
+
+/// What a rule asks of its views.
+struct Rule {
+    /// Least t statistic of one view, and of each.
+    clear: f64,
+    seen: f64,
+    /// Least growth of the last third, and least and most of the second half, as shares of the mean: what warms up
+    /// slows down, and one late rise is no steady growth.
+    third: f64,
+    half: (f64, f64),
+    /// Least Kendall's tau of the stretches.
+    order: f64,
+}
+
+const BY_LOWS: Rule = Rule {
+    clear: 5.0,
+    seen: 3.0,
+    third: 0.55,
+    half: (0.65, 1.6),
+    order: 0.0,
+};
+const BY_ALL: Rule = Rule {
+    clear: 3.5,
+    seen: 2.0,
+    third: 0.45,
+    half: (0.5, 1.5),
+    order: 0.85,
+};
 /// A series that falls once or twice may go on growing: this share of it must be behind the last fall.
 const BEHIND: f64 = 0.5;
 
@@ -39,7 +63,7 @@ pub struct Drift {
 #[must_use]
 pub fn steady(t: &[f64], y: &[f64]) -> Option<Drift> {
     let n = t.len().min(y.len());
-    if n < STRETCHES[0] * FEWEST {
+    if n < LOWS[0].0 * FEWEST {
         return None;
     }
     grows(t, y).or_else(|| {
@@ -56,49 +80,87 @@ pub fn steady(t: &[f64], y: &[f64]) -> Option<Drift> {
 }
 
 fn grows(t: &[f64], y: &[f64]) -> Option<Drift> {
-    let found: Vec<(f64, Drift)> = STRETCHES
-        .iter()
-        .map(|&count| divided(t, y, count))
-        .collect::<Option<_>>()?;
-    let clear = found.iter().any(|one| one.0 > CLEAR) && found.iter().all(|one| one.0 > SEEN);
-    clear.then(|| found[found.len() - 1].1)
+    let seen = |views: &[View]| -> Option<Vec<Seen>> {
+        views.iter().map(|view| divided(t, y, *view)).collect()
+    };
+    let lows = seen(&LOWS)?;
+    if BY_LOWS.holds(&lows, 0.0) {
+        return lows.last().map(|one| one.drift);
+    }
+    let all = seen(&AGREE)?;
+    let tops = divided(t, y, TOPS)?;
+    let holds = BY_ALL.holds(&all, tops.t());
+    all.get(1).filter(|_| holds).map(|one| one.drift)
 }
 
-/// The t statistic of the growth between so many stretches; `None`: it slows down, or rows are missing.
-fn divided(t: &[f64], y: &[f64], count: usize) -> Option<(f64, Drift)> {
+/// One view of a series.
+struct Seen {
+    drift: Drift,
+    /// Growth of the last third and of the second half over the mean growth.
+    third: f64,
+    half: f64,
+    /// Kendall's tau of the stretches.
+    order: f64,
+}
+
+impl Seen {
+    fn t(&self) -> f64 {
+        self.drift.rate / self.drift.error
+    }
+}
+
+impl Rule {
+    /// `other`: the t statistic of a view that may be clear, and need not.
+    fn holds(&self, views: &[Seen], other: f64) -> bool {
+        let most = views.iter().map(Seen::t).fold(other, f64::max);
+        most > self.clear
+            && views.iter().all(|one| {
+                one.t() > self.seen
+                    && one.third > self.third
+                    && one.half > self.half.0
+                    && one.half < self.half.1
+                    && one.order > self.order
+            })
+    }
+}
+
+/// `None`: rows are missing.
+fn divided(t: &[f64], y: &[f64], (count, low): View) -> Option<Seen> {
     let (begin, end) = (*t.first()?, *t.last()?);
     let length = (end - begin) / count as f64;
-    let mut lows = Vec::with_capacity(count);
+    let mut levels = Vec::with_capacity(count);
     let mut from = 0;
     for k in 1..=count {
         let to = t.partition_point(|at| *at < begin + length * k as f64);
-        if to - from >= FEWEST {
-            lows.push(quantile(&y[from..to], LOW));
+        if to >= from + FEWEST {
+            levels.push(quantile(&y[from..to], low));
         }
         from = to;
     }
     // A gap may take a stretch out, no more.
-    if lows.len() + 1 < count || length <= 0.0 {
+    if levels.len() + 1 < count || length <= 0.0 {
         return None;
     }
-    let growth: Vec<f64> = lows.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let growth: Vec<f64> = levels.windows(2).map(|pair| pair[1] - pair[0]).collect();
     let m = growth.len();
     let mean = |of: &[f64]| of.iter().sum::<f64>() / of.len() as f64;
     let all = mean(&growth);
-    let (third, half) = (mean(&growth[m - m / 3..]), mean(&growth[m / 2..]));
-    let goes_on = third > LATE_THIRD * all && half > LATE_HALF * all && half < LATE_MOST * all;
-    if all <= 0.0 || !goes_on {
-        return None;
-    }
     let square: f64 = growth.iter().map(|one| (one - all) * (one - all)).sum();
-    let error = (square / (m - 1) as f64 / m as f64).sqrt().max(1e-6 * all);
-    let passed = (end - begin) / count as f64 * (count - 1) as f64 / m as f64;
-    let drift = Drift {
-        rate: all / passed,
-        error: error / passed,
-        from: 0.0,
-    };
-    Some((all / error, drift))
+    let error = (square / (m - 1) as f64 / m as f64)
+        .sqrt()
+        .max(1e-6 * all.abs());
+    let places: Vec<f64> = (0..levels.len()).map(|k| k as f64).collect();
+    let passed = length * (count - 1) as f64 / m as f64;
+    (all.abs() > 0.0).then(|| Seen {
+        drift: Drift {
+            rate: all / passed,
+            error: error / passed,
+            from: 0.0,
+        },
+        third: mean(&growth[m - m / 3..]) / all,
+        half: mean(&growth[m / 2..]) / all,
+        order: trend::kendall(&places, &levels).map_or(0.0, |found| found.tau),
+    })
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ pub mod cycle;
 pub mod drift;
 pub mod few;
 pub mod gls;
+mod hit;
 pub mod meaning;
 #[cfg(test)]
 pub(super) mod oracle_tests;
@@ -27,11 +28,9 @@ use prepare::FEWEST;
 use prepare::GRID;
 use prepare::Grid;
 use robust::median;
-use robust::quantile;
-use robust::whole;
 
 /// Least probability of the verdict leak.
-const SURE: f64 = 0.85;
+const SURE: f64 = 0.75;
 /// Most probability of the verdict no-leak.
 const UNLIKELY: f64 = 0.3;
 /// Probability of a leak that only its steadiness shows.
@@ -315,7 +314,7 @@ pub fn assess(series: &Series, limit: Option<f64>) -> Assessment {
         out.confidence = out.confidence.min(SURE_OF_YOUNG);
     }
     if let (Class::Leak, Some(limit)) = (out.class, limit) {
-        out.hit = hit(&out, &posterior, current, &grid, limit);
+        out.hit = hit::hit(&out, &posterior, current, &grid, limit);
     }
     out
 }
@@ -466,100 +465,6 @@ fn onset(shape: &Candidate) -> f64 {
         | shapes::Kind::StepsHinge { from, .. }
         | shapes::Kind::LateSaturationLine { from } => from,
         _ => 0.0,
-    }
-}
-
-/// When the top of the memory meets the limit.
-fn hit(
-    out: &Assessment,
-    posterior: &Posterior,
-    life: &Life,
-    grid: &Grid,
-    limit: f64,
-) -> Option<Hit> {
-    if posterior.rate <= 0.0 {
-        return None;
-    }
-    let (top, rate) = match tops(grid, posterior) {
-        Some(tops) if !out.from_all_lives => tops,
-        _ => (top(life, grid, posterior.rate, out), posterior.rate),
-    };
-    let room = (limit - top).max(0.0);
-    let bend = posterior.best_leak.as_ref().map_or(0.0, |l| l.acceleration);
-    let after = |rate: f64| {
-        if bend > 0.0 {
-            (-rate + (rate * rate + 2.0 * bend * room).sqrt()) / bend
-        } else {
-            room / rate
-        }
-    };
-    let wide = 1.96 * posterior.rate_error;
-    Some(Hit {
-        after_s: after(rate),
-        interval_s: (
-            after(rate + wide),
-            (rate > wide).then(|| after(rate - wide)),
-        ),
-    })
-}
-
-/// The tops of the teeth now, and how fast they rise: a collector that starts at a multiple of what lives makes
-/// the teeth grow with the floors. `None`: no teeth, or too few.
-fn tops(grid: &Grid, posterior: &Posterior) -> Option<(f64, f64)> {
-    let n = grid.tops.len();
-    let from = n.saturating_sub(24);
-    let (t, y): (Vec<f64>, Vec<f64>) = grid.tops[from..].iter().copied().unzip();
-    if n < 4 {
-        return None;
-    }
-    let found = robust::theil_sen(&t, &y)?;
-    let sure = found.low > posterior.rate || n < 8 && found.slope > 1.3 * posterior.rate;
-    let rate = if sure { found.slope } else { posterior.rate };
-    let now: Vec<f64> = t
-        .iter()
-        .zip(&y)
-        .map(|(t, y)| y + rate * (grid.span - t))
-        .collect();
-    Some((quantile(&now, if sure { 0.5 } else { 0.8 }), rate))
-}
-
-/// The level that meets a limit, now: of a cycle its top, else the middle of the last samples.
-fn top(life: &Life, grid: &Grid, rate: f64, out: &Assessment) -> f64 {
-    let n = life.t.len();
-    let Some(&end) = life.t.last() else {
-        return 0.0;
-    };
-    let now = |from: usize| -> Vec<f64> {
-        (from..n)
-            .map(|i| life.bytes[i] + rate * (end - life.t[i]))
-            .collect()
-    };
-    let season = out.shape.as_ref().is_some_and(|shape| shape.season);
-    if grid.collections.is_some() {
-        // The last four teeth.
-        let teeth = grid.t.len();
-        let from = if out.from_all_lives || teeth < 5 {
-            n / 2
-        } else {
-            let since = grid.t[teeth - 5];
-            life.t.partition_point(|t| *t < since)
-        };
-        quantile(&now(from), 0.97)
-    } else if grid.peaks {
-        // The next peak will be there when the floor is not yet at the limit.
-        let from = life.t.partition_point(|t| *t < 0.5 * end);
-        quantile(&now(from), 0.99)
-    } else if grid.load.is_some() {
-        // The load will come back to where it was.
-        let from = life.t.partition_point(|t| *t < 0.5 * end);
-        quantile(&now(from), 0.95)
-    } else if season {
-        let cycle = out.shape.as_ref().and_then(|shape| shape.cycle_s);
-        let from = life.t.partition_point(|t| *t < end - cycle.unwrap_or(DAY));
-        quantile(&now(from), 0.97)
-    } else {
-        let few = whole(n as f64 / 40.0).clamp(3, 60).min(n);
-        median(&now(n - few))
     }
 }
 

@@ -306,7 +306,8 @@ fn integral(t: &[f64], load: &[f64]) -> Vec<f64> {
 
 /// Samples that stand alone, far from both neighbours, which agree: they take the mean of the neighbours. Also the
 /// differences of what comes out, and their MAD.
-fn without_outliers(y: &[f64]) -> (Vec<f64>, Vec<f64>, f64) {
+#[must_use]
+pub fn without_outliers(y: &[f64]) -> (Vec<f64>, Vec<f64>, f64) {
     let step = differences(y);
     let usual = mad(&step);
     let far = 5.0 * usual;
