@@ -114,7 +114,7 @@ pub fn posterior(grid: &Grid) -> Option<Posterior> {
     let rise = rise(&catalog.design.y);
     let unit = catalog.scale / grid.span;
     let late = late(grid);
-    let mut recovered = Vec::new();
+    let (mut recovered, mut flushed) = (Vec::new(), Vec::new());
     for (model, one) in catalog.models.iter().zip(&mut scored) {
         if one.bic == f64::MAX {
             one.bic = f64::INFINITY;
@@ -148,6 +148,12 @@ pub fn posterior(grid: &Grid) -> Option<Posterior> {
                     && once(&mut recovered, 1.0 - since, |from| recovers(grid, from))
             {
                 one.class = Class::NoLeak;
+            }
+            if one.class == Class::Leak
+                && since < 1.0
+                && once(&mut flushed, 1.0 - since, |from| gave_back(grid, from))
+            {
+                one.class = Class::Ambiguous;
             }
             let season = model.base > catalog.plain_base;
             let steps = matches!(model.kind, Kind::Steps { .. });
@@ -361,6 +367,30 @@ fn recovers(grid: &Grid, from: f64) -> bool {
         && end <= top + 0.1 * came_back
         && usual - y[low] > 0.6 * came_back
         && median(&before[third..]) - first < 0.2 * came_back
+}
+
+/// Whether at `from`, a share of the span, memory gave back most of what it had climbed before, and has not been
+/// higher since: it may climb and give back for ever.
+fn gave_back(grid: &Grid, from: f64) -> bool {
+    let y = &grid.y;
+    let n = y.len();
+    let few = (n / 40).max(3);
+    let begin = grid.t.partition_point(|t| *t < from * grid.span).min(n - 1);
+    let near = n / 20 + 1;
+    if grid.by_age || grid.load.is_some() || begin < 2 * few || n - begin < 2 * few {
+        return false;
+    }
+    let highest = |of: &[f64]| of.iter().copied().fold(f64::MIN, f64::max);
+    let high = highest(&y[begin.saturating_sub(near)..=begin]);
+    let low = -highest(
+        &y[begin..(begin + near).min(n)]
+            .iter()
+            .map(|y| -y)
+            .collect::<Vec<_>>(),
+    );
+    let (fall, climb) = (high - low, high - median(&y[..few]));
+    let end = median(&y[n - few..]);
+    fall > 0.6 * climb && climb > 0.5 * fall && end < high + 0.1 * fall
 }
 
 /// What is true for this place, asked for once.
