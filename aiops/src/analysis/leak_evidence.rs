@@ -6,6 +6,7 @@ use super::leak;
 use super::leak::Reason;
 use super::leak::Series;
 use super::leak::robust::median;
+use super::leak_past;
 use super::leak_report::kb;
 use super::leak_report::stamp;
 use crate::msg;
@@ -236,7 +237,7 @@ fn size(kb: u64) -> String {
 }
 
 /// A length of time as people say it.
-fn length(seconds: f64) -> String {
+pub(super) fn length(seconds: f64) -> String {
     match seconds {
         s if s < 120.0 => format!("{s:.0} s"),
         s if s < 7200.0 => format!("{:.0} min", s / 60.0),
@@ -250,6 +251,7 @@ fn length(seconds: f64) -> String {
 pub fn lines(evidence: &Evidence, components: &Components, verdict: &str) -> Vec<Msg> {
     let mut out = Vec::new();
     out.extend(life_lines(evidence));
+    out.extend(evidence.past.iter().flat_map(leak_past::lines));
     out.extend(evidence.siblings.as_ref().and_then(sibling_line));
     out.extend(component_line(evidence, components));
     if evidence.rss_falls_into_swap {

@@ -11,6 +11,7 @@ pub mod history;
 pub mod inspect;
 pub mod leak;
 pub mod leak_evidence;
+pub mod leak_past;
 pub mod leak_report;
 pub mod limits;
 pub mod memory;

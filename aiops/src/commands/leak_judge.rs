@@ -6,6 +6,8 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::thread;
 
+use super::leak_past;
+use super::leak_past::Held;
 use super::leak_sources::Taken;
 use crate::analysis::history::stamp;
 use crate::analysis::leak;
@@ -13,6 +15,7 @@ use crate::analysis::leak::Class;
 use crate::analysis::leak::Series;
 use crate::analysis::leak_evidence;
 use crate::analysis::leak_evidence::Life;
+use crate::analysis::leak_past::Growth;
 use crate::analysis::leak_report;
 use crate::diag;
 use crate::msg;
@@ -98,7 +101,14 @@ impl<'a> Judge<'a> {
             subject,
             earlier: subjects::earlier(&all, subject),
         };
-        let mut data = self.judged(&case);
+        let (mut data, growth) = self.judged(&case);
+        let held = Held {
+            data: &mut data,
+            growth,
+            subject,
+            earlier: &case.earlier,
+        };
+        leak_past::revise(taken, std::iter::once(held));
         let beside = subjects::siblings(&all, subject);
         let mut siblings = Siblings {
             count: beside.len(),
@@ -156,8 +166,17 @@ impl<'a> Judge<'a> {
         groups.sort_by(|a, b| a.subject.who.cgroup.cmp(&b.subject.who.cgroup));
         let count = cases.len();
         let all: Vec<&Case<'_>> = cases.iter().chain(&groups).collect();
-        let mut judged = self.all(&all);
+        let (mut judged, growths): (Vec<LeakData>, Vec<Option<Growth>>) =
+            self.all(&all).into_iter().unzip();
         let mut cgroups = judged.split_off(count);
+        let held = judged.iter_mut().zip(growths).zip(&cases);
+        let held = held.map(|((data, growth), case)| Held {
+            data,
+            growth,
+            subject: case.subject,
+            earlier: &case.earlier,
+        });
+        leak_past::revise(taken, held);
         let mut siblings: Vec<Option<Siblings>> = Vec::new();
         let heads: Vec<&Subject> = cases.iter().map(|case| case.subject).collect();
         let places: HashMap<*const Subject, usize> = (heads.iter().enumerate())
@@ -227,7 +246,7 @@ impl<'a> Judge<'a> {
     }
 
     /// The verdicts on many, in their order, on every CPU.
-    fn all(&self, cases: &[&Case<'_>]) -> Vec<LeakData> {
+    fn all(&self, cases: &[&Case<'_>]) -> Vec<(LeakData, Option<Growth>)> {
         let next = AtomicUsize::new(0);
         let workers = thread::available_parallelism().map_or(1, usize::from);
         let work = || {
@@ -240,7 +259,7 @@ impl<'a> Judge<'a> {
                 done.push((at, self.judged(case)));
             }
         };
-        let mut judged: Vec<(usize, LeakData)> = thread::scope(|scope| {
+        let mut judged: Vec<(usize, (LeakData, Option<Growth>))> = thread::scope(|scope| {
             let others: Vec<_> = (1..workers).map(|_| scope.spawn(work)).collect();
             let mut done = work();
             for other in others {
@@ -272,8 +291,8 @@ impl<'a> Judge<'a> {
         Some((room.saturating_add(held).saturating_mul(1024), "host"))
     }
 
-    /// One verdict, without its siblings.
-    fn judged(&self, case: &Case<'_>) -> LeakData {
+    /// One verdict, without its past and its siblings, and the growth of a leak.
+    fn judged(&self, case: &Case<'_>) -> (LeakData, Option<Growth>) {
         let (taken, subject) = (self.taken, case.subject);
         let own = subject.series();
         let lives: Vec<_> = case
@@ -334,6 +353,7 @@ impl<'a> Judge<'a> {
         data.evidence = Some(Evidence {
             earlier_lives,
             same_age,
+            past: None,
             siblings: None,
             main_component: main,
             threads: leak_evidence::threads(&subject.figures),
@@ -348,7 +368,9 @@ impl<'a> Judge<'a> {
             ));
         }
         data.notes.extend(self.notes(subject, &data));
-        data
+        let ends = found.onset_s.zip(series.time_s.last().copied());
+        let growth = ends.and_then(|(onset, end)| Growth::of(&data, onset, end));
+        (data, growth)
     }
 
     /// What to know about the samples of a process.

@@ -122,6 +122,8 @@ pub struct Evidence {
     pub siblings: Option<Siblings>,
     /// The kind of memory that grew most: anon, file, shmem, swap; `null`: none grew.
     pub main_component: Option<&'static str>,
+    /// What the program did before the window; `null`: not known, or the verdict did not ask.
+    pub past: Option<Past>,
     /// Threads; `null`: not known.
     pub threads: Option<CountGrowth>,
     /// CPU time per second, as a measure of load; `null`: not known.
@@ -147,6 +149,52 @@ pub struct LifeSummary {
     pub max_kb: u64,
     /// It had levelled off: its last quarter grew by less than 3 % (and 1 MiB).
     pub level: bool,
+}
+
+/// Whether a program rose as much before, and gave it back.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Past {
+    /// Since when it is known, RFC 3339.
+    pub start: Option<String>,
+    /// Time of which its size is known, all lives together.
+    pub seen_s: f64,
+    /// Lives in that time, the earlier course of this one among them.
+    pub lives: usize,
+    /// The growth that is compared.
+    pub rise_kb: u64,
+    /// The time that it took.
+    pub over_s: f64,
+    /// Earlier windows of that length, one for each step.
+    pub windows: usize,
+    /// Of them those that rose at half the rate or faster.
+    pub rising: usize,
+    /// Rises of three quarters of that size or more, within that time.
+    pub rises: usize,
+    /// Of them given back while the process ran: most of it lost again.
+    pub given_back: usize,
+    /// Of them not given back for twice the time; the others ended with the process.
+    pub kept: usize,
+    /// The last one that was given back.
+    pub last_given_back: Option<PastRise>,
+    /// The most that it held.
+    pub max_kb: u64,
+    /// Nearly all earlier windows rose as this one.
+    pub steady: bool,
+    /// The verdict on the window alone, where the past changed it.
+    pub verdict_alone: Option<&'static str>,
+}
+
+/// A rise that was given back.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct PastRise {
+    /// When it began, RFC 3339.
+    pub start: Option<String>,
+    /// When it was highest.
+    pub top: Option<String>,
+    /// When most of it was lost again.
+    pub back: Option<String>,
+    /// How much it rose.
+    pub rise_kb: u64,
 }
 
 /// Sizes at the same age.

@@ -9,6 +9,8 @@
 mod history;
 mod live;
 mod lives;
+mod past;
+mod program;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,6 +30,8 @@ pub use lives::alike;
 pub use lives::earlier;
 pub use lives::joined;
 pub use lives::siblings;
+pub use past::Look;
+pub use past::past;
 
 /// Ticks per second of `start_ticks` where nobody says it: what every Linux tells user space (USER_HZ).
 const TICKS_PER_S: f64 = 100.0;
