@@ -137,6 +137,7 @@ pub fn data(series: &Series, found: &Assessment, limit: Option<(u64, &'static st
             ),
             limit_bytes: bytes,
             limit_source: source,
+            limit_cgroup: None,
         }),
         collections_kb: found.collections.map(|bytes| bytes / 1024.0),
         lives: found.lives,
@@ -605,9 +606,11 @@ pub fn findings(data: &LeakData) -> Vec<Finding> {
             let mut evidence = vec![data.reason.clone()];
             if let Some(oom) = &data.oom {
                 let hours = oom.hours;
+                let of = oom.limit_cgroup.as_deref();
+                let of = of.map_or(String::new(), |path| format!(" ({path})"));
                 evidence.push(msg!(
-                    "the limit is met in about {hours:.1} h at this rate",
-                    "按此速率约 {hours:.1} 小时后到达上限"
+                    "the limit{of} is met in about {hours:.1} h at this rate",
+                    "按此速率约 {hours:.1} 小时后到达上限{of}"
                 ));
             }
             vec![Finding {

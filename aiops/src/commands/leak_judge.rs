@@ -27,6 +27,7 @@ use crate::report::leak::Evidence;
 use crate::report::leak::LeakData;
 use crate::report::leak::LeakProcess;
 use crate::report::leak::LeaksData;
+use crate::report::leak::OpenNow;
 use crate::report::leak::Siblings;
 use crate::report::leak::Verdicts;
 use crate::session::subjects;
@@ -121,10 +122,11 @@ impl<'a> Judge<'a> {
                 Class::Ambiguous => {}
             }
         }
-        tell(&mut data, Some(siblings));
         if subject.at_end && ["history", "live"].contains(&taken.source) {
             learn_runtime(&mut data, subject);
+            learn_open(&mut data, subject);
         }
+        tell(&mut data, Some(siblings));
         data.notes.splice(0..0, taken.notes.iter().cloned());
         let before = taken.former.iter().chain(&taken.processes);
         let other = before
@@ -271,10 +273,10 @@ impl<'a> Judge<'a> {
         judged.into_iter().map(|(_, data)| data).collect()
     }
 
-    /// What a process dies at: bytes, and who says so.
-    fn limit_of(&self, subject: &Subject) -> Option<(u64, &'static str)> {
+    /// What a process dies at: bytes, who says so, and the path of the cgroup that does.
+    fn limit_of(&self, subject: &Subject) -> Option<(u64, &'static str, Option<String>)> {
         if let Some(bytes) = self.limit {
-            return Some((bytes, "option"));
+            return Some((bytes, "option", None));
         }
         let held = subject.judged_kb()?.1;
         if let Some(here) = &self.taken.here {
@@ -283,12 +285,12 @@ impl<'a> Judge<'a> {
                 (0, Some(path)) => here.cgroup_dies_at(path, bytes),
                 _ => here.dies_at((who.pid, who.start_ticks), bytes),
             };
-            if nearest.is_some() {
-                return nearest;
+            if let Some((bytes, limit)) = nearest {
+                return Some((bytes, limit.source(), limit.path().map(str::to_owned)));
             }
         }
         let room = self.taken.available_kb?;
-        Some((room.saturating_add(held).saturating_mul(1024), "host"))
+        Some((room.saturating_add(held).saturating_mul(1024), "host", None))
     }
 
     /// One verdict, without its past and its siblings, and the growth of a leak.
@@ -301,7 +303,7 @@ impl<'a> Judge<'a> {
             .map(|one| (*one, one.series()))
             .collect();
         let limit = self.limit_of(subject);
-        let most = limit.map(|(bytes, _)| bytes as f64);
+        let most = limit.as_ref().map(|(bytes, ..)| *bytes as f64);
         let mut series = subjects::joined(&case.earlier, subject);
         let mut found = leak::assess(&series, most);
         // A leak of all lives together is one of each alone, as far as they were long enough to tell.
@@ -312,7 +314,10 @@ impl<'a> Judge<'a> {
             series.clone_from(&own);
             found = leak::assess(&series, most);
         }
-        let mut data = leak_report::data(&series, &found, limit);
+        let (of, limit_cgroup) = limit
+            .map(|(bytes, source, path)| ((bytes, source), path))
+            .unzip();
+        let mut data = leak_report::data(&series, &found, of);
         let who = &subject.who;
         data.process = LeakProcess {
             pid: (who.pid > 0).then_some(who.pid),
@@ -329,6 +334,9 @@ impl<'a> Judge<'a> {
         };
         // Who has ended meets no limit any more.
         data.oom = data.oom.filter(|_| subject.at_end);
+        if let Some(oom) = &mut data.oom {
+            oom.limit_cgroup = limit_cgroup.flatten();
+        }
         data.window.source = Some(taken.source);
         data.measure = Some(subject.measure.id());
         data.judged = change(subject.sizes_kb());
@@ -356,7 +364,10 @@ impl<'a> Judge<'a> {
             past: None,
             siblings: None,
             main_component: main,
-            threads: leak_evidence::threads(&subject.figures),
+            threads: leak_evidence::count(&subject.figures, |one| one.threads),
+            fds: leak_evidence::count(&subject.figures, |one| one.fds),
+            sockets: leak_evidence::count(&subject.figures, |one| one.sockets),
+            open_now: None,
             cpu: leak_evidence::cpu(&subject.figures, found.class != Class::NoLeak),
             rss_falls_into_swap: leak_evidence::falls_into_swap(&subject.figures),
             lines: Vec::new(),
@@ -419,6 +430,19 @@ fn learn_runtime(data: &mut LeakData, subject: &Subject) {
         let mapped: Vec<&str> = libraries.iter().map(String::as_str).collect();
         data.process.runtime =
             leak_report::runtime_name(who.comm.as_deref(), who.exe.as_deref(), &mapped);
+    }
+}
+
+/// What a process that still runs here has open.
+fn learn_open(data: &mut LeakData, subject: &Subject) {
+    let who = &subject.who;
+    let found = source::procfs::read_handles(Path::new("/"), who.pid, who.start_ticks);
+    if let (Ok(found), Some(evidence)) = (found, &mut data.evidence) {
+        evidence.open_now = Some(OpenNow {
+            fds: found.fds,
+            sockets: found.sockets,
+            heap_kb: found.heap_kb,
+        });
     }
 }
 

@@ -257,10 +257,14 @@ fn limit(data: &LeakData, out: &mut Out) {
     };
     let source = match oom.limit_source {
         "option" => "--memory-limit",
-        "cgroup" => lang.pick("of its cgroup", "cgroup 限额"),
+        "cgroup" => lang.pick("of cgroup", "cgroup 限额"),
         "host" => lang.pick("of the host", "主机内存"),
         "rlimit" => lang.pick("ulimit of the process", "进程 ulimit"),
         other => other,
+    };
+    let source = match &oom.limit_cgroup {
+        Some(path) => format!("{source} {path}"),
+        None => source.to_owned(),
     };
     let size = units::size_kb(oom.limit_bytes / 1024);
     let text = match lang {
@@ -298,9 +302,11 @@ fn kinds(data: &LeakData, out: &mut Out) {
     } else {
         lang.pick("Anonymous memory (heap, mmap)", "匿名内存（Heap 与 mmap）")
     };
+    let heap = parts.heap_kb.unwrap_or(0);
+    let beside = parts.anon_kb.map(|anon| anon - heap);
     let rows = [
         (lang.pick("Heap", "Heap 内存"), parts.heap_kb),
-        (anon, parts.anon_kb),
+        (anon, beside),
         (lang.pick("Files", "文件映射"), parts.file_kb),
         (
             lang.pick("Shared memory", "Shared memory（共享内存）"),

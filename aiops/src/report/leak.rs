@@ -120,12 +120,18 @@ pub struct Evidence {
     pub same_age: Option<SameAge>,
     /// Others that run the same program at the same time; `null`: none.
     pub siblings: Option<Siblings>,
-    /// The kind of memory that grew most: anon, file, shmem, swap; `null`: none grew.
+    /// The kind of memory that grew most: heap, anon (beside the heap, where that is known), file, shmem, swap; `null`: none grew.
     pub main_component: Option<&'static str>,
     /// What the program did before the window; `null`: not known, or the verdict did not ask.
     pub past: Option<Past>,
     /// Threads; `null`: not known.
     pub threads: Option<CountGrowth>,
+    /// Open files; `null`: not known, as of all history.
+    pub fds: Option<CountGrowth>,
+    /// Connections: sockets among the open files; `null`: not known, as of all history.
+    pub sockets: Option<CountGrowth>,
+    /// What is open now; `null`: not asked, or it does not run here any more.
+    pub open_now: Option<OpenNow>,
     /// CPU time per second, as a measure of load; `null`: not known.
     pub cpu: Option<CpuRelation>,
     /// Resident memory fell while swap grew: it is being pushed out, and grows where RSS does not show it.
@@ -230,6 +236,21 @@ pub struct CountGrowth {
     pub last: u64,
     /// Growth of memory for each one more; `null`: there are no more.
     pub kb_each: Option<f64>,
+    /// How many more an hour; `null`: no time passed.
+    pub per_hour: Option<f64>,
+    /// Share of the variance of the memory that a straight line of the count explains; `null`: one of them does not move.
+    pub r2: Option<f64>,
+}
+
+/// What a process has open at the moment of the report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct OpenNow {
+    /// File descriptors.
+    pub fds: Option<u64>,
+    /// Of them sockets.
+    pub sockets: Option<u64>,
+    /// Resident memory of the heap (brk).
+    pub heap_kb: Option<u64>,
 }
 
 /// What CPU time has to do with memory.
@@ -328,7 +349,7 @@ pub struct Change {
 /// Growth by kind of memory.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Components {
-    /// Of the heap.
+    /// Of the heap (brk), a part of `anon_kb`.
     pub heap_kb: Option<i64>,
     /// Anonymous.
     pub anon_kb: Option<i64>,
@@ -364,6 +385,8 @@ pub struct Oom {
     pub limit_bytes: u64,
     /// option, cgroup, host, rlimit.
     pub limit_source: &'static str,
+    /// Path of the cgroup that has the limit: its own or one above; `null`: it is no cgroup's.
+    pub limit_cgroup: Option<String>,
 }
 
 /// A size at a time.

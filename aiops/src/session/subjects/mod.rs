@@ -115,6 +115,7 @@ fn figures_of(time_s: f64, values: &[Option<i64>]) -> Figures {
         vms_kb: value(5),
         threads: value(6),
         cpu_ticks: value(7),
+        ..Figures::default()
     }
 }
 
@@ -130,6 +131,7 @@ fn figures_sampled(time_s: f64, metrics: &ProcessMetrics) -> Figures {
         vms_kb: metrics.vm_size_kb,
         threads: metrics.threads,
         cpu_ticks: metrics.cpu_ticks,
+        ..Figures::default()
     }
 }
 
