@@ -554,7 +554,7 @@ mod tests {
         };
         let said = lines(&evidence, &Components::default(), "leak");
         assert!(
-            said[0].en.contains("1.0 MiB more memory for each"),
+            said[0].en.contains("1 MiB more memory for each"),
             "{said:?}"
         );
         // The same CPU time all the time.
@@ -599,11 +599,8 @@ mod tests {
         };
         let told = said(&evidence);
         assert!(told[0].contains("the heap (brk)"), "{told:?}");
-        assert!(
-            told[1].contains("each keeps 40.0 KiB (R² 1.00)"),
-            "{told:?}"
-        );
-        assert!(told[1].contains("每个连接占用约 40.0 KiB"), "{told:?}");
+        assert!(told[1].contains("each keeps 40 KiB (R² 1.00)"), "{told:?}");
+        assert!(told[1].contains("每个连接占用约 40 KiB"), "{told:?}");
         assert_eq!(told.len(), 2, "{told:?}");
         // Files that are no sockets.
         evidence.sockets = None;

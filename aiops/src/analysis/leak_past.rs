@@ -2,6 +2,8 @@
 //! given back while it ran? What is given back is no leak; a restart gives nothing back. Pure functions over
 //! earlier sizes, an hour (or another step) each.
 
+use super::leak::Assessment;
+use super::leak::shapes::Kind;
 use super::leak_evidence::length;
 use super::leak_report::stamp;
 use crate::msg;
@@ -58,16 +60,30 @@ pub struct Growth {
 }
 
 impl Growth {
-    /// Of a verdict; `None`: it is no leak, or does not tell.
+    /// Of a verdict and its report, at the end of the series; `None`: it is no leak, or does not tell.
     #[must_use]
-    pub fn of(data: &LeakData, onset_s: f64, end_s: f64) -> Option<Self> {
+    pub fn of(found: &Assessment, data: &LeakData, end_s: f64) -> Option<Self> {
         let rate = data.rate_mib_per_hour.filter(|_| data.verdict == "leak")?;
-        let over_s = end_s - onset_s;
-        let kb = rate * KIB * over_s / 3600.0;
+        let onset_s = match found.shape.as_ref()?.kind {
+            // The rate is that of the last piece.
+            Kind::Broken { at } | Kind::Polyline { at, .. } => {
+                end_s - (1.0 - at) * found.grid_span_s
+            }
+            _ => found.onset_s?,
+        };
+        let (over_s, held) = (end_s - onset_s, data.judged.as_ref()?);
+        let (first_kb, level_kb) = (held.first_kb as f64, held.last_kb as f64);
+        let fitted = rate * KIB * over_s / 3600.0;
+        // Of steps and cycles the rate tells more than what was seen of one life.
+        let kb = if found.from_all_lives {
+            fitted
+        } else {
+            (level_kb - first_kb).max(0.5 * fitted).min(fitted)
+        };
         Some(Self {
             kb,
             over_s,
-            level_kb: data.judged.as_ref()?.last_kb as f64,
+            level_kb,
             collection_kb: data.collections_kb.unwrap_or(0.0),
         })
         .filter(|growth| growth.kb > 0.0 && over_s > 0.0)
@@ -479,7 +495,7 @@ mod tests {
             change_pct: None,
         });
         data.evidence = Some(Evidence::default());
-        let growth = Growth::of(&data, 1e6, 1e6 + 36_000.0).expect("it grows");
+        let growth = Growth::of(&found, &data, 1e6 + 35_940.0).expect("it grows");
         (data, growth)
     }
 

@@ -379,8 +379,8 @@ impl<'a> Judge<'a> {
             ));
         }
         data.notes.extend(self.notes(subject, &data));
-        let ends = found.onset_s.zip(series.time_s.last().copied());
-        let growth = ends.and_then(|(onset, end)| Growth::of(&data, onset, end));
+        let end = series.time_s.last();
+        let growth = end.and_then(|end| Growth::of(&found, &data, *end));
         (data, growth)
     }
 

@@ -68,8 +68,13 @@ pub(super) fn revise<'a>(taken: &Taken, held: impl Iterator<Item = Held<'a>>) {
     let Ok(courses) = subjects::past(store, asked, step_ms, &looks) else {
         return;
     };
-    let step_s = step_ms as f64 / 1000.0;
+    let (step_s, start_s) = (step_ms as f64 / 1000.0, range.start_ms as f64 / 1000.0);
     for ((one, growth), courses) in leaks.iter_mut().zip(courses) {
+        // Lives of the window alone have had their say.
+        let mut firsts = courses.iter().filter_map(|course| course.points.first());
+        if !firsts.any(|(time, _)| *time < start_s) {
+            continue;
+        }
         if let Some(past) = leak_past::past(growth, &courses, step_s) {
             leak_past::revise(one.data, growth, past);
         }
