@@ -76,7 +76,7 @@ pub(super) fn is_interpreter(who: &Who) -> bool {
 
 /// What an interpreter runs: script, module, jar, main class, or the code itself. `None`: it is none, or its arguments
 /// do not tell.
-fn script<'a>(who: &'a Who) -> Option<&'a str> {
+fn script(who: &Who) -> Option<&str> {
     let family = interpreter(who)?;
     let line = who.cmdline.as_deref()?;
     let mut arguments = line.split_whitespace().skip(1);
