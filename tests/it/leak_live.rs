@@ -1,5 +1,6 @@
 //! `detect memory-leak` on a process that runs now, and on a recording of it.
 
+use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
@@ -20,9 +21,13 @@ struct Grower(Child);
 
 impl Grower {
     fn start() -> Self {
+        Self::of("leak_live::grow_child")
+    }
+
+    fn of(test: &str) -> Self {
         let exe = std::env::current_exe().expect("the test binary");
         let child = Command::new(exe)
-            .args(["--exact", "leak_live::grow_child", "--nocapture"])
+            .args(["--exact", test, "--nocapture"])
             .env("AIOPS_TEST_LEAK", "40")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -60,6 +65,60 @@ fn grow_child() {
     }
     thread::sleep(Duration::from_secs(60));
     std::hint::black_box(&kept);
+}
+
+/// Not a test: a process that keeps 64 KiB for each socket that it forgets to close, one every 25 ms.
+#[test]
+fn connect_child() {
+    if std::env::var_os("AIOPS_TEST_LEAK").is_none() {
+        return;
+    }
+    let mut kept = Vec::new();
+    let mut next = Instant::now();
+    while kept.len() < 640 {
+        let socket = UnixDatagram::unbound().expect("a socket");
+        kept.push((socket, vec![7_u8; 64 << 10]));
+        next += Duration::from_millis(25);
+        thread::sleep(next.saturating_duration_since(Instant::now()));
+    }
+    thread::sleep(Duration::from_secs(60));
+    std::hint::black_box(&kept);
+}
+
+#[test]
+fn connections_that_grow_with_memory_are_named() {
+    let place = Scratch::new();
+    let child = Grower::of("leak_live::connect_child");
+    let (pid, store) = (child.pid(), place.path("store"));
+    let output = run(&[
+        "detect",
+        "memory-leak",
+        "--pid",
+        &pid,
+        "--store",
+        &store,
+        "--window",
+        "6s",
+        "-o",
+        "json",
+    ]);
+    let report = json(&String::from_utf8_lossy(&output.stdout));
+    let data = &report["data"];
+    let evidence = &data["evidence"];
+    for key in ["fds", "sockets"] {
+        let count = |end: &str| evidence[key][end].as_u64().expect("a count");
+        assert!(count("last") > count("first") + 50, "{}", evidence[key]);
+        let r2 = evidence[key]["r2"].as_f64().expect("both move");
+        assert!(r2 > 0.9, "{}", evidence[key]);
+        // 64 KiB for each; the first and the last tenth are medians, so it is about that.
+        let each = evidence[key]["kb_each"].as_f64().expect("it grew");
+        assert!((40.0..100.0).contains(&each), "{}", evidence[key]);
+    }
+    let now = evidence["open_now"]["sockets"].as_u64().expect("it runs");
+    assert!(now >= evidence["sockets"]["last"].as_u64().unwrap_or(u64::MAX) / 2);
+    assert!(data["components"]["heap_kb"].is_i64() || data["components"]["heap_kb"].is_null());
+    let lines = evidence["lines"].to_string();
+    assert!(lines.contains("connections grew from"), "{lines}");
 }
 
 fn is_fast_leak(data: &Value) {

@@ -17,6 +17,7 @@ mod inspect;
 mod leak;
 mod leak_history;
 mod leak_live;
+mod leak_past;
 mod metrics;
 mod monitor;
 mod oom_live;

@@ -196,7 +196,11 @@ fn the_kill_comes_when_it_is_foretold() {
         "json",
     ]);
     let oom = &json(&alone)["data"]["oom"];
-    assert_eq!(oom["limit_source"], "cgroup", "{oom}");
+    assert_eq!(
+        (&oom["limit_source"], &oom["limit_cgroup"]),
+        (&"cgroup".into(), &Value::from(cgroup.path.as_str())),
+        "{oom}"
+    );
     let apart = number(&oom["hours"]) * 3600.0 / foretold;
     assert!((0.5..2.0).contains(&apart), "{oom} {foretold}");
     let found = report["findings"].as_array().expect("findings");

@@ -6,6 +6,7 @@ use super::leak;
 use super::leak::Reason;
 use super::leak::Series;
 use super::leak::robust::median;
+use super::leak_past;
 use super::leak_report::kb;
 use super::leak_report::stamp;
 use crate::msg;
@@ -15,6 +16,7 @@ use crate::report::leak::CountGrowth;
 use crate::report::leak::CpuRelation;
 use crate::report::leak::Evidence;
 use crate::report::leak::LifeSummary;
+use crate::report::leak::OpenNow;
 use crate::report::leak::SameAge;
 use crate::report::leak::Siblings;
 use crate::report::size_kb;
@@ -29,6 +31,8 @@ const LEVEL: f64 = 0.03;
 const FEWEST: usize = 8;
 /// CPU time is looked at as a load from this correlation on.
 const RELATED: f64 = 0.7;
+/// A count goes with memory from this R² on.
+const WITH_MEMORY: f64 = 0.8;
 /// Resident memory that falls, and swap that grows, by this share of the memory.
 const PUSHED_OUT: f64 = 0.05;
 
@@ -53,6 +57,12 @@ pub struct Figures {
     pub threads: Option<u64>,
     /// CPU time since its start, clock ticks.
     pub cpu_ticks: Option<u64>,
+    /// Resident memory of the heap (brk), a part of the anonymous memory.
+    pub heap_kb: Option<u64>,
+    /// Open file descriptors.
+    pub fds: Option<u64>,
+    /// Of them sockets.
+    pub sockets: Option<u64>,
 }
 
 /// One life of a program.
@@ -139,14 +149,16 @@ fn growth(ends: Option<(f64, f64)>) -> Option<i64> {
 #[must_use]
 pub fn components(figures: &[Figures]) -> (Components, Option<&'static str>) {
     let components = Components {
-        heap_kb: None,
+        heap_kb: growth(ends(figures, |one| one.heap_kb)),
         anon_kb: growth(ends(figures, |one| one.anon_kb)),
         file_kb: growth(ends(figures, |one| one.file_kb)),
         shmem_kb: growth(ends(figures, |one| one.shmem_kb)),
         swap_kb: growth(ends(figures, |one| one.swap_kb)),
     };
+    let heap = components.heap_kb.unwrap_or(0).max(0);
     let kinds = [
-        ("anon", components.anon_kb),
+        ("heap", components.heap_kb),
+        ("anon", components.anon_kb.map(|anon| anon - heap)),
         ("file", components.file_kb),
         ("shmem", components.shmem_kb),
         ("swap", components.swap_kb),
@@ -196,17 +208,27 @@ fn memory(one: &Figures) -> Option<u64> {
     Some(one.anon_kb.or(one.rss_kb)? + one.swap_kb.unwrap_or(0))
 }
 
-/// How threads grew, and memory with them.
+/// How a count (threads, open files, connections) grew, and memory with it.
 #[must_use]
-pub fn threads(figures: &[Figures]) -> Option<CountGrowth> {
-    let (first, last) = ends(figures, |one| one.threads)?;
+pub fn count(
+    figures: &[Figures],
+    get: impl Fn(&Figures) -> Option<u64> + Copy,
+) -> Option<CountGrowth> {
+    let (first, last) = ends(figures, get)?;
     let grown = ends(figures, memory).map_or(0.0, |(first, last)| last - first);
     let more = last - first;
-    let count = |value: f64| u64::try_from(growth(Some((0.0, value))).unwrap_or(0)).unwrap_or(0);
+    let whole = |value: f64| u64::try_from(growth(Some((0.0, value))).unwrap_or(0)).unwrap_or(0);
+    let known = || figures.iter().filter(|one| get(one).is_some());
+    let seen = known().next_back().zip(known().next());
+    let seen_s = seen.map_or(0.0, |(last, first)| last.time_s - first.time_s);
+    let both = known().filter_map(|one| Some((get(one)? as f64, memory(one)? as f64)));
+    let (counts, sizes): (Vec<f64>, Vec<f64>) = both.unzip();
     Some(CountGrowth {
-        first: count(first),
-        last: count(last),
+        first: whole(first),
+        last: whole(last),
         kb_each: (more >= 1.0 && grown >= LEAST_KB).then(|| grown / more),
+        per_hour: (seen_s > 0.0).then(|| more * 3600.0 / seen_s),
+        r2: correlation(&counts, &sizes).map(|r| r * r),
     })
 }
 
@@ -272,7 +294,7 @@ fn size(kb: u64) -> String {
 }
 
 /// A length of time as people say it.
-fn length(seconds: f64) -> String {
+pub(super) fn length(seconds: f64) -> String {
     match seconds {
         s if s < 120.0 => format!("{s:.0} s"),
         s if s < 7200.0 => format!("{:.0} min", s / 60.0),
@@ -286,6 +308,7 @@ fn length(seconds: f64) -> String {
 pub fn lines(evidence: &Evidence, components: &Components, verdict: &str) -> Vec<Msg> {
     let mut out = Vec::new();
     out.extend(life_lines(evidence));
+    out.extend(evidence.past.iter().flat_map(leak_past::lines));
     out.extend(evidence.siblings.as_ref().and_then(sibling_line));
     out.extend(component_line(evidence, components));
     if evidence.rss_falls_into_swap {
@@ -294,19 +317,8 @@ pub fn lines(evidence: &Evidence, components: &Components, verdict: &str) -> Vec
             "常驻内存下降而交换增长：增长的内存正被换出"
         ));
     }
-    if let Some(CountGrowth {
-        first,
-        last,
-        kb_each: Some(each),
-    }) = evidence.threads
-        && last > first
-    {
-        let each = size(kb(each * 1024.0));
-        out.push(msg!(
-            "threads grew from {first} to {last}: {each} more memory for each, threads may be what leaks",
-            "线程从 {first} 增至 {last}：每个线程约增加 {each}，泄漏的可能是线程"
-        ));
-    }
+    out.extend(count_lines(evidence));
+    out.extend(evidence.open_now.as_ref().and_then(now_line));
     match evidence.cpu {
         Some(cpu) if cpu.explains => out.push(msg!(
             "its CPU time per second explains the growth (correlation {:.2}): memory may follow load, give `load` to be sure",
@@ -321,6 +333,64 @@ pub fn lines(evidence: &Evidence, components: &Components, verdict: &str) -> Vec
         _ => {}
     }
     out
+}
+
+/// What grew with memory: a count that explains most of it.
+fn count_lines(evidence: &Evidence) -> Vec<Msg> {
+    let mut out = Vec::new();
+    let told = |growth: Option<CountGrowth>| {
+        let growth = growth.filter(|growth| growth.last > growth.first)?;
+        let r2 = growth.r2.filter(|r2| *r2 >= WITH_MEMORY)?;
+        let each = size(kb(growth.kb_each? * 1024.0));
+        Some((
+            growth.first,
+            growth.last,
+            each,
+            r2,
+            growth.per_hour.unwrap_or(0.0),
+        ))
+    };
+    if let Some((first, last, each, r2, _)) = told(evidence.threads) {
+        out.push(msg!(
+            "threads grew from {first} to {last}: {each} more memory for each (R² {r2:.2}), threads may be what leaks",
+            "线程从 {first} 增至 {last}：每个线程约增加 {each}（R² {r2:.2}），泄漏的可能是线程"
+        ));
+    }
+    let sockets = told(evidence.sockets);
+    if let Some((first, last, each, r2, per_hour)) = &sockets {
+        out.push(msg!(
+            "connections grew from {first} to {last} ({per_hour:.0}/h): each keeps {each} (R² {r2:.2}), connections may not be closed",
+            "连接从 {first} 增至 {last}（每小时 {per_hour:.0} 个）：每个连接占用约 {each}（R² {r2:.2}），连接可能没有关闭"
+        ));
+    }
+    // Sockets are files: where those tell it, files add nothing.
+    let more = |growth: Option<CountGrowth>| {
+        growth.map_or(0, |growth| growth.last.saturating_sub(growth.first))
+    };
+    let others = sockets.is_none() || more(evidence.fds) > 2 * more(evidence.sockets);
+    if let Some((first, last, each, r2, per_hour)) = told(evidence.fds).filter(|_| others) {
+        out.push(msg!(
+            "open files grew from {first} to {last} ({per_hour:.0}/h) with memory, {each} for each (R² {r2:.2}): a descriptor leak?",
+            "打开的文件从 {first} 增至 {last}（每小时 {per_hour:.0} 个），与内存同步增长，每个约 {each}（R² {r2:.2}）：可能是描述符泄漏"
+        ));
+    }
+    out
+}
+
+/// What is open now, as a fact: history does not know what was.
+fn now_line(now: &OpenNow) -> Option<Msg> {
+    let fds = now.fds?;
+    let sockets = now.sockets.map_or(Msg::new("", ""), |n| {
+        msg!(", {n} of them sockets", "，其中套接字 {n} 个")
+    });
+    let heap = now.heap_kb.map_or(Msg::new("", ""), |kb| {
+        let kb = size(kb);
+        msg!("; its heap is {kb}", "；堆 {kb}")
+    });
+    Some(Msg::new(
+        format!("now it has {fds} files open{}{}", sockets.en, heap.en),
+        format!("目前打开文件 {fds} 个{}{}", sockets.zh, heap.zh),
+    ))
 }
 
 fn life_lines(evidence: &Evidence) -> Vec<Msg> {
@@ -379,9 +449,17 @@ fn sibling_line(siblings: &Siblings) -> Option<Msg> {
 fn component_line(evidence: &Evidence, components: &Components) -> Option<Msg> {
     let main = evidence.main_component?;
     let (grown, what) = match main {
+        "heap" => (components.heap_kb?, msg!("the heap (brk)", "堆（brk）")),
         "anon" => (
-            components.anon_kb?,
-            msg!("anonymous memory (heap, stacks)", "匿名内存（堆、栈）"),
+            components.anon_kb? - components.heap_kb.unwrap_or(0).max(0),
+            if components.heap_kb.is_some() {
+                msg!(
+                    "anonymous memory beside the heap (mmap, stacks)",
+                    "堆以外的匿名内存（mmap、栈）"
+                )
+            } else {
+                msg!("anonymous memory (heap, stacks)", "匿名内存（堆、栈）")
+            },
         ),
         "file" => (
             components.file_kb?,
@@ -509,10 +587,26 @@ mod tests {
         };
         let all = figures(100, of);
         assert!(falls_into_swap(&all));
-        let threads = threads(&all).expect("threads");
+        let threads = count(&all, |one| one.threads).expect("threads");
         assert_eq!((threads.first, threads.last), (9, 99));
         let each = threads.kb_each.expect("they grew");
         assert!((each - 1024.0).abs() < 20.0, "{each}");
+        assert!(threads.r2.is_some_and(|r2| r2 > 0.99), "{threads:?}");
+        // One more every ten seconds.
+        assert!(
+            threads
+                .per_hour
+                .is_some_and(|rate| (rate / 327.0 - 1.0).abs() < 0.02)
+        );
+        let evidence = Evidence {
+            threads: Some(threads),
+            ..Evidence::default()
+        };
+        let said = lines(&evidence, &Components::default(), "leak");
+        assert!(
+            said[0].en.contains("1 MiB more memory for each"),
+            "{said:?}"
+        );
         // The same CPU time all the time.
         assert_eq!(cpu(&all, true), None);
         let busy = |i: f64| {
@@ -528,5 +622,57 @@ mod tests {
         let found = cpu(&figures(300, busy), true).expect("CPU time moves");
         assert!(found.correlation > 0.95, "{found:?}");
         assert!(!falls_into_swap(&figures(100, busy)));
+    }
+
+    #[test]
+    fn what_is_open_is_told_where_memory_goes_with_it() {
+        // A connection every ten seconds that keeps 40 KiB, beside five files.
+        let of = |i: f64| Figures {
+            anon_kb: mib(50.0 + i * 40.0 / 1024.0),
+            heap_kb: mib(20.0 + i * 36.0 / 1024.0),
+            fds: Some(8 + kb(i * 1024.0)),
+            sockets: Some(3 + kb(i * 1024.0)),
+            ..Figures::default()
+        };
+        let all = figures(200, of);
+        let (found, main) = components(&all);
+        assert_eq!(main, Some("heap"), "{found:?}");
+        let mut evidence = Evidence {
+            main_component: main,
+            fds: count(&all, |one| one.fds),
+            sockets: count(&all, |one| one.sockets),
+            ..Evidence::default()
+        };
+        let said = |evidence: &Evidence| -> Vec<String> {
+            let lines = lines(evidence, &found, "leak");
+            lines.into_iter().map(|line| line.en + &line.zh).collect()
+        };
+        let told = said(&evidence);
+        assert!(told[0].contains("the heap (brk)"), "{told:?}");
+        assert!(told[1].contains("each keeps 40 KiB (R² 1.00)"), "{told:?}");
+        assert!(told[1].contains("每个连接占用约 40 KiB"), "{told:?}");
+        assert_eq!(told.len(), 2, "{told:?}");
+        // Files that are no sockets.
+        evidence.sockets = None;
+        let told = said(&evidence);
+        assert!(told[1].contains("a descriptor leak?"), "{told:?}");
+        // They do not go with memory.
+        let restless = |i: f64| Figures {
+            fds: Some(8 + kb((i * 7.0 % 50.0) * 1024.0) + kb(i * 100.0)),
+            ..of(i)
+        };
+        evidence.fds = count(&figures(200, restless), |one| one.fds);
+        let told = said(&evidence);
+        assert_eq!(told.len(), 1, "{told:?}");
+        evidence.open_now = Some(OpenNow {
+            fds: Some(12),
+            sockets: Some(4),
+            heap_kb: None,
+        });
+        let told = said(&evidence);
+        assert!(
+            told[1].contains("12 files open, 4 of them sockets"),
+            "{told:?}"
+        );
     }
 }

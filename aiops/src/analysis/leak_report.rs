@@ -26,7 +26,7 @@ use crate::time;
 const MIB: f64 = 1_048_576.0;
 const HOUR: f64 = 3600.0;
 /// Beyond this no date is given.
-const TEN_YEARS_S: f64 = 10.0 * 365.25 * 86_400.0;
+pub(super) const TEN_YEARS_S: f64 = 10.0 * 365.25 * 86_400.0;
 /// Points of the series in a report.
 const POINTS: usize = 240;
 /// An OOM that is nearer than this is critical.
@@ -137,6 +137,9 @@ pub fn data(series: &Series, found: &Assessment, limit: Option<(u64, &'static st
             ),
             limit_bytes: bytes,
             limit_source: source,
+            limit_cgroup: None,
+            total_rate_mib_per_hour: None,
+            competing: Vec::new(),
         }),
         collections_kb: found.collections.map(|bytes| bytes / 1024.0),
         lives: found.lives,
@@ -605,9 +608,11 @@ pub fn findings(data: &LeakData) -> Vec<Finding> {
             let mut evidence = vec![data.reason.clone()];
             if let Some(oom) = &data.oom {
                 let hours = oom.hours;
+                let of = oom.limit_cgroup.as_deref();
+                let of = of.map_or(String::new(), |path| format!(" ({path})"));
                 evidence.push(msg!(
-                    "the limit is met in about {hours:.1} h at this rate",
-                    "按此速率约 {hours:.1} 小时后到达上限"
+                    "the limit{of} is met in about {hours:.1} h at this rate",
+                    "按此速率约 {hours:.1} 小时后到达上限{of}"
                 ));
             }
             vec![Finding {

@@ -15,10 +15,12 @@ use super::options;
 use super::options::FilterArgs;
 use crate::analysis::leak;
 use crate::analysis::leak_report;
+use crate::analysis::leak_shared;
 use crate::cli;
 use crate::cli::Context;
 use crate::diag;
 use crate::diag::Exit;
+use crate::model::Filter;
 use crate::report::Accounting;
 use crate::report::Finding;
 use crate::report::HostInfo;
@@ -135,7 +137,8 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         limit: args.memory_limit,
     };
     if asked.single() {
-        let data = judge.newest()?;
+        let mut data = judge.newest()?;
+        compete(&mut data, &asked, context);
         let findings = leak_judge::findings(&data);
         return one(
             data,
@@ -152,6 +155,31 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     }
     let findings = leak_judge::findings_of_all(&data);
     print(data, findings, &taken, context, args.exit_code)
+}
+
+/// Looks for others who leak towards the limit of a leak: a limit of a cgroup or of the host is met together.
+fn compete(data: &mut LeakData, asked: &Asked, context: &Context) {
+    let Some(oom) = &data.oom else {
+        return;
+    };
+    let sampled = asked.recording.is_none() && data.window.source != Some("history");
+    if sampled || !["cgroup", "host"].contains(&oom.limit_source) {
+        return;
+    }
+    let mut others = asked.clone();
+    others.filter = Filter {
+        cgroups: oom.limit_cgroup.iter().cloned().collect(),
+        ..Filter::default()
+    };
+    others.all = others.filter.is_empty();
+    // What is there was read a moment ago; without the others the verdict is what it is.
+    if let Ok(taken) = leak_sources::take(&others, context) {
+        let judge = Judge {
+            taken: &taken,
+            limit: None,
+        };
+        leak_shared::compete(data, judge.every(0).processes.iter());
+    }
 }
 
 /// What does not go together.

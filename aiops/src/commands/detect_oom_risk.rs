@@ -252,9 +252,11 @@ fn remembered(history: Duration, context: &Context) -> anyhow::Result<Found> {
         end_ms: now_ms.saturating_add(1),
     };
     let every = |_: &Owner<'_>| true;
-    let (processes, coverage) =
+    let (mut processes, coverage) =
         subjects::from_store(&store, range, &[], &every, MOST, &context.root)
             .map_err(store_error)?;
+    // Whatever starts, grows.
+    processes.retain(|one| one.age_s() >= subjects::STARTING_S);
     if meta.is_none() && coverage.known.is_none() {
         return none();
     }

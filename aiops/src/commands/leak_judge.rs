@@ -6,6 +6,8 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::thread;
 
+use super::leak_past;
+use super::leak_past::Held;
 use super::leak_sources::Taken;
 use crate::analysis::history::stamp;
 use crate::analysis::leak;
@@ -13,7 +15,9 @@ use crate::analysis::leak::Class;
 use crate::analysis::leak::Series;
 use crate::analysis::leak_evidence;
 use crate::analysis::leak_evidence::Life;
+use crate::analysis::leak_past::Growth;
 use crate::analysis::leak_report;
+use crate::analysis::leak_shared;
 use crate::diag;
 use crate::msg;
 use crate::render::units;
@@ -25,6 +29,7 @@ use crate::report::leak::Evidence;
 use crate::report::leak::LeakData;
 use crate::report::leak::LeakProcess;
 use crate::report::leak::LeaksData;
+use crate::report::leak::OpenNow;
 use crate::report::leak::Siblings;
 use crate::report::leak::Verdicts;
 use crate::session::subjects;
@@ -34,8 +39,6 @@ use crate::source;
 
 /// A process with fewer samples is listed only while it lives: a task grows until it is done.
 const FEWEST: usize = 100;
-/// Younger than this, seconds, a process is not judged beside others unless it was named: whatever starts, grows.
-const STARTING_S: f64 = 60.0;
 /// Younger than this, seconds, a process comes behind the others of a list.
 const YOUNG_S: f64 = 600.0;
 /// Most siblings that are judged for the sake of one process.
@@ -49,6 +52,9 @@ pub(super) struct Judge<'a> {
     /// What the process dies at, bytes, where that is given.
     pub(super) limit: Option<u64>,
 }
+
+/// What a process dies at: bytes, who says so, and the path of the cgroup that does.
+type Dies = (u64, &'static str, Option<String>);
 
 /// A subject and its earlier lives.
 struct Case<'a> {
@@ -103,7 +109,14 @@ impl<'a> Judge<'a> {
             subject,
             earlier: subjects::earlier(&all, subject),
         };
-        let mut data = self.judged(&case);
+        let (mut data, growth) = self.judged(&case);
+        let held = Held {
+            data: &mut data,
+            growth,
+            subject,
+            earlier: &case.earlier,
+        };
+        leak_past::revise(taken, std::iter::once(held));
         let beside = subjects::siblings(&all, subject);
         let mut siblings = Siblings {
             count: beside.len(),
@@ -116,10 +129,11 @@ impl<'a> Judge<'a> {
                 Class::Ambiguous => {}
             }
         }
-        tell(&mut data, Some(siblings));
         if subject.at_end && ["history", "live"].contains(&taken.source) {
             learn_runtime(&mut data, subject);
+            learn_open(&mut data, subject);
         }
+        tell(&mut data, Some(siblings));
         data.notes.splice(0..0, taken.notes.iter().cloned());
         let before = taken.former.iter().chain(&taken.processes);
         let other = before
@@ -161,8 +175,17 @@ impl<'a> Judge<'a> {
         groups.sort_by(|a, b| a.subject.who.cgroup.cmp(&b.subject.who.cgroup));
         let count = cases.len();
         let all: Vec<&Case<'_>> = cases.iter().chain(&groups).collect();
-        let mut judged = self.all(&all);
+        let (mut judged, growths): (Vec<LeakData>, Vec<Option<Growth>>) =
+            self.all(&all).into_iter().unzip();
         let mut cgroups = judged.split_off(count);
+        let held = judged.iter_mut().zip(growths).zip(&cases);
+        let held = held.map(|((data, growth), case)| Held {
+            data,
+            growth,
+            subject: case.subject,
+            earlier: &case.earlier,
+        });
+        leak_past::revise(taken, held);
         let mut siblings: Vec<Option<Siblings>> = Vec::new();
         let heads: Vec<&Subject> = cases.iter().map(|case| case.subject).collect();
         let places: HashMap<*const Subject, usize> = (heads.iter().enumerate())
@@ -193,6 +216,7 @@ impl<'a> Judge<'a> {
         for data in &mut cgroups {
             tell(data, None);
         }
+        leak_shared::compete_all(&mut judged);
         let mut data = ranked(judged, cgroups, taken, top);
         data.too_brief = too_brief;
         data
@@ -219,7 +243,7 @@ impl<'a> Judge<'a> {
                 continue;
             }
             let named = !taken.filter.is_empty() || taken.source == "recording";
-            let starting = !named && subject.age_s() < STARTING_S;
+            let starting = !named && subject.age_s() < subjects::STARTING_S;
             if starting || (subject.samples < FEWEST && !subject.at_end) {
                 too_brief += 1;
                 continue;
@@ -234,7 +258,7 @@ impl<'a> Judge<'a> {
     }
 
     /// The verdicts on many, in their order, on every CPU.
-    fn all(&self, cases: &[&Case<'_>]) -> Vec<LeakData> {
+    fn all(&self, cases: &[&Case<'_>]) -> Vec<(LeakData, Option<Growth>)> {
         let next = AtomicUsize::new(0);
         let workers = thread::available_parallelism().map_or(1, usize::from);
         let work = || {
@@ -247,7 +271,7 @@ impl<'a> Judge<'a> {
                 done.push((at, self.judged(case)));
             }
         };
-        let mut judged: Vec<(usize, LeakData)> = thread::scope(|scope| {
+        let mut judged: Vec<(usize, (LeakData, Option<Growth>))> = thread::scope(|scope| {
             let others: Vec<_> = (1..workers).map(|_| scope.spawn(work)).collect();
             let mut done = work();
             for other in others {
@@ -259,10 +283,10 @@ impl<'a> Judge<'a> {
         judged.into_iter().map(|(_, data)| data).collect()
     }
 
-    /// What a process dies at that holds so much, KiB: bytes, and who says so.
-    fn limit_of(&self, subject: &Subject, held: u64) -> Option<(u64, &'static str)> {
+    /// What a process dies at that holds so much, KiB: bytes, who says so, and the path of the cgroup that does.
+    fn limit_of(&self, subject: &Subject, held: u64) -> Option<Dies> {
         if let Some(bytes) = self.limit {
-            return Some((bytes, "option"));
+            return Some((bytes, "option", None));
         }
         if let Some(here) = &self.taken.here {
             let (who, bytes) = (&subject.who, held.saturating_mul(1024));
@@ -270,16 +294,16 @@ impl<'a> Judge<'a> {
                 (0, Some(path)) => here.cgroup_dies_at(path, bytes),
                 _ => here.dies_at((who.pid, who.start_ticks), bytes),
             };
-            if nearest.is_some() {
-                return nearest;
+            if let Some((bytes, limit)) = nearest {
+                return Some((bytes, limit.source(), limit.path().map(str::to_owned)));
             }
         }
         let room = self.taken.available_kb?;
-        Some((room.saturating_add(held).saturating_mul(1024), "host"))
+        Some((room.saturating_add(held).saturating_mul(1024), "host", None))
     }
 
-    /// One verdict, without its siblings.
-    fn judged(&self, case: &Case<'_>) -> LeakData {
+    /// One verdict, without its past and its siblings, and the growth of a leak.
+    fn judged(&self, case: &Case<'_>) -> (LeakData, Option<Growth>) {
         let (taken, subject) = (self.taken, case.subject);
         let own = subject.series();
         let lives: Vec<_> = case
@@ -289,7 +313,7 @@ impl<'a> Judge<'a> {
             .collect();
         let held = subject.judged_kb().map(|(_, last)| last);
         let mut limit = held.and_then(|held| self.limit_of(subject, held));
-        let most = limit.map(|(bytes, _)| bytes as f64);
+        let most = limit.as_ref().map(|(bytes, ..)| *bytes as f64);
         let mut series = subjects::joined(&case.earlier, subject);
         let mut found = leak::assess(&series, most);
         // A leak of all lives together is one of each alone, as far as they were long enough to tell.
@@ -306,13 +330,17 @@ impl<'a> Judge<'a> {
         {
             let ends = (shared.first_kb, shared.last_kb);
             let dies_at = self.limit_of(subject, ends.1);
-            let judged = leak::assess(&shared.series, dies_at.map(|(bytes, _)| bytes as f64));
+            let most = dies_at.as_ref().map(|(bytes, ..)| *bytes as f64);
+            let judged = leak::assess(&shared.series, most);
             if judged.class == Class::Leak {
                 (series, found, limit) = (shared.series, judged, dies_at);
                 measured = ("shmem", change(Some(ends)));
             }
         }
-        let mut data = leak_report::data(&series, &found, limit);
+        let (of, limit_cgroup) = limit
+            .map(|(bytes, source, path)| ((bytes, source), path))
+            .unzip();
+        let mut data = leak_report::data(&series, &found, of);
         let who = &subject.who;
         data.process = LeakProcess {
             pid: (who.pid > 0).then_some(who.pid),
@@ -330,6 +358,9 @@ impl<'a> Judge<'a> {
         };
         // Who has ended meets no limit any more.
         data.oom = data.oom.filter(|_| subject.at_end);
+        if let Some(oom) = &mut data.oom {
+            oom.limit_cgroup = limit_cgroup.flatten();
+        }
         data.window.source = Some(taken.source);
         (data.measure, data.judged) = (Some(measured.0), measured.1);
         data.rss = at_ends(subject, |one| one.rss_kb).unwrap_or_default();
@@ -353,9 +384,13 @@ impl<'a> Judge<'a> {
         data.evidence = Some(Evidence {
             earlier_lives,
             same_age,
+            past: None,
             siblings: None,
             main_component: main,
-            threads: leak_evidence::threads(&subject.figures),
+            threads: leak_evidence::count(&subject.figures, |one| one.threads),
+            fds: leak_evidence::count(&subject.figures, |one| one.fds),
+            sockets: leak_evidence::count(&subject.figures, |one| one.sockets),
+            open_now: None,
             cpu: leak_evidence::cpu(&subject.figures, found.class != Class::NoLeak),
             rss_falls_into_swap: leak_evidence::falls_into_swap(&subject.figures),
             lines: Vec::new(),
@@ -367,7 +402,9 @@ impl<'a> Judge<'a> {
             ));
         }
         data.notes.extend(self.notes(subject, &data));
-        data
+        let end = series.time_s.last();
+        let growth = end.and_then(|end| Growth::of(&found, &data, *end));
+        (data, growth)
     }
 
     /// What to know about the samples of a process.
@@ -416,6 +453,19 @@ fn learn_runtime(data: &mut LeakData, subject: &Subject) {
         let mapped: Vec<&str> = libraries.iter().map(String::as_str).collect();
         data.process.runtime =
             leak_report::runtime_name(who.comm.as_deref(), who.exe.as_deref(), &mapped);
+    }
+}
+
+/// What a process that still runs here has open.
+fn learn_open(data: &mut LeakData, subject: &Subject) {
+    let who = &subject.who;
+    let found = source::procfs::read_handles(Path::new("/"), who.pid, who.start_ticks);
+    if let (Ok(found), Some(evidence)) = (found, &mut data.evidence) {
+        evidence.open_now = Some(OpenNow {
+            fds: found.fds,
+            sockets: found.sockets,
+            heap_kb: found.heap_kb,
+        });
     }
 }
 

@@ -31,7 +31,7 @@ fn java() -> LeakData {
     data.available_kb = Some(4_404_019);
     data.components = Some(Components {
         heap_kb: Some(2_202_009),
-        anon_kb: Some(314_572),
+        anon_kb: Some(2_202_009 + 314_572),
         file_kb: None,
         shmem_kb: Some(-209_715),
         swap_kb: None,

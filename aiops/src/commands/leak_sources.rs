@@ -87,6 +87,8 @@ pub(super) struct Taken {
     pub(super) notes: Vec<Msg>,
     /// How long was sampled at most, where that was done now.
     pub(super) window: Option<Duration>,
+    /// Where there may be more, and what of it was read.
+    pub(super) store: Option<(Store, Range)>,
 }
 
 impl Taken {
@@ -248,6 +250,7 @@ fn history(
     let mut taken = Taken {
         source: "history",
         filter: asked.filter.clone(),
+        store: Some((store.clone(), range)),
         ..Taken::default()
     };
     let filter = &asked.filter;

@@ -18,6 +18,7 @@ mod inspect_memory;
 mod inspect_processes;
 mod leak_input;
 mod leak_judge;
+mod leak_past;
 mod leak_plot;
 #[cfg(test)]
 mod leak_shown_tests;

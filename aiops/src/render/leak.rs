@@ -257,10 +257,14 @@ fn limit(data: &LeakData, out: &mut Out) {
     };
     let source = match oom.limit_source {
         "option" => "--memory-limit",
-        "cgroup" => lang.pick("of its cgroup", "cgroup 限额"),
+        "cgroup" => lang.pick("of cgroup", "cgroup 限额"),
         "host" => lang.pick("of the host", "主机内存"),
         "rlimit" => lang.pick("ulimit of the process", "进程 ulimit"),
         other => other,
+    };
+    let source = match &oom.limit_cgroup {
+        Some(path) => format!("{source} {path}"),
+        None => source.to_owned(),
     };
     let size = units::size_kb(oom.limit_bytes / 1024);
     let text = match lang {
@@ -268,6 +272,28 @@ fn limit(data: &LeakData, out: &mut Out) {
         Lang::Zh => format!("{size}（{source}）"),
     };
     out.pair(2, lang.pick("Limit", "最先到达的上限"), &text);
+    if let Some(total) = oom.total_rate_mib_per_hour {
+        let first: Vec<String> = oom
+            .competing
+            .iter()
+            .take(3)
+            .map(|one| {
+                let pid = one.pid.map_or(String::new(), |pid| format!(" ({pid})"));
+                format!("{}{pid}", one.comm.as_deref().unwrap_or("?"))
+            })
+            .collect();
+        let names = first.join(lang.pick(", ", "、"));
+        let more = match oom.competing.len().saturating_sub(first.len()) {
+            0 => String::new(),
+            more => format!(" +{more}"),
+        };
+        let text = match lang {
+            Lang::En => format!("{names}{more}: together {total:.1} MiB/h"),
+            Lang::Zh => format!("{names}{more}：合计 {total:.1} MiB/h"),
+        };
+        let label = lang.pick("Others that leak towards it", "同一上限下的其他泄漏");
+        out.pair(2, label, &text);
+    }
     let latest = oom.interval.1.map_or_else(
         || lang.pick("never", "永不").to_owned(),
         |latest| units::span(latest * 3600.0),
@@ -298,9 +324,11 @@ fn kinds(data: &LeakData, out: &mut Out) {
     } else {
         lang.pick("Anonymous memory (heap, mmap)", "匿名内存（Heap 与 mmap）")
     };
+    let heap = parts.heap_kb.unwrap_or(0);
+    let beside = parts.anon_kb.map(|anon| anon - heap);
     let rows = [
         (lang.pick("Heap", "Heap 内存"), parts.heap_kb),
-        (anon, parts.anon_kb),
+        (anon, beside),
         (lang.pick("Files", "文件映射"), parts.file_kb),
         (
             lang.pick("Shared memory", "Shared memory（共享内存）"),

@@ -120,10 +120,18 @@ pub struct Evidence {
     pub same_age: Option<SameAge>,
     /// Others that run the same program at the same time; `null`: none.
     pub siblings: Option<Siblings>,
-    /// The kind of memory that grew most: anon, file, shmem, swap; `null`: none grew.
+    /// The kind of memory that grew most: heap, anon (beside the heap, where that is known), file, shmem, swap; `null`: none grew.
     pub main_component: Option<&'static str>,
+    /// What the program did before the window; `null`: not known, or the verdict did not ask.
+    pub past: Option<Past>,
     /// Threads; `null`: not known.
     pub threads: Option<CountGrowth>,
+    /// Open files; `null`: not known, as of all history.
+    pub fds: Option<CountGrowth>,
+    /// Connections: sockets among the open files; `null`: not known, as of all history.
+    pub sockets: Option<CountGrowth>,
+    /// What is open now; `null`: not asked, or it does not run here any more.
+    pub open_now: Option<OpenNow>,
     /// CPU time per second, as a measure of load; `null`: not known.
     pub cpu: Option<CpuRelation>,
     /// Resident memory fell while swap grew: it is being pushed out, and grows where RSS does not show it.
@@ -147,6 +155,52 @@ pub struct LifeSummary {
     pub max_kb: u64,
     /// It had levelled off: its last quarter grew by less than 3 % (and 1 MiB).
     pub level: bool,
+}
+
+/// Whether a program rose as much before, and gave it back.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Past {
+    /// Since when it is known, RFC 3339.
+    pub start: Option<String>,
+    /// Time of which its size is known, all lives together.
+    pub seen_s: f64,
+    /// Lives in that time, the earlier course of this one among them.
+    pub lives: usize,
+    /// The growth that is compared.
+    pub rise_kb: u64,
+    /// The time that it took.
+    pub over_s: f64,
+    /// Earlier windows of that length, one for each step.
+    pub windows: usize,
+    /// Of them those that rose at half the rate or faster.
+    pub rising: usize,
+    /// Rises of three quarters of that size or more, within that time.
+    pub rises: usize,
+    /// Of them given back while the process ran: most of it lost again.
+    pub given_back: usize,
+    /// Of them not given back for twice the time; the others ended with the process.
+    pub kept: usize,
+    /// The last one that was given back.
+    pub last_given_back: Option<PastRise>,
+    /// The most that it held.
+    pub max_kb: u64,
+    /// Nearly all earlier windows rose as this one.
+    pub steady: bool,
+    /// The verdict on the window alone, where the past changed it.
+    pub verdict_alone: Option<&'static str>,
+}
+
+/// A rise that was given back.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct PastRise {
+    /// When it began, RFC 3339.
+    pub start: Option<String>,
+    /// When it was highest.
+    pub top: Option<String>,
+    /// When most of it was lost again.
+    pub back: Option<String>,
+    /// How much it rose.
+    pub rise_kb: u64,
 }
 
 /// Sizes at the same age.
@@ -182,6 +236,21 @@ pub struct CountGrowth {
     pub last: u64,
     /// Growth of memory for each one more; `null`: there are no more.
     pub kb_each: Option<f64>,
+    /// How many more an hour; `null`: no time passed.
+    pub per_hour: Option<f64>,
+    /// Share of the variance of the memory that a straight line of the count explains; `null`: one of them does not move.
+    pub r2: Option<f64>,
+}
+
+/// What a process has open at the moment of the report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct OpenNow {
+    /// File descriptors.
+    pub fds: Option<u64>,
+    /// Of them sockets.
+    pub sockets: Option<u64>,
+    /// Resident memory of the heap (brk).
+    pub heap_kb: Option<u64>,
 }
 
 /// What CPU time has to do with memory.
@@ -283,7 +352,7 @@ pub struct Change {
 /// Growth by kind of memory.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Components {
-    /// Of the heap.
+    /// Of the heap (brk), a part of `anon_kb`.
     pub heap_kb: Option<i64>,
     /// Anonymous.
     pub anon_kb: Option<i64>,
@@ -319,6 +388,23 @@ pub struct Oom {
     pub limit_bytes: u64,
     /// option, cgroup, host, rlimit.
     pub limit_source: &'static str,
+    /// Path of the cgroup that has the limit: its own or one above; `null`: it is no cgroup's.
+    pub limit_cgroup: Option<String>,
+    /// All leaks towards this limit together, where others leak as well: `hours` are theirs.
+    pub total_rate_mib_per_hour: Option<f64>,
+    /// The others, the fastest first.
+    pub competing: Vec<Competitor>,
+}
+
+/// Someone else who leaks towards the same limit.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Competitor {
+    /// Process id; `null`: a cgroup.
+    pub pid: Option<u32>,
+    /// Name.
+    pub comm: Option<String>,
+    /// How fast it grows.
+    pub rate_mib_per_hour: f64,
 }
 
 /// A size at a time.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use crate::analysis::limits::Bound;
+use crate::analysis::limits::Limit;
 use crate::analysis::limits::Surroundings;
 use crate::analysis::limits::nearest;
 use crate::analysis::readings::ProcessKey;
@@ -56,18 +57,16 @@ impl Here {
         )
     }
 
-    /// What a process that holds so many bytes dies at, and which limit that is ([`Limit::source`]): others in its
-    /// cgroups and on the host keep what they have. `None`: it is gone, or nothing is known to bound it.
-    ///
-    /// [`Limit::source`]: crate::analysis::limits::Limit::source
+    /// What a process that holds so many bytes dies at, and which limit that is: others in its cgroups and on the
+    /// host keep what they have. `None`: it is gone, or nothing is known to bound it.
     #[must_use]
-    pub fn dies_at(&self, who: ProcessKey, held: u64) -> Option<(u64, &'static str)> {
+    pub fn dies_at(&self, who: ProcessKey, held: u64) -> Option<(u64, Limit)> {
         room(&self.bounds(who)?, held)
     }
 
     /// The same of a cgroup.
     #[must_use]
-    pub fn cgroup_dies_at(&self, path: &str, held: u64) -> Option<(u64, &'static str)> {
+    pub fn cgroup_dies_at(&self, path: &str, held: u64) -> Option<(u64, Limit)> {
         room(&self.surroundings.of_cgroup(path), held)
     }
 
@@ -128,9 +127,9 @@ fn boot_s(clock: &ClockPair) -> f64 {
     clock.boot_ns as f64 / 1e9
 }
 
-fn room(bounds: &[Bound], held: u64) -> Option<(u64, &'static str)> {
+fn room(bounds: &[Bound], held: u64) -> Option<(u64, Limit)> {
     let first = nearest(bounds)?;
-    Some((held.saturating_add(first.left_bytes), first.limit.source()))
+    Some((held.saturating_add(first.left_bytes), first.limit.clone()))
 }
 
 /// Reads what stands below `root` now.

@@ -28,6 +28,7 @@ use crate::report;
 use crate::session::plane;
 use crate::source;
 use crate::source::clock;
+use crate::source::procfs::Handles;
 use crate::store::Ask;
 use crate::store::Coverage;
 use crate::store::Store;
@@ -213,6 +214,8 @@ pub(super) struct Collector {
     clock: Option<ClockPair>,
     who: HashMap<(u32, u64), Identity>,
     paths: HashMap<RawText, u32>,
+    /// What the processes of the next sample have open, where that was read.
+    pub(super) handles: HashMap<(u32, u64), Handles>,
     read: Read,
 }
 
@@ -225,6 +228,7 @@ impl Collector {
             clock: None,
             who: HashMap::new(),
             paths: HashMap::new(),
+            handles: HashMap::new(),
             read: Read::default(),
         }
     }
@@ -257,7 +261,13 @@ impl Collector {
             if !self.filter.wants(process, identity) {
                 continue;
             }
-            let values = figures_sampled(time_s, &process.metrics);
+            let open = self.handles.get(&key).copied().unwrap_or_default();
+            let values = Figures {
+                heap_kb: open.heap_kb,
+                fds: open.fds,
+                sockets: open.sockets,
+                ..figures_sampled(time_s, &process.metrics)
+            };
             let host = &self.read.host;
             let key = (0, process.pid, process.start_ticks);
             let known = (self.processes).samples(key, tick, 1, &values, || Who {

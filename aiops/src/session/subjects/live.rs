@@ -10,6 +10,7 @@ use crate::model::Item;
 use crate::session::plane;
 use crate::session::plane::Observe;
 use crate::source::plane::Wants;
+use crate::source::procfs::read_handles;
 
 /// Samples of a window, unless those would be closer than [`LEAST`].
 const SAMPLES: u32 = 300;
@@ -17,6 +18,9 @@ const SAMPLES: u32 = 300;
 const LEAST: Duration = Duration::from_millis(100);
 /// Nor more seldom.
 const MOST: Duration = Duration::from_secs(10);
+
+/// Most processes of which is read what they have open.
+const MOST_OPENED: usize = 16;
 
 /// What to sample.
 #[derive(Clone, Debug)]
@@ -60,8 +64,20 @@ pub fn live(window: &Window<'_>, tick: &mut dyn FnMut(usize, Duration)) -> anyho
         duration: window.length,
         ..Observe::default()
     };
+    // What is open is read of those that are asked for, never of a whole host.
+    let named = !window.filter.is_empty();
     let (mut samples, mut first) = (0, None);
     plane::observe(&observe, &mut |item| {
+        if let Item::Sample(sample) = item
+            && named
+        {
+            let wanted = sample.processes.iter().take(MOST_OPENED);
+            let read = wanted.filter_map(|one| {
+                let open = read_handles(window.root, one.pid, one.start_ticks).ok()?;
+                Some(((one.pid, one.start_ticks), open))
+            });
+            collector.handles = read.collect();
+        }
         collector.push(item);
         if let Item::Sample(sample) = item {
             samples += 1;

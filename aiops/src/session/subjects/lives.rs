@@ -1,6 +1,7 @@
 //! Which subjects are the same program: its earlier lives, and the processes that run it at the same time.
 
 use super::Subject;
+use super::program;
 use crate::analysis::leak::Series;
 
 /// Share of the shorter life for which two lives may overlap: a service that is replaced starts its successor first.
@@ -62,8 +63,7 @@ pub fn siblings<'a>(all: &[&'a Subject], one: &Subject) -> Vec<&'a Subject> {
     let alike_beside = |other: &&Subject| {
         !std::ptr::eq::<Subject>(*other, one)
             && (other.who.pid, other.who.start_ticks) != (one.who.pid, one.who.start_ticks)
-            && other.who.comm == one.who.comm
-            && other.who.exe == one.who.exe
+            && program::same(&one.who, &other.who)
             && together(one, other) > half
     };
     all.iter().copied().filter(alike_beside).collect()

@@ -9,6 +9,8 @@
 mod history;
 mod live;
 mod lives;
+mod past;
+mod program;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,11 +30,15 @@ pub use lives::alike;
 pub use lives::earlier;
 pub use lives::joined;
 pub use lives::siblings;
+pub use past::Look;
+pub use past::past;
 
 /// Ticks per second of `start_ticks` where nobody says it: what every Linux tells user space (USER_HZ).
 const TICKS_PER_S: f64 = 100.0;
 /// No host runs for longer than 50 years: a start beyond that is damaged.
 const LONGEST: u64 = 50 * 366 * 86_400 * 100;
+/// A process that is younger, seconds, is starting: in a history of many its growth says nothing yet.
+pub const STARTING_S: f64 = 60.0;
 /// Moments at which the other figures are kept: at most twice as many.
 const FIGURES: usize = 400;
 
@@ -114,6 +120,7 @@ fn figures_of(time_s: f64, values: &[Option<i64>]) -> Figures {
         vms_kb: value(5),
         threads: value(6),
         cpu_ticks: value(7),
+        ..Figures::default()
     }
 }
 
@@ -129,6 +136,7 @@ fn figures_sampled(time_s: f64, metrics: &ProcessMetrics) -> Figures {
         vms_kb: metrics.vm_size_kb,
         threads: metrics.threads,
         cpu_ticks: metrics.cpu_ticks,
+        ..Figures::default()
     }
 }
 

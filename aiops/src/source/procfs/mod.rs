@@ -5,6 +5,7 @@
 //! figure at a time. CPU, disks and network come through the `procfs` crate.
 
 mod detail;
+mod handles;
 mod kinds;
 mod libraries;
 mod limits;
@@ -27,6 +28,8 @@ mod live_tests;
 
 pub use detail::read_detail;
 
+pub use handles::Handles;
+pub use handles::read_handles;
 pub use libraries::read_libraries;
 pub use limits::read_rlimits;
 pub use limits::strict_overcommit;
