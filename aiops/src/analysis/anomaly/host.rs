@@ -37,7 +37,7 @@ const NEW_S: f64 = 600.0;
 const SETTLED: f64 = 3.0;
 
 /// A host's history.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Input {
     /// The host, in order of time; it may begin long before the window.
     pub moments: Vec<Moment>,

@@ -11,26 +11,26 @@ use super::outlier;
 
 /// What was found, right or wrong.
 #[derive(Clone, Copy, Debug, Default)]
-struct Score {
-    right: f64,
-    wrong: f64,
-    missed: f64,
-    days: f64,
+pub(super) struct Score {
+    pub(super) right: f64,
+    pub(super) wrong: f64,
+    pub(super) missed: f64,
+    pub(super) days: f64,
 }
 
 impl Score {
-    fn add(&mut self, other: Self) {
+    pub(super) fn add(&mut self, other: Self) {
         self.right += other.right;
         self.wrong += other.wrong;
         self.missed += other.missed;
         self.days += other.days;
     }
 
-    fn precision(self) -> f64 {
+    pub(super) fn precision(self) -> f64 {
         self.right / (self.right + self.wrong).max(1.0)
     }
 
-    fn recall(self) -> f64 {
+    pub(super) fn recall(self) -> f64 {
         self.right / (self.right + self.missed).max(1.0)
     }
 }
@@ -221,7 +221,7 @@ fn outliers_are_found() {
 }
 
 /// Seeds of the data; `AIOPS_LAB_SEEDS=1,2` chooses others.
-fn seeds() -> Vec<u64> {
+pub(super) fn seeds() -> Vec<u64> {
     let text = std::env::var("AIOPS_LAB_SEEDS").unwrap_or_else(|_| "1".to_owned());
     text.split(',')
         .map(|seed| seed.parse().expect("a seed"))

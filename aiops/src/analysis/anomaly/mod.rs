@@ -15,6 +15,10 @@ pub mod jump;
 #[cfg(test)]
 mod lab;
 #[cfg(test)]
+mod lab_levels;
+#[cfg(test)]
+mod lab_swap;
+#[cfg(test)]
 mod lab_tests;
 mod moved;
 #[cfg(test)]
