@@ -83,7 +83,8 @@ fn background(random: &mut Random) -> (f64, f64) {
 #[expect(clippy::too_many_lines, reason = "one mechanism after the other")]
 fn host(seed: u64) -> Host {
     let random = &mut Random::new(seed);
-    let (step_s, hours) = [(10.0, 8.0), (30.0, 24.0), (60.0, 24.0), (300.0, 168.0)][random.below(4)];
+    let (step_s, hours) =
+        [(10.0, 8.0), (30.0, 24.0), (60.0, 24.0), (300.0, 168.0)][random.below(4)];
     let steps = super::whole(hours * 3600.0 / step_s);
     let begin = 1_709_251_200.0;
     let capacity = random.between(16.0, 128.0) * GIB;
@@ -115,7 +116,11 @@ fn host(seed: u64) -> Host {
     let phases = if always { 1 } else { random.below(3) };
     for _ in 0..phases {
         let most = if always { steps } else { 4 + random.below(120) };
-        let at = if always { Some(0) } else { places.find(random, most) };
+        let at = if always {
+            Some(0)
+        } else {
+            places.find(random, most)
+        };
         let Some(at) = at else { continue };
         if always {
             places.taken.push((0, steps));
@@ -125,7 +130,11 @@ fn host(seed: u64) -> Host {
         let waits = random.lognormal(0.15, 0.7).clamp(0.04, 0.7);
         for flow in &mut flows[at..at + most] {
             // Now and then the disk, or the one who wants memory, makes a pause.
-            let much = if random.chance(0.08) { 0.03 } else { random.lognormal(1.0, 0.5) };
+            let much = if random.chance(0.08) {
+                0.03
+            } else {
+                random.lognormal(1.0, 0.5)
+            };
             flow.into += pages * much;
             flow.out += pages * much * random.between(0.9, 1.1);
             flow.refaults += pages * much * back;
@@ -135,14 +144,18 @@ fn host(seed: u64) -> Host {
     }
     // Much traffic for a while: cold memory goes out once, or comes back without anybody waiting for long.
     for _ in 0..random.below(4) {
-        let kb = random.lognormal(3.0 * GIB, 0.9).clamp(0.2 * GIB, 12.0 * GIB);
+        let kb = random
+            .lognormal(3.0 * GIB, 0.9)
+            .clamp(0.2 * GIB, 12.0 * GIB);
         let least = (4.0 * MIB).max(12.0 * usual * share);
         let longest = super::whole(kb / (least * step_s)).min(60);
         if longest < 5 {
             continue;
         }
         let length = 5 + random.below(longest - 4);
-        let Some(at) = places.find(random, length) else { continue };
+        let Some(at) = places.find(random, length) else {
+            continue;
+        };
         let pages = kb / (length as f64 * step_s) / PAGE_KB;
         let returns = random.chance(0.35);
         for flow in &mut flows[at..at + length] {
@@ -163,7 +176,9 @@ fn host(seed: u64) -> Host {
     // Normal: one or two samples of traffic, files that thrash without swap, processes that end.
     for _ in 0..random.below(5) {
         let length = 1 + random.below(2);
-        let Some(at) = places.find(random, length) else { continue };
+        let Some(at) = places.find(random, length) else {
+            continue;
+        };
         for flow in &mut flows[at..at + length] {
             flow.out += random.between(2.0, 50.0) * MIB / PAGE_KB;
         }
@@ -235,7 +250,11 @@ fn host(seed: u64) -> Host {
             moved = owed;
         }
         // Processes end: what they had in swap is free, and no traffic tells of it.
-        let freed = if ends == Some(at) { left + 0.5 * idle } else { 0.0 };
+        let freed = if ends == Some(at) {
+            left + 0.5 * idle
+        } else {
+            0.0
+        };
         left = (left + flow.kept_kb - freed).max(-level);
         bumpy = 0.8 * bumpy + 0.6 * noise * random.heavy();
         let rates = [flow.into, flow.out, flow.refaults, flow.full * 1e6];
@@ -276,7 +295,8 @@ fn judge(host: &Host, found: &[swap::SwapAnomaly], kind: Kind) -> (Score, Vec<f6
         let off = (OFF * host.step_s).max(OFF_SHARE * length);
         let same = |one: &&swap::SwapAnomaly| {
             // When growth began is seen only after a while.
-            kind == Kind::Sustained || (one.from_s - label.from_s).abs() <= off && one.from_s < label.to_s
+            kind == Kind::Sustained
+                || (one.from_s - label.from_s).abs() <= off && one.from_s < label.to_s
         };
         match open.iter().position(same) {
             Some(place) => {
@@ -319,10 +339,19 @@ fn events_of_swap_are_found() {
                     };
                     println!("{seed} {at} {name} {} step {}", host.family, host.step_s);
                     for one in &host.labels {
-                        println!("   label {:?} {:?} {:.0}", one.kind, show(one.from_s, one.to_s), one.rate);
+                        println!(
+                            "   label {:?} {:?} {:.0}",
+                            one.kind,
+                            show(one.from_s, one.to_s),
+                            one.rate
+                        );
                     }
                     for one in &found {
-                        println!("   found {:?} {:?} {one:?}", one.kind, show(one.from_s, one.to_s));
+                        println!(
+                            "   found {:?} {:?} {one:?}",
+                            one.kind,
+                            show(one.from_s, one.to_s)
+                        );
                     }
                 }
             }
@@ -338,9 +367,15 @@ fn events_of_swap_are_found() {
             score.wrong / score.days
         );
     }
-    let near = rates.iter().filter(|ratio| (**ratio - 1.0).abs() <= 0.25).count();
+    let near = rates
+        .iter()
+        .filter(|ratio| (**ratio - 1.0).abs() <= 0.25)
+        .count();
     println!("rates within 25 %: {near} of {}", rates.len());
     for (name, score) in &all {
-        assert!(score.precision() >= 0.9 && score.recall() >= 0.8, "{name}: {score:?}");
+        assert!(
+            score.precision() >= 0.9 && score.recall() >= 0.8,
+            "{name}: {score:?}"
+        );
     }
 }

@@ -19,6 +19,8 @@ const PAUSE: usize = 2;
 const THRASH_FULL: f64 = 0.01;
 /// Pages that come back a second.
 const THRASH_PAGES_PER_S: f64 = 32.0;
+/// One in so many samples without waiting says what is usual without it.
+const CALM: usize = 10;
 /// Growth below this is none, KiB an hour.
 const SUSTAINED_KB_PER_H: f64 = 1024.0;
 /// Samples that growth is judged by.
@@ -121,7 +123,17 @@ fn stretches(rates: &[Rate], is: impl Fn(&Rate) -> bool) -> Vec<std::ops::Range<
         }
     }
     let long = found.into_iter().filter(|(_, count)| *count >= LASTS);
-    long.map(|(range, _)| range).collect()
+    // What lasts long may make a longer pause.
+    let mut whole: Vec<std::ops::Range<usize>> = Vec::new();
+    for (range, _) in long {
+        match whole.last_mut() {
+            Some(last) if range.start - last.end <= PAUSE + last.len().min(range.len()) / 5 => {
+                last.end = range.end;
+            }
+            _ => whole.push(range),
+        }
+    }
+    whole
 }
 
 /// Everything unusual about the swap of a host, in order of kind and time.
@@ -152,21 +164,23 @@ pub fn anomalies(moments: &[Moment], page_kb: f64) -> Vec<SwapAnomaly> {
         let high = |kb: f64| kb > SURGE_KB_PER_S && kb > middle + SURGE_SIGMAS * wide;
         rate.traffic_kb.is_some_and(high)
     };
+    let waits = |rate: &Rate| rate.full.is_some_and(|full| full > THRASH_FULL);
+    // What comes back while nobody waits is usual; a host that always thrashes has no such time.
+    let calm = || rates.iter().filter(|rate| !waits(rate));
+    let compared = calm().count() * CALM >= rates.len();
     let column = |value: fn(&Rate) -> Option<f64>| {
-        let all: Vec<f64> = rates.iter().filter_map(value).collect();
-        median(&all) + SURGE_SIGMAS * mad(&all)
+        let all: Vec<f64> = calm().filter_map(value).collect();
+        let usual = median(&all) + SURGE_SIGMAS * mad(&all);
+        if compared {
+            usual.max(THRASH_PAGES_PER_S)
+        } else {
+            THRASH_PAGES_PER_S
+        }
     };
-    // A host that always thrashes has no calm to be compared with: more than a few times the least is enough.
-    let up = |value: Option<f64>, usual: f64| {
-        let usual = usual.min(THRASH_PAGES_PER_S * 4.0);
-        value.is_some_and(|pages| pages > THRASH_PAGES_PER_S.max(usual))
-    };
+    let up = |value: Option<f64>, usual: f64| value.is_some_and(|pages| pages > usual);
     let (into, back) = (column(|rate| rate.swapped_in), column(|rate| rate.refaults));
-    let thrashes = |rate: &Rate| {
-        up(rate.swapped_in, into)
-            && up(rate.refaults, back)
-            && rate.full.is_some_and(|full| full > THRASH_FULL)
-    };
+    let thrashes =
+        |rate: &Rate| waits(rate) && up(rate.swapped_in, into) && up(rate.refaults, back);
     let thrash = stretches(&rates, thrashes);
     let surges = stretches(&rates, unusual)
         .into_iter()
