@@ -158,7 +158,7 @@ fn told(host: &Host) -> Vec<Told> {
         let ns = crate::time::from_rfc3339(time).expect("RFC 3339");
         ns as f64 / 1e9
     };
-    let found = host::find(&host.input, &Scope::System);
+    let found = host::find(&host.input, Scope::System);
     let levels = found.anomalies.iter().filter(|one| {
         one.subject.what == "system-used" && ["growth-point", "change-point"].contains(&one.kind)
     });
@@ -184,10 +184,10 @@ fn changes_of_level_are_told() {
             let days = host.input.moments.len() as f64 * host.input.interval_s / DAY_S;
             let (mut family, mut show) = (Score::default(), Vec::new());
             for change in &host.changes {
-                // A window before and behind it: a slow one has no sharper time.
-                let near = |at_s: f64| {
-                    at_s >= change.from_s - host.window_s && at_s <= change.to_s + host.window_s
-                };
+                // A window before and behind it; where a slow one begins is less sharp.
+                let off = host.window_s.max((change.to_s - change.from_s) / 2.0);
+                let near =
+                    |at_s: f64| at_s >= change.from_s - off && at_s <= change.to_s + host.window_s;
                 let same =
                     |one: &Told| near(one.at_s) && (one.size_kb > 0.0) == (change.size_kb > 0.0);
                 // A fall that ends a growth point is told as its end.

@@ -23,9 +23,9 @@ pub(super) fn moved(one: &Bare, watched: &[Watched], processes: &[Process]) -> V
         "kb" => MOVED_KB.max(MOVED_SHARE * one.anomaly.value.abs()),
         _ => MOVED_KB * 4.0,
     };
-    let courses = watched
-        .iter()
-        .filter(|other| other.subject != one.anomaly.subject && other.subject.what != "process");
+    let courses = watched.iter().filter(|other| {
+        other.subject != one.anomaly.subject && other.subject.what.starts_with("system")
+    });
     let of_host = courses.filter_map(|other| {
         let (change_kb, sigmas) = other.course.change(other.course.even.place(one.at_s)?)?;
         Some(Moved {
@@ -38,6 +38,16 @@ pub(super) fn moved(one: &Bare, watched: &[Watched], processes: &[Process]) -> V
     let of_processes = processes
         .iter()
         .filter(|process| one.anomaly.subject.pid != Some(process.pid))
+        // Of a cgroup it is its own processes that tell why.
+        .filter(|process| {
+            let group = one.anomaly.subject.cgroup.as_deref();
+            group.is_none_or(|group| {
+                process
+                    .cgroup
+                    .as_deref()
+                    .is_some_and(|path| below(path, group))
+            })
+        })
         .filter_map(|process| {
             let (change_kb, status) = change(process, one.at_s, one.window_s)?;
             let same = |other: &&Watched| {
@@ -59,6 +69,12 @@ pub(super) fn moved(one: &Bare, watched: &[Watched], processes: &[Process]) -> V
     all.sort_by(|a, b| b.change_kb.abs().total_cmp(&a.change_kb.abs()));
     all.truncate(MOVED);
     all
+}
+
+/// Whether a cgroup is this one or below it.
+fn below(path: &str, group: &str) -> bool {
+    let rest = path.strip_prefix(group.trim_end_matches('/'));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// How much a process changed from the window before a moment to the one after.

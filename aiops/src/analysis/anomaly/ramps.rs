@@ -41,11 +41,13 @@ impl Ramp {
 struct Basis(Vec<Vec<f64>>);
 
 impl Basis {
-    /// A level and a slope for this many blocks.
-    fn line(count: usize) -> Self {
+    /// A level for this many blocks, and a slope.
+    fn line(count: usize, slope: bool) -> Self {
         let mut basis = Self(Vec::new());
         basis.add(vec![1.0; count]);
-        basis.add((0..count).map(|at| at as f64).collect());
+        if slope {
+            basis.add((0..count).map(|at| at as f64).collect());
+        }
         basis
     }
 
@@ -103,11 +105,18 @@ pub fn ramps(blocks: &[f64], least: f64, longest: usize) -> Vec<Ramp> {
     let variance = (step * step / 2.0 / (1.0 - phi)).max(least * least / 100.0);
     let penalty = 4.0 * (blocks.len() as f64).ln() * variance * (1.0 + phi) / (1.0 - phi);
     let ends = pelt(blocks, penalty, LEAST);
-    chosen(blocks, candidates(blocks, &ends, longest), penalty)
+    let open = candidates(blocks, &ends, longest, penalty);
+    let level = chosen(blocks, open.clone(), penalty, false);
+    let slope = chosen(blocks, open, penalty, true);
+    if slope.1 + penalty < level.1 {
+        slope.0
+    } else {
+        level.0
+    }
 }
 
 /// A ramp for each group of edges that follow each other, or for each edge alone.
-fn candidates(blocks: &[f64], ends: &[usize], longest: usize) -> Vec<Ramp> {
+fn candidates(blocks: &[f64], ends: &[usize], longest: usize, penalty: f64) -> Vec<Ramp> {
     let edges = &ends[..ends.len().saturating_sub(1)];
     let start = |nth: usize| nth.checked_sub(1).map_or(0, |before| ends[before]);
     let levels: Vec<f64> = (0..ends.len())
@@ -129,7 +138,11 @@ fn candidates(blocks: &[f64], ends: &[usize], longest: usize) -> Vec<Ramp> {
             .map(|nth| spread(&blocks[start(nth)..ends[nth]]))
             .sum();
         match fit(blocks, (low, high), (edges[first], edges[last]), longest) {
-            Some((ramp, error)) if first == last || error < steps => found.push(ramp),
+            Some((ramp, error))
+                if error < steps + penalty * (last - first) as f64 || first == last =>
+            {
+                found.push(ramp)
+            }
             _ => {
                 for nth in first..=last {
                     let span = (start(nth), ends[nth + 1]);
@@ -191,11 +204,12 @@ fn fit(
     })
 }
 
-/// Those that are needed beside a straight line through everything, with their sizes beside each other.
-fn chosen(blocks: &[f64], mut open: Vec<Ramp>, penalty: f64) -> Vec<Ramp> {
+/// Those that are needed beside a level, or a straight line through everything, with their sizes beside each other;
+/// and what that costs: the squared error, and the penalty for each.
+fn chosen(blocks: &[f64], mut open: Vec<Ramp>, penalty: f64, slope: bool) -> (Vec<Ramp>, f64) {
     let count = blocks.len();
     let shape = |ramp: &Ramp| -> Vec<f64> { (0..count).map(|block| ramp.at(block)).collect() };
-    let mut basis = Basis::line(count);
+    let mut basis = Basis::line(count, slope);
     let mut rest = basis.free(blocks.to_vec());
     let mut found: Vec<Ramp> = Vec::new();
     while found.len() < MOST {
@@ -221,7 +235,7 @@ fn chosen(blocks: &[f64], mut open: Vec<Ramp>, penalty: f64) -> Vec<Ramp> {
     }
     // Each size beside all others: what is left of its shape without them tells it.
     let sized = |nth: usize| {
-        let mut others = Basis::line(count);
+        let mut others = Basis::line(count, slope);
         for (at, other) in found.iter().enumerate() {
             if at != nth {
                 others.add(shape(other));
@@ -240,7 +254,8 @@ fn chosen(blocks: &[f64], mut open: Vec<Ramp>, penalty: f64) -> Vec<Ramp> {
     };
     let mut sized: Vec<Ramp> = (0..found.len()).map(sized).collect();
     sized.sort_by_key(|ramp| ramp.from);
-    sized
+    let cost = dot(&rest, &rest) + penalty * sized.len() as f64;
+    (sized, cost)
 }
 
 #[cfg(test)]

@@ -110,6 +110,13 @@ fn rates(moments: &[Moment], page_kb: f64) -> Vec<Rate> {
     moments.windows(2).map(rate).collect()
 }
 
+/// Swap traffic, KiB a second, where it is known: time and rate.
+#[must_use]
+pub fn traffic(moments: &[Moment], page_kb: f64) -> Vec<(f64, f64)> {
+    let known = |rate: &Rate| Some((rate.time_s, rate.traffic_kb?));
+    rates(moments, page_kb).iter().filter_map(known).collect()
+}
+
 /// Ranges of rates that are all of a kind, short pauses included.
 fn stretches(rates: &[Rate], is: impl Fn(&Rate) -> bool) -> Vec<std::ops::Range<usize>> {
     let mut found: Vec<(std::ops::Range<usize>, usize)> = Vec::new();
