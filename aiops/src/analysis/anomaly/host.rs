@@ -123,6 +123,8 @@ impl Input {
 pub(super) struct Bare {
     pub(super) anomaly: Anomaly,
     pub(super) at_s: f64,
+    /// What else moved is looked for around here, and so far.
+    pub(super) around_s: f64,
     pub(super) window_s: f64,
 }
 
@@ -423,9 +425,18 @@ fn swap_anomalies(input: &Input) -> Vec<Bare> {
                 ),
             ),
         };
+        // Growth has no moment: its second half is compared with its first one.
+        let (around_s, window_s) = match one.kind {
+            swap::Kind::Sustained => (
+                f64::midpoint(one.from_s, one.to_s),
+                ((one.to_s - one.from_s) / 2.0).max(NEAR_S),
+            ),
+            _ => (one.from_s, NEAR_S),
+        };
         Bare {
             at_s: one.from_s,
-            window_s: NEAR_S,
+            around_s,
+            window_s,
             anomaly: Anomaly {
                 kind,
                 subject: Subject {
@@ -503,6 +514,7 @@ fn outliers(input: &Input, scope: Scope, total_kb: f64) -> Vec<Bare> {
         };
         Some(Bare {
             at_s: process.span_s.1,
+            around_s: process.span_s.1,
             window_s: NEAR_S,
             anomaly: Anomaly {
                 kind: "outlier-process",

@@ -87,6 +87,9 @@ pub struct Course {
     pub residual: Option<Vec<f64>>,
     /// Seasons were taken out.
     pub seasonal: bool,
+    /// The series without its daily course, where jumps are told better with it: a smooth wave makes none, but it
+    /// makes levels.
+    calm: Option<Vec<f64>>,
     /// Steps of a window.
     pub window: usize,
     /// Median of the window from each step on, less that of the window before it; `None`: too few samples.
@@ -181,6 +184,7 @@ impl Course {
                 course = found;
             } else if course.residual.is_none() {
                 course.residual = found.residual;
+                course.calm = Some(found.plain);
             }
         }
         Some(course)
@@ -204,6 +208,7 @@ impl Course {
             // A series that never moves has no spread: what is too small to matter stands for it.
             sigma: mad(&all).max(least / 10.0).max(f64::MIN_POSITIVE),
             seasonal: parts.is_some(),
+            calm: None,
             residual: parts.map(|parts| parts.residual),
             contrasts: sharp,
             swings,
@@ -341,7 +346,12 @@ impl Course {
     #[must_use]
     pub fn change_points(&self, sigmas: f64, least: f64) -> Vec<Slow> {
         let wide = (self.window / 3).max(self.plain.len() / BLOCKS).max(1);
-        let blocks: Vec<f64> = self.plain.chunks(wide).map(median).collect();
+        let calm = self.calm.as_ref().filter(|calm| {
+            let half = whole((DAY_S / 2.0 / self.even.step_s).round());
+            apart(calm, half) < WORTH * apart(&self.plain, half)
+        });
+        let levels = calm.unwrap_or(&self.plain);
+        let blocks: Vec<f64> = levels.chunks(wide).map(median).collect();
         let longest = (LONGEST * self.window / wide).max(1);
         let found = ramps(&blocks, least, longest).into_iter();
         found
@@ -354,6 +364,14 @@ impl Course {
             .filter(|one| one.size.abs() >= least && one.sigmas.abs() > sigmas)
             .collect()
     }
+}
+
+/// How much values differ that are so many steps apart.
+pub(super) fn apart(values: &[f64], steps: usize) -> f64 {
+    let pairs = values.iter().zip(values.iter().skip(steps));
+    mad(&pairs
+        .map(|(before, after)| after - before)
+        .collect::<Vec<_>>())
 }
 
 /// Seasons by STL with a day, or by MSTL with a day and a week; `None`: the history holds less than two.

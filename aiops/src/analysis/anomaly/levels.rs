@@ -57,6 +57,7 @@ pub(super) fn anomalies(one: &Watched) -> Vec<Bare> {
     let near = |at: usize, jump: &Jump| jump.at.abs_diff(at) <= 2 * course.window;
     let bare = |kind, jump: &Jump, reason, why: Msg| Bare {
         at_s: course.even.time(jump.at),
+        around_s: course.even.time(jump.at),
         window_s,
         anomaly: Anomaly {
             kind,

@@ -23,6 +23,8 @@ mod lab_tests;
 mod levels;
 mod moved;
 #[cfg(test)]
+mod odd_tests;
+#[cfg(test)]
 mod oracle_tests;
 pub mod outlier;
 pub mod ramps;

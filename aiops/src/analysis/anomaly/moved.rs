@@ -19,6 +19,12 @@ pub(super) fn moved(one: &Bare, watched: &[Watched], processes: &[Process]) -> V
     if one.anomaly.kind == "outlier-process" {
         return Vec::new();
     }
+    let begin = processes.iter().map(|one| one.span_s.0);
+    let end = processes.iter().map(|one| one.span_s.1);
+    let history = (
+        begin.fold(f64::INFINITY, f64::min),
+        end.fold(f64::NEG_INFINITY, f64::max),
+    );
     let least = match one.anomaly.unit {
         "kb" => MOVED_KB.max(MOVED_SHARE * one.anomaly.value.abs()),
         _ => MOVED_KB * 4.0,
@@ -27,7 +33,9 @@ pub(super) fn moved(one: &Bare, watched: &[Watched], processes: &[Process]) -> V
         other.subject != one.anomaly.subject && other.subject.what.starts_with("system")
     });
     let of_host = courses.filter_map(|other| {
-        let (change_kb, sigmas) = other.course.change(other.course.even.place(one.at_s)?)?;
+        let (change_kb, sigmas) = other
+            .course
+            .change(other.course.even.place(one.around_s)?)?;
         Some(Moved {
             subject: other.subject.clone(),
             change_kb,
@@ -49,12 +57,12 @@ pub(super) fn moved(one: &Bare, watched: &[Watched], processes: &[Process]) -> V
             })
         })
         .filter_map(|process| {
-            let (change_kb, status) = change(process, one.at_s, one.window_s)?;
+            let (change_kb, status) = change(process, one.around_s, one.window_s, history)?;
             let same = |other: &&Watched| {
                 other.subject.pid == Some(process.pid) && other.subject.start == Some(process.start)
             };
             let course = watched.iter().find(same).map(|other| &other.course);
-            let sigmas = course.and_then(|course| course.change(course.even.place(one.at_s)?));
+            let sigmas = course.and_then(|course| course.change(course.even.place(one.around_s)?));
             Some(Moved {
                 subject: subject(process),
                 change_kb,
@@ -78,7 +86,12 @@ fn below(path: &str, group: &str) -> bool {
 }
 
 /// How much a process changed from the window before a moment to the one after.
-fn change(process: &Process, at_s: f64, window_s: f64) -> Option<(f64, &'static str)> {
+fn change(
+    process: &Process,
+    at_s: f64,
+    window_s: f64,
+    history: (f64, f64),
+) -> Option<(f64, &'static str)> {
     let rss = &process.rss;
     let inside = |from_s: f64, to_s: f64| {
         let values = (0..rss.values.len()).filter(|&at| {
@@ -91,8 +104,8 @@ fn change(process: &Process, at_s: f64, window_s: f64) -> Option<(f64, &'static 
     match (inside(at_s - window_s, at_s), inside(at_s, at_s + window_s)) {
         (Some(before), Some(after)) => Some((after - before, "moved")),
         // Not because the history begins or ends there.
-        (None, Some(after)) if process.span_s.0 > at_s - window_s => Some((after, "started")),
-        (Some(before), None) => Some((-before, "ended")),
+        (None, Some(after)) if process.span_s.0 > history.0 => Some((after, "started")),
+        (Some(before), None) if process.span_s.1 < history.1 => Some((-before, "ended")),
         _ => None,
     }
 }

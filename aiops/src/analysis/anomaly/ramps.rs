@@ -6,7 +6,7 @@
 //! better; and of all of these only those stay that a straight line through the whole series does not explain.
 
 use super::super::leak::pelt::pelt;
-use super::mad;
+use super::jump::apart;
 use super::median;
 
 /// A change from one level to another; places are blocks.
@@ -22,6 +22,8 @@ pub struct Ramp {
 
 /// Fewest blocks of a level.
 const LEAST: usize = 3;
+/// Blocks that are so far apart have nothing to do with each other.
+const FAR: usize = 9;
 /// Places that an end of a ramp is looked for at.
 const PLACES: usize = 14;
 /// A ramp is longer than it must be only where that makes the squared error less by so many blocks' worth.
@@ -91,9 +93,10 @@ fn spread(values: &[f64]) -> f64 {
 /// further apart than so many blocks are no single change.
 #[must_use]
 pub fn ramps(blocks: &[f64], least: f64, longest: usize) -> Vec<Ramp> {
-    let ways: Vec<f64> = blocks.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    let (step, all) = (mad(&ways), mad(blocks));
-    if all <= 0.0 && spread(blocks) <= 0.0 {
+    let ways = |lag: usize| apart(blocks, lag);
+    // A slope moves all differences alike, and a level few of them.
+    let (step, all) = (ways(1), ways(FAR) / std::f64::consts::SQRT_2);
+    if spread(blocks) <= 0.0 {
         return Vec::new();
     }
     // Noise that remembers makes levels of its own: each change costs more by what AR(1) noise needs.

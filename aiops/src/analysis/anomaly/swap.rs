@@ -23,6 +23,8 @@ const THRASH_PAGES_PER_S: f64 = 32.0;
 const CALM: usize = 10;
 /// Growth below this is none, KiB an hour.
 const SUSTAINED_KB_PER_H: f64 = 1024.0;
+/// Standard errors beyond this are as many as can be.
+const SIGMAS: f64 = 1000.0;
 /// Samples that growth is judged by.
 const JUDGED: usize = 2000;
 
@@ -69,7 +71,8 @@ pub struct SwapAnomaly {
     pub to_s: f64,
     /// KiB a second at its height; of sustained growth KiB an hour.
     pub value: f64,
-    /// Above the median of the history, in standard deviations (MAD); `None`: it is judged otherwise.
+    /// Above the median of the history, in standard deviations (MAD); of sustained growth: the rate in standard
+    /// errors. `None`: not known.
     pub sigmas: Option<f64>,
     /// Most of the time that all waited, 0 to 1; `None`: not known.
     pub full: Option<f64>,
@@ -222,12 +225,17 @@ fn sustained(moments: &[Moment]) -> Option<SwapAnomaly> {
     };
     let found = leak::assess(&series, None);
     let rate = found.rate? * 3600.0 / 1024.0;
+    // Of its 95 % interval: how far the rate is from none.
+    let sigmas = found.rate_interval.and_then(|(low, high)| {
+        let sigma = (high - low) / (2.0 * 1.96) * 3600.0 / 1024.0;
+        (sigma > 0.0).then(|| (rate / sigma).min(SIGMAS))
+    });
     (found.class == leak::Class::Leak && rate >= SUSTAINED_KB_PER_H).then(|| SwapAnomaly {
         kind: Kind::Sustained,
         from_s: found.onset_s.unwrap_or(first.0),
         to_s: last.0,
         value: rate,
-        sigmas: None,
+        sigmas,
         full: None,
         p: Some(1.0 - found.probability),
     })
