@@ -382,7 +382,7 @@ fn a_recording_tells_what_history_tells() {
     let whole = history.recording("whole.aiops", SPAN, true);
     let output = recorded(&whole, &["-o", "json"]);
     let report = json(&String::from_utf8_lossy(&output.stdout));
-    let known = history.data(&["--history", "3d"]);
+    let known = history.data(&["--history", "73h"]);
     let data = &report["data"];
     assert_eq!(data["source"], "recording", "{data:#}");
     assert_eq!(data["window"]["samples"], known["window"]["samples"]);

@@ -107,15 +107,40 @@ pub fn ramps(blocks: &[f64], least: f64, longest: usize) -> Vec<Ramp> {
     };
     let variance = (step * step / 2.0 / (1.0 - phi)).max(least * least / 100.0);
     let penalty = 4.0 * (blocks.len() as f64).ln() * variance * (1.0 + phi) / (1.0 - phi);
-    let ends = pelt(blocks, penalty, LEAST);
-    let open = candidates(blocks, &ends, longest, penalty);
-    let level = chosen(blocks, open.clone(), penalty, false);
-    let slope = chosen(blocks, open, penalty, true);
-    if slope.1 + penalty < level.1 {
-        slope.0
-    } else {
-        level.0
+    let open = |blocks: &[f64]| {
+        let ends = pelt(blocks, penalty, LEAST);
+        candidates(blocks, &ends, longest, penalty)
+    };
+    let first = open(blocks);
+    let level = chosen(blocks, first.clone(), penalty, false);
+    let slope = chosen(blocks, first, penalty, true);
+    if slope.1 + penalty >= level.1 {
+        return level.0;
     }
+    // On a slope PELT saw a staircase. Without it there are levels again.
+    let flat = without_slope(blocks, &slope.0);
+    let again = open(&flat);
+    chosen(&flat, again, penalty, true).0
+}
+
+/// The blocks without the slope that they have beside these changes.
+fn without_slope(blocks: &[f64], changes: &[Ramp]) -> Vec<f64> {
+    let count = blocks.len();
+    let mut others = Basis::line(count, false);
+    for change in changes {
+        others.add((0..count).map(|block| change.at(block)).collect());
+    }
+    let free = others.free((0..count).map(|at| at as f64).collect());
+    let wide = dot(&free, &free);
+    let slope = if wide <= 1e-9 {
+        0.0
+    } else {
+        dot(&free, blocks) / wide
+    };
+    let values = blocks.iter().enumerate();
+    values
+        .map(|(at, value)| value - slope * at as f64)
+        .collect()
 }
 
 /// A ramp for each group of edges that follow each other, or for each edge alone.
@@ -294,6 +319,13 @@ mod tests {
         let two = ramps(&noisy(|at| jump(at, 100.0) + jump(at, 118.0)), 5.0, 24);
         assert_eq!(two.len(), 2, "{two:?}");
         assert!(two.iter().all(|one| one.to - one.from <= 3), "{two:?}");
+        let leaks = ramps(
+            &noisy(|at| at * 0.4 + (at - 150.0).clamp(0.0, 15.0) * 3.0),
+            5.0,
+            24,
+        );
+        assert_eq!(leaks.len(), 1, "{leaks:?}");
+        assert!((leaks[0].size - 45.0).abs() < 9.0, "{leaks:?}");
         // On a slope, and down.
         let slope = ramps(
             &noisy(|at| at * 0.3 - (at - 200.0).clamp(0.0, 15.0) * 4.0),
