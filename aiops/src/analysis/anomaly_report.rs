@@ -72,7 +72,7 @@ pub fn data(input: &Input, scope: Scope, found: Found, interval_s: Option<f64>) 
     let span_s = {
         let mut times = inside();
         let first = times.next();
-        first.map_or(0.0, |first| times.last().unwrap_or(first) - first)
+        first.map_or(0.0, |first| times.next_back().unwrap_or(first) - first)
     };
     let mut notes = Vec::new();
     if samples > 0 {

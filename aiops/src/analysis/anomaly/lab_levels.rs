@@ -176,7 +176,7 @@ fn told(host: &Host) -> Vec<Told> {
 fn changes_of_level_are_told() {
     let mut rows: BTreeMap<String, Score> = BTreeMap::new();
     let (mut kinds, mut sizes): (BTreeMap<&str, Score>, Vec<f64>) = Default::default();
-    for seed in seeds() {
+    for seed in seeds("971") {
         for at in 0..HOSTS {
             let host = host(seed * 1000 + at);
             let found = told(&host);

@@ -61,7 +61,7 @@ impl Places {
         for _ in 0..20 {
             let at = APART + random.below(room);
             let free = |(from, to): &(usize, usize)| at + length + APART < *from || to + APART < at;
-            if self.taken.iter().all(|one| free(one)) {
+            if self.taken.iter().all(free) {
                 self.taken.push((at, at + length));
                 return Some(at);
             }
@@ -316,7 +316,7 @@ fn judge(host: &Host, found: &[swap::SwapAnomaly], kind: Kind) -> (Score, Vec<f6
 fn events_of_swap_are_found() {
     let mut all: BTreeMap<&str, Score> = BTreeMap::new();
     let mut rates: Vec<f64> = Vec::new();
-    for seed in seeds() {
+    for seed in seeds("1") {
         for at in 0..HOSTS {
             let host = host(seed * 1000 + at);
             let found = swap::anomalies(&host.moments, PAGE_KB);

@@ -169,7 +169,7 @@ fn candidates(blocks: &[f64], ends: &[usize], longest: usize, penalty: f64) -> V
             Some((ramp, error))
                 if error < steps + penalty * (last - first) as f64 || first == last =>
             {
-                found.push(ramp)
+                found.push(ramp);
             }
             _ => {
                 for nth in first..=last {
