@@ -198,7 +198,8 @@ fn curves(data: &AnomalyData, out: &mut Out) {
             .collect();
         let line = units::axis_curve(&points, (start, end), columns, out.unicode());
         out.line(4, Paint::Plain, &line.unwrap_or_default());
-        let place = |ts: f64| units::whole_usize((ts - start) / (end - start) * columns as f64);
+        let place =
+            |ts: f64| units::whole_usize(((ts - start) / (end - start) * columns as f64).floor());
         let marks: Vec<(usize, usize)> = marks.iter().map(|(ts, nth)| (place(*ts), *nth)).collect();
         out.line(4, Paint::Dim, &pointers(&marks, columns, out.unicode()));
     }
