@@ -33,7 +33,7 @@
 //! met; `session::limits` and `session::risk` read what both need.
 //!
 //! Anomalies: `analysis::anomaly` finds what was out of the ordinary in the series of a host and of its processes,
-//! which `detect anomaly` reads from history.
+//! which `detect anomaly` reads from history or a recording.
 //!
 //! Who may use whom (`cargo xtask layers` reads this table and fails on anything else):
 //!

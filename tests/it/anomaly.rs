@@ -5,14 +5,21 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Output;
 
+use aiops::model::CgroupMetrics;
+use aiops::model::CgroupSample;
 use aiops::model::ClockPair;
+use aiops::model::End;
+use aiops::model::EndReason;
 use aiops::model::Host;
 use aiops::model::Identity;
+use aiops::model::Item;
 use aiops::model::ProcessMetrics;
 use aiops::model::ProcessSample;
 use aiops::model::RawText;
 use aiops::model::Sample;
+use aiops::model::Session;
 use aiops::model::SystemMetrics;
+use aiops::record::Writer;
 use aiops::store::Recorder;
 use aiops::store::Store;
 use aiops::store::Tick;
@@ -121,8 +128,27 @@ fn tick(second: u64, planted: bool) -> Tick {
                 psi_full_total_us: Some(500_000 * busy),
                 ..SystemMetrics::default()
             }),
+            ts_ns: mono_ns,
             processes: pids.clone().map(process).collect(),
             all_processes: true,
+            cgroups: [("/shop", 101..=141), ("/shop/db", 130..=130)]
+                .map(|(path, members)| {
+                    let held =
+                        members.map(|pid| rss(pid, second.max(YOUNG), planted && second >= JUMP));
+                    let held: u64 = held.sum();
+                    CgroupSample {
+                        path: RawText::from(path),
+                        id: 5,
+                        metrics: CgroupMetrics {
+                            usage_kb: Some(held + 500 * MIB),
+                            anon_kb: Some(held),
+                            swap_kb: Some(0),
+                            ..CgroupMetrics::default()
+                        },
+                        ..CgroupSample::default()
+                    }
+                })
+                .into(),
             ..Sample::default()
         },
         identities: pids
@@ -130,6 +156,7 @@ fn tick(second: u64, planted: bool) -> Tick {
                 pid,
                 start_ticks: Some(7),
                 comm: process(pid).comm,
+                cgroup: Some(RawText::from(if pid == 130 { "/shop/db" } else { "/shop" })),
                 ..Identity::default()
             })
             .collect(),
@@ -156,6 +183,40 @@ impl History {
         }
         recorder.close().expect("a whole store");
         history
+    }
+
+    /// The same samples as a recording of so many seconds, up to the end.
+    fn recording(&self, name: &str, seconds: u64, planted: bool) -> String {
+        let path = self.0.join(name);
+        let mut writer = Writer::create(&path, true).expect("a recording");
+        let host = Host {
+            hostname: RawText::from("node-7"),
+            ..Host::default()
+        };
+        let mut items = vec![Item::Session(Session {
+            command: "collect memory".to_owned(),
+            host,
+            ..Session::default()
+        })];
+        for second in (SPAN - seconds..SPAN).step_by(usize::try_from(EVERY).expect("a step")) {
+            let Tick {
+                clock,
+                sample,
+                identities,
+            } = tick(second, planted);
+            items.push(Item::Clock(clock));
+            items.extend(identities.into_iter().map(Item::Identity));
+            items.push(Item::Sample(sample));
+        }
+        items.push(Item::End(End {
+            ts_ns: (BEGIN + SPAN) * 1_000_000_000,
+            reason: EndReason::Duration,
+        }));
+        for item in &items {
+            writer.push(item).expect("an item");
+        }
+        writer.close().expect("a whole recording");
+        path.to_str().expect("a path").to_owned()
     }
 
     fn run(&self, more: &[&str]) -> Output {
@@ -281,9 +342,18 @@ fn what_was_planted_is_found_at_its_time() {
                 "service130(130)",
                 "2024-03-06 13:00",
                 "also moved",
+                "Course",
+                "▲",
             ]
         } else {
-            &["内存异常检测", "突增", "内存颠簸", "离群进程", "同时变化"]
+            &[
+                "内存异常检测",
+                "突增",
+                "内存颠簸",
+                "离群进程",
+                "同时变化",
+                "变化曲线",
+            ]
         };
         for word in words {
             assert!(text.contains(word), "{word}: {text}");
@@ -296,6 +366,96 @@ fn what_was_planted_is_found_at_its_time() {
         }
     }
     assert_eq!(data, history.data(&[]), "the same every time");
+}
+
+/// The report on a recording.
+fn recorded(file: &str, more: &[&str]) -> Output {
+    let mut args = vec!["detect", "anomaly", "--recording", file];
+    args.extend(more);
+    let output = aiops(&args).env("TZ", "UTC").env("COLUMNS", "80").output();
+    output.expect("the program")
+}
+
+#[test]
+fn a_recording_tells_what_history_tells() {
+    let history = History::new("recorded", true);
+    let whole = history.recording("whole.aiops", SPAN, true);
+    let output = recorded(&whole, &["-o", "json"]);
+    let report = json(&String::from_utf8_lossy(&output.stdout));
+    let known = history.data(&["--history", "73h"]);
+    let data = &report["data"];
+    assert_eq!(data["source"], "recording", "{data:#}");
+    assert_eq!(data["window"]["samples"], known["window"]["samples"]);
+    assert!(
+        known["anomalies"]
+            .as_array()
+            .is_some_and(|all| all.len() >= 4)
+    );
+    assert_eq!(data["anomalies"], known["anomalies"]);
+    assert_eq!(data["series"], known["series"]);
+    assert_eq!(report["host"]["hostname"], "node-7");
+    assert_eq!(report["accounting"]["complete"], true, "{report:#}");
+
+    // An hour and a half is too short for levels, and that is said; the processes are compared all the same.
+    let brief = history.recording("brief.aiops", 5400, true);
+    let output = recorded(&brief, &[]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        text.contains("only 45 samples of the host in 88min"),
+        "{text}"
+    );
+    assert!(text.contains("need 60") && text.contains("(2h)"), "{text}");
+    let output = recorded(&brief, &["-o", "json"]);
+    let brief = json(&String::from_utf8_lossy(&output.stdout));
+    assert!(brief["data"]["window"]["level_s"].is_null(), "{brief:#}");
+    assert_eq!(of(&brief["data"], "growth-point").len(), 0);
+    assert!(!of(&brief["data"], "outlier-process").is_empty());
+
+    let wrong = recorded("/dev/null", &[]);
+    assert_eq!(wrong.status.code(), Some(1));
+    let both = recorded(&whole, &["--history", "3h"]);
+    assert_eq!(both.status.code(), Some(2));
+}
+
+#[test]
+fn a_cgroup_has_anomalies_of_its_own() {
+    let history = History::new("cgroup", true);
+    let data = history.data(&["--cgroup", "/shop/db"]);
+    assert_eq!(data["scope"], "chosen");
+    let growth = of(&data, "growth-point");
+    let group: Vec<&&Value> = growth
+        .iter()
+        .filter(|one| one["subject"]["what"] == "cgroup")
+        .collect();
+    // What the processes hold is part of the usage: it is told once.
+    assert_eq!(group.len(), 1, "{growth:#?}");
+    assert_eq!(group[0]["subject"]["cgroup"], "/shop/db");
+    assert_eq!(group[0]["subject"]["measure"], "anon+swap");
+    assert!(minutes_off(&group[0]["at"], JUMP) <= 4.0, "{group:#?}");
+    assert_eq!(
+        group[0]["also_moved"][0]["subject"]["pid"], 130,
+        "{group:#?}"
+    );
+    // And its process.
+    assert_eq!(growth.len(), 2, "{growth:#?}");
+    // The one above has both cgroups and all processes.
+    let data = history.data(&["--cgroup", "/shop"]);
+    let paths: Vec<&Value> = of(&data, "growth-point")
+        .iter()
+        .filter_map(|one| one["subject"].get("cgroup").filter(|path| path.is_string()))
+        .collect();
+    assert_eq!(paths.len(), 2, "{data:#}");
+    let text = history.text(&["--cgroup", "/nobody"]);
+    assert!(
+        text.contains("No sample of these in the window: /nobody"),
+        "{text}"
+    );
+    let wrong = history.run(&["--cgroup", "/shop", "--system"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    // By name, as elsewhere.
+    let data = history.data(&["--comm", "service130"]);
+    let all = data["anomalies"].as_array().expect("anomalies").iter();
+    assert!(all.clone().count() > 0 && all.clone().all(|one| one["subject"]["pid"] == 130));
 }
 
 #[test]

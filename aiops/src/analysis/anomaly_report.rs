@@ -4,6 +4,7 @@ use super::anomaly::host::Found;
 use super::anomaly::host::Input;
 use super::anomaly::host::Scope;
 use super::history::stamp;
+use crate::model::Filter;
 use crate::msg;
 use crate::report::Finding;
 use crate::report::Msg;
@@ -17,6 +18,36 @@ const SEASON_S: f64 = 2.0 * 86_400.0;
 /// Fewest samples that say what is usual.
 const FEW: usize = 60;
 
+/// Processes that are too young, of those that are named.
+const MOST: usize = 5;
+
+/// A length in words that both languages know.
+fn length(seconds: f64) -> String {
+    match seconds {
+        ..120.0 => format!("{seconds:.0}s"),
+        ..7200.0 => format!("{:.0}min", seconds / 60.0),
+        ..172_800.0 => format!("{:.0}h", seconds / 3600.0),
+        _ => format!("{:.0}d", seconds / 86_400.0),
+    }
+}
+
+/// What a window of this length can decide.
+fn decides(samples: usize, span_s: f64, level_s: Option<f64>, interval_s: Option<f64>) -> Msg {
+    let whole = length(span_s);
+    if let Some(level_s) = level_s {
+        let level = length(level_s);
+        return msg!(
+            "a change of the host's level is seen here if it comes within {level} and lasts that long; a slower one if both levels do",
+            "可发现在 {level} 内发生且持续同样时间的水平变化；更慢的变化需前后水平均持续这么久"
+        );
+    }
+    let need = interval_s.map_or_else(|| format!("{FEW}"), |one| length(one * FEW as f64));
+    msg!(
+        "only {samples} samples of the host in {whole}: too few for levels, which need {FEW} ({need}); bursts of swap of 3 samples or more and processes unlike the others are told all the same",
+        "主机在 {whole} 内仅有 {samples} 个样本：判断水平至少需要 {FEW} 个（{need}）；不少于 3 个样本的 swap 突增和离群进程仍会报告"
+    )
+}
+
 /// Milliseconds since 1970.
 #[expect(
     clippy::cast_possible_truncation,
@@ -28,7 +59,7 @@ fn ms(time_s: f64) -> i64 {
 
 /// The data of a report.
 #[must_use]
-pub fn data(input: &Input, scope: &Scope, found: Found, interval_s: Option<f64>) -> AnomalyData {
+pub fn data(input: &Input, scope: Scope, found: Found, interval_s: Option<f64>) -> AnomalyData {
     let inside = || {
         let moments = input.moments.iter().map(|one| one.time_s);
         moments.filter(|time| *time >= input.start_s)
@@ -38,25 +69,35 @@ pub fn data(input: &Input, scope: &Scope, found: Found, interval_s: Option<f64>)
     let baseline_s = first
         .zip(last)
         .map_or(0.0, |(first, last)| last.time_s - first.time_s);
+    let span_s = {
+        let mut times = inside();
+        let first = times.next();
+        first.map_or(0.0, |first| times.next_back().unwrap_or(first) - first)
+    };
     let mut notes = Vec::new();
-    if samples > 0 && samples < FEW {
-        notes.push(msg!(
-            "only {samples} samples of the host: too few to say what is usual",
-            "主机仅有 {samples} 个样本：不足以判断何为常态"
-        ));
-    } else if samples > 0 && baseline_s < SEASON_S {
+    if samples > 0 {
+        notes.push(decides(samples, span_s, found.level_s, interval_s));
+    }
+    if found.level_s.is_some() && baseline_s < SEASON_S {
         notes.push(msg!(
             "less than two days of history: what comes every day cannot be told from what is new",
             "历史不足两天：无法区分每日规律与新变化"
         ));
     }
-    if let Scope::Pids(pids) = scope {
-        let asked = input.processes.iter().filter(|one| pids.contains(&one.pid));
-        for one in asked.filter(|one| !input.is_settled(one)) {
+    if scope == Scope::Chosen {
+        let asked = input.processes.iter().filter(|one| one.wanted);
+        let young: Vec<_> = asked.filter(|one| !input.is_settled(one)).collect();
+        for one in young.iter().take(MOST) {
             let (pid, minutes) = (one.pid, (one.span_s.1 - one.span_s.0) / 60.0);
             notes.push(msg!(
                 "process {pid} was seen for {minutes:.0} minutes: too short to say what is usual for it",
                 "进程 {pid} 仅观测到 {minutes:.0} 分钟：不足以判断何为常态"
+            ));
+        }
+        if let Some(more @ 1..) = young.len().checked_sub(MOST) {
+            notes.push(msg!(
+                "and {more} more processes that are too young",
+                "另有 {more} 个进程观测时间过短"
             ));
         }
     }
@@ -64,7 +105,7 @@ pub fn data(input: &Input, scope: &Scope, found: Found, interval_s: Option<f64>)
         scope: match scope {
             Scope::All => "all",
             Scope::System => "system",
-            Scope::Pids(_) => "process",
+            Scope::Chosen => "chosen",
         },
         window: AnomalyWindow {
             start: inside().next().map(|time| stamp(ms(time))),
@@ -73,8 +114,11 @@ pub fn data(input: &Input, scope: &Scope, found: Found, interval_s: Option<f64>)
             interval_s,
             baseline_s,
             seasonal: found.seasonal.filter(|_| baseline_s >= SEASON_S),
+            level_s: found.level_s,
             processes: input.processes.len(),
         },
+        source: "history",
+        series: found.series,
         anomalies: found.anomalies,
         notes,
         top: 0,
@@ -204,6 +248,10 @@ fn evidence(one: &Anomaly) -> Msg {
             let who = format!("{comm}({pid})");
             (who.clone(), who)
         }
+        ("cgroup", ..) => {
+            let path = subject.cgroup.clone().unwrap_or_default();
+            (path.clone(), path)
+        }
         ("system-swap", ..) => ("swap".to_owned(), "swap".to_owned()),
         _ => ("used memory".to_owned(), "已用内存".to_owned()),
     };
@@ -234,20 +282,32 @@ pub fn findings(data: &AnomalyData) -> Vec<Finding> {
     MEANINGS.iter().filter_map(of).collect()
 }
 
-/// Processes that were asked for and that history does not know.
+/// What was asked for and was not there.
 #[must_use]
-pub fn unseen(pids: &[u32]) -> Option<Finding> {
-    if pids.is_empty() {
+pub fn unseen(input: &Input, filter: &Filter) -> Option<Finding> {
+    let wanted = || input.processes.iter().filter(|one| one.wanted);
+    let pids = filter.pids.iter();
+    let missing = pids.filter(|pid| wanted().all(|one| one.pid != **pid));
+    let mut list: Vec<String> = missing.map(ToString::to_string).collect();
+    if list.is_empty() && wanted().next().is_none() && input.cgroups.is_empty() {
+        let names = [
+            &filter.comms,
+            &filter.cgroups,
+            &filter.containers,
+            &filter.users,
+        ];
+        list = names.into_iter().flatten().cloned().collect();
+    }
+    if list.is_empty() {
         return None;
     }
-    let list: Vec<String> = pids.iter().map(ToString::to_string).collect();
     let list = list.join(", ");
     Some(Finding {
         id: "history-nobody",
         severity: Severity::Info,
         title: msg!(
-            "No sample of these processes in the window: {list}",
-            "该时段内没有这些进程的采样：{list}"
+            "No sample of these in the window: {list}",
+            "该时段内没有以下对象的采样：{list}"
         ),
         evidence: Vec::new(),
         advice: vec![msg!(

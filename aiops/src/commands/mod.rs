@@ -2,6 +2,7 @@
 
 mod analyze_cache;
 mod analyze_swap;
+mod anomaly_sources;
 mod collect_memory;
 mod completions;
 mod detect_anomaly;

@@ -1,7 +1,11 @@
-//! `detect anomaly` for people: a table of what was found, the rarest first, and what moved with each.
+//! `detect anomaly` for people: a table of what was found, the rarest first, what moved with each, and the series
+//! with the places marked.
+
+use std::collections::BTreeMap;
 
 use super::TextReport;
 use super::account;
+use super::curve;
 use super::findings;
 use super::lang::Lang;
 use super::text::Column;
@@ -10,12 +14,15 @@ use super::text::Paint;
 use super::text::Table;
 use super::text::clock;
 use super::units;
+use super::width;
 use crate::report::Report;
 use crate::report::anomaly::Anomaly;
 use crate::report::anomaly::AnomalyData;
+use crate::report::anomaly::AnomalySeries;
 use crate::report::anomaly::Moved;
 use crate::report::anomaly::Subject;
 use crate::report::shown;
+use crate::time;
 
 /// Names of kinds in both languages.
 const KINDS: [(&str, &str, &str); 7] = [
@@ -37,6 +44,13 @@ fn subject(subject: &Subject, lang: Lang) -> String {
     match (subject.what, subject.pid) {
         ("system-used", _) => lang.pick("used memory", "已用内存").to_owned(),
         ("system-swap", _) => "swap".to_owned(),
+        ("cgroup", _) => {
+            let path = subject.cgroup.clone().unwrap_or_default();
+            match subject.measure {
+                Some("usage") => format!("{path} {}", lang.pick("(with cache)", "（含缓存）")),
+                _ => path,
+            }
+        }
         (_, pid) => {
             let comm = subject.comm.as_deref().unwrap_or_default();
             let pid = pid.map_or(String::new(), |pid| format!("({pid})"));
@@ -116,6 +130,103 @@ fn paint(kind: &str) -> Paint {
     }
 }
 
+/// Most curves that are drawn, and their columns.
+const CURVES: usize = 6;
+const COLUMNS: usize = 72;
+
+/// Seconds since 1970.
+fn seconds(time: &str) -> Option<f64> {
+    Some(time::from_rfc3339(time)? as f64 / 1e9)
+}
+
+/// The series in which the rows of the table were found, all over the same time, with the rows' numbers below.
+fn curves(data: &AnomalyData, out: &mut Out) {
+    let lang = out.lang();
+    let rows = &data.anomalies[..shown(data.top, data.anomalies.len())];
+    let marked = |series: &AnomalySeries| -> Vec<(f64, usize)> {
+        let own = rows.iter().enumerate().filter(|(_, one)| {
+            one.subject == series.subject
+                && one.kind != "outlier-process"
+                && (one.unit == "kb_per_s") == (series.unit == "kb_per_s")
+        });
+        own.filter_map(|(nth, one)| Some((seconds(&one.at)?, nth + 1)))
+            .collect()
+    };
+    let mut drawn: Vec<(&AnomalySeries, Vec<(f64, usize)>)> = data
+        .series
+        .iter()
+        .map(|series| (series, marked(series)))
+        .filter(|(series, marks)| !marks.is_empty() && series.points.len() > 1)
+        .collect();
+    // Those of the first rows.
+    drawn.sort_by_key(|(_, marks)| marks.iter().map(|mark| mark.1).min());
+    drawn.truncate(CURVES);
+    let ends = drawn.iter().filter_map(|(series, _)| {
+        let (first, last) = (series.points.first()?, series.points.last()?);
+        Some((first.ts, last.ts))
+    });
+    let range = ends.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
+    let Some((start, end)) = range.filter(|(start, end)| end > start) else {
+        return;
+    };
+    out.blank();
+    let (from, to) = (
+        curve::moment(start, end - start),
+        curve::moment(end, end - start),
+    );
+    let heading = lang.pick("Course", "变化曲线");
+    out.heading("📈", &format!("{heading} ({from} – {to})"));
+    let columns = out.inner().saturating_sub(4).min(COLUMNS);
+    for (series, marks) in drawn {
+        let values = || series.points.iter().map(|point| point.value);
+        let (low, high) = (
+            values().fold(f64::MAX, f64::min),
+            values().fold(f64::MIN, f64::max),
+        );
+        let (what, unit) = match series.unit {
+            "kb_per_s" => (lang.pick(" traffic", " 流量"), "/s"),
+            _ => ("", ""),
+        };
+        let who = subject(&series.subject, lang);
+        out.pair(
+            2,
+            &format!("{who}{what}"),
+            &format!("{} – {}{unit}", size(low), size(high)),
+        );
+        let points: Vec<(f64, u64)> = (series.points.iter())
+            .map(|point| (point.ts, units::whole(point.value - low)))
+            .collect();
+        let line = units::axis_curve(&points, (start, end), columns, out.unicode());
+        out.line(4, Paint::Plain, &line.unwrap_or_default());
+        let place =
+            |ts: f64| units::whole_usize(((ts - start) / (end - start) * columns as f64).floor());
+        let marks: Vec<(usize, usize)> = marks.iter().map(|(ts, nth)| (place(*ts), *nth)).collect();
+        out.line(4, Paint::Dim, &pointers(&marks, columns, out.unicode()));
+    }
+}
+
+/// A line with an arrow and the numbers below each place.
+fn pointers(marks: &[(usize, usize)], columns: usize, unicode: bool) -> String {
+    let mut places: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+    for (place, nth) in marks {
+        let numbers = places
+            .entry((*place).min(columns.saturating_sub(1)))
+            .or_default();
+        numbers.push(nth.to_string());
+    }
+    let mut line = String::new();
+    for (place, numbers) in places {
+        let numbers = numbers.join(",");
+        let used = width::width(&line);
+        let place = place.min(columns.saturating_sub(1 + numbers.len()));
+        // Beside what is there already, where it is too close.
+        line.push_str(&" ".repeat(place.saturating_sub(used)));
+        line.push(if unicode { '▲' } else { '^' });
+        line.push_str(&numbers);
+    }
+    line
+}
+
 impl TextReport for AnomalyData {
     fn text(report: &Report<Self>, out: &mut Out) {
         let lang = out.lang();
@@ -134,6 +245,7 @@ impl TextReport for AnomalyData {
             );
         } else {
             table(data, out);
+            curves(data, out);
         }
         for note in &data.notes {
             out.hang(0, 2, Paint::Dim, &format!("- {}", lang.of(note)));
@@ -235,5 +347,22 @@ fn table(data: &AnomalyData, out: &mut Out) {
             let label = lang.pick("also moved", "同时变化");
             out.pair(5, label, &all.join(lang.pick(", ", "，")));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pointers_stand_below_their_places() {
+        assert_eq!(pointers(&[(3, 1), (10, 2)], 20, true), "   ▲1     ▲2");
+        // Too close: beside each other; at the same place: one.
+        assert_eq!(
+            pointers(&[(4, 12), (3, 1), (4, 3)], 20, false),
+            "   ^1^12,3"
+        );
+        assert_eq!(pointers(&[(900, 7)], 5, false), "   ^7");
+        assert_eq!(pointers(&[], 5, false), "");
     }
 }

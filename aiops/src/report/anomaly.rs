@@ -7,12 +7,16 @@ use super::Msg;
 /// Data of `aiops.detect-anomaly/1`.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct AnomalyData {
-    /// What was looked at: all, system, process.
+    /// What was looked at: all, system, chosen.
     pub scope: &'static str,
+    /// Where the samples are from: history, recording.
+    pub source: &'static str,
     /// The samples.
     pub window: AnomalyWindow,
     /// The rarest first.
     pub anomalies: Vec<Anomaly>,
+    /// What was looked at where something was found: for a drawing.
+    pub series: Vec<AnomalySeries>,
     /// What to know about the history.
     pub notes: Vec<Msg>,
     /// Rows of the text; 0: all.
@@ -35,6 +39,8 @@ pub struct AnomalyWindow {
     pub baseline_s: f64,
     /// What comes again every day was taken out of the host's memory; `null`: there is not enough of it.
     pub seasonal: Option<bool>,
+    /// A change of the host's level must last so long to be seen; `null`: there are too few samples for any.
+    pub level_s: Option<f64>,
     /// Lives of processes that were looked at.
     pub processes: usize,
 }
@@ -73,7 +79,7 @@ pub struct Anomaly {
 /// Whose memory it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Subject {
-    /// system-used, system-swap, process.
+    /// system-used, system-swap, process, cgroup.
     pub what: &'static str,
     /// Process id.
     pub pid: Option<u32>,
@@ -81,6 +87,30 @@ pub struct Subject {
     pub start: Option<u64>,
     /// Its name.
     pub comm: Option<String>,
+    /// Path of a cgroup.
+    pub cgroup: Option<String>,
+    /// Of a cgroup: anon+swap (what its processes hold), usage (with page cache).
+    pub measure: Option<&'static str>,
+}
+
+/// A series in which something was found.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AnomalySeries {
+    /// Whose.
+    pub subject: Subject,
+    /// kb, or kb_per_s: swap traffic.
+    pub unit: &'static str,
+    /// In order of time, the highest value of each stretch; stretches without a sample have none.
+    pub points: Vec<AnomalyPoint>,
+}
+
+/// A point of it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct AnomalyPoint {
+    /// Seconds since 1970: beginning of the stretch.
+    pub ts: f64,
+    /// In the unit of the series.
+    pub value: f64,
 }
 
 /// How rare something is.

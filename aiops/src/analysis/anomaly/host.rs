@@ -1,15 +1,14 @@
 //! Everything out of the ordinary on a host: the detectors over its series and its processes, each finding with
 //! its time, size, rarity, reason, and what else moved.
 
-use super::JUMP_SIGMAS;
 use super::OUTLIER_SIGMAS;
-use super::PEAK_SIGMAS;
 use super::PROCESS_STEPS;
 use super::SYSTEM_STEPS;
 use super::even::Even;
+use super::gather::Cgroup;
 use super::gather::Process;
 use super::jump::Course;
-use super::jump::Jump;
+use super::levels;
 use super::median;
 use super::moved;
 use super::outlier;
@@ -18,8 +17,9 @@ use super::swap;
 use super::swap::Moment;
 use super::system_least;
 use crate::msg;
-use crate::report::Msg;
 use crate::report::anomaly::Anomaly;
+use crate::report::anomaly::AnomalyPoint;
+use crate::report::anomaly::AnomalySeries;
 use crate::report::anomaly::Rarity;
 use crate::report::anomaly::Subject;
 use crate::report::size_kb;
@@ -31,18 +31,20 @@ const SMALL_KB: f64 = 32_768.0;
 const NEAR_S: f64 = 600.0;
 /// A process that is younger has nothing that is usual for it, seconds.
 const YOUNG_S: f64 = 3600.0;
+/// Stretches of a drawn series.
+const POINTS: f64 = 240.0;
 /// And one that is younger than this is not compared with others.
 const NEW_S: f64 = 600.0;
-/// Windows of a life before a jump.
-const SETTLED: f64 = 3.0;
 
 /// A host's history.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Input {
     /// The host, in order of time; it may begin long before the window.
     pub moments: Vec<Moment>,
     /// Lives of processes in the window.
     pub processes: Vec<Process>,
+    /// Memory cgroups that are asked for.
+    pub cgroups: Vec<Cgroup>,
     /// First moment that is told of, seconds since 1970.
     pub start_s: f64,
     /// KiB of a page.
@@ -52,14 +54,14 @@ pub struct Input {
 }
 
 /// What is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// The host and its processes.
     All,
     /// The host.
     System,
-    /// These processes.
-    Pids(Vec<u32>),
+    /// The processes that are wanted, and the cgroups.
+    Chosen,
 }
 
 /// What was found.
@@ -69,6 +71,10 @@ pub struct Found {
     pub anomalies: Vec<Anomaly>,
     /// Seasons were taken out of the host's memory; `None`: its history is too short for anything.
     pub seasonal: Option<bool>,
+    /// How long a change of the host's level lasts at least to be seen, seconds; `None`: there are too few samples.
+    pub level_s: Option<f64>,
+    /// The series of what was found.
+    pub series: Vec<AnomalySeries>,
 }
 
 /// A figure of the host.
@@ -78,9 +84,9 @@ type Column = fn(&Moment) -> Option<f64>;
 pub(super) struct Watched {
     pub(super) subject: Subject,
     pub(super) course: Course,
-    least: f64,
+    pub(super) least: f64,
     /// It began before the history did.
-    grown: bool,
+    pub(super) grown: bool,
 }
 
 impl Input {
@@ -92,14 +98,24 @@ impl Input {
     /// Whether the history of a process is long enough to say what is usual for it.
     #[must_use]
     pub fn is_settled(&self, process: &Process) -> bool {
-        self.is_old(process, YOUNG_S)
+        self.is_old(process.span_s, YOUNG_S)
     }
 
     /// It lived so long, or was there before the first sample: then it is older than anybody can tell.
-    fn is_old(&self, process: &Process, least_s: f64) -> bool {
-        let first = self.processes.iter().map(|one| one.span_s.0);
-        let first = first.fold(f64::INFINITY, f64::min);
-        process.span_s.0 <= first + self.slack_s() || process.span_s.1 - process.span_s.0 >= least_s
+    fn is_old(&self, span_s: (f64, f64), least_s: f64) -> bool {
+        let processes = self.processes.iter().map(|one| one.span_s.0);
+        let cgroups = self.cgroups.iter().map(|one| one.span_s.0);
+        let first = processes.chain(cgroups).fold(f64::INFINITY, f64::min);
+        span_s.0 <= first + self.slack_s() || span_s.1 - span_s.0 >= least_s
+    }
+
+    /// Whether a process is asked for.
+    fn wants(&self, scope: Scope, process: &Process) -> bool {
+        match scope {
+            Scope::All => true,
+            Scope::System => false,
+            Scope::Chosen => process.wanted,
+        }
     }
 }
 
@@ -107,10 +123,12 @@ impl Input {
 pub(super) struct Bare {
     pub(super) anomaly: Anomaly,
     pub(super) at_s: f64,
+    /// What else moved is looked for around here, and so far.
+    pub(super) around_s: f64,
     pub(super) window_s: f64,
 }
 
-fn stamp(time_s: f64) -> String {
+pub(super) fn stamp(time_s: f64) -> String {
     #[expect(
         clippy::cast_possible_truncation,
         reason = "times of a store are within the calendar"
@@ -119,28 +137,14 @@ fn stamp(time_s: f64) -> String {
     time::rfc3339(ns, time::local_offset_s(ns)).unwrap_or_default()
 }
 
-fn kb(value: f64) -> String {
+pub(super) fn kb(value: f64) -> String {
     size_kb(u64::try_from(super::whole(value.abs().round())).unwrap_or(u64::MAX))
 }
 
-/// How often a day a series without anything does this, from the labelled ones (docs/accuracy.md): it falls
-/// slowly, for what is large is mostly a change of habits and no noise. Below the last figure nobody looked.
-fn jumps_a_day(sigmas: f64, window_s: f64) -> f64 {
-    let expected = (JUMPS_A_DAY * JUMP_SIGMAS / sigmas.abs().max(1.0)).max(RAREST_A_DAY);
-    // They had windows of an hour: a day has more of the shorter ones.
-    expected * (3600.0 / window_s.max(1.0)).max(1.0)
-}
-
-/// False growth points a day at the threshold.
-const JUMPS_A_DAY: f64 = 0.003;
-/// The labelled series are no longer than what this is once in.
-const RAREST_A_DAY: f64 = 0.001;
-/// False peaks of the residual a day at theirs.
-const PEAKS_A_DAY: f64 = 0.4;
 /// False outliers for each process at the threshold.
 const OUTLIER_P: f64 = 0.0002;
 
-fn per_day(expected: f64) -> Rarity {
+pub(super) fn per_day(expected: f64) -> Rarity {
     Rarity {
         expected_per_day: Some(expected),
         p: None,
@@ -149,79 +153,29 @@ fn per_day(expected: f64) -> Rarity {
 
 /// Looks at everything.
 #[must_use]
-pub fn find(input: &Input, scope: &Scope) -> Found {
+pub fn find(input: &Input, scope: Scope) -> Found {
     let mut found = Found::default();
     let total_kb = input.moments.iter().rev().find_map(|one| one.total_kb);
-    let mut watched = Vec::new();
-    if let Some(total_kb) = total_kb {
-        let columns: [(&str, Column); 2] = [
-            ("system-used", |one| one.used_kb),
-            ("system-swap", |one| one.swap_kb),
-        ];
-        for (what, value) in columns {
-            let samples: Vec<(f64, f64)> = input
-                .moments
-                .iter()
-                .filter_map(|one| Some((one.time_s, value(one)?)))
-                .collect();
-            let least = system_least(total_kb);
-            let even = Even::of(&samples, SYSTEM_STEPS);
-            if let Some(course) = even.and_then(|even| Course::of(even, least)) {
-                if what == "system-used" {
-                    found.seasonal = Some(course.seasonal);
-                }
-                watched.push(Watched {
-                    subject: Subject {
-                        what,
-                        ..Subject::default()
-                    },
-                    course,
-                    least,
-                    grown: true,
-                });
-            }
-        }
+    let mut watched = of_host(input, total_kb);
+    if let Some(used) = watched.iter().find(|one| one.subject.what == "system-used") {
+        found.seasonal = Some(used.course.seasonal);
+        found.level_s = Some(used.course.window as f64 * used.course.even.step_s);
     }
-    let own = |pid: u32| match scope {
-        Scope::All => true,
-        Scope::System => false,
-        Scope::Pids(pids) => pids.contains(&pid),
-    };
-    for process in input.processes.iter().filter(|one| own(one.pid)) {
-        let most = process.rss.values.iter().copied().fold(0.0, f64::max);
-        if most < SMALL_KB || !input.is_settled(process) {
-            continue;
-        }
-        let least = SMALL_KB
-            .max(total_kb.unwrap_or(0.0) / 200.0)
-            .max(median(&process.rss.values) / 20.0);
-        if let Some(course) = Course::of(process.rss.clone(), least) {
-            watched.push(Watched {
-                subject: subject(process),
-                course,
-                least,
-                grown: input.is_old(process, f64::INFINITY),
-            });
-        }
-    }
+    let host = watched.len();
+    watched.extend(of_processes(input, scope, total_kb.unwrap_or(0.0)));
+    watched.extend(of_cgroups(input, total_kb.unwrap_or(0.0)));
     let mut all: Vec<Bare> = Vec::new();
-    for one in &watched {
-        let system = one.subject.what != "process";
-        if system && matches!(scope, Scope::Pids(_)) {
-            continue;
-        }
-        all.extend(course_anomalies(one));
+    // The host's are read in any case: what else moved is told.
+    let told = if scope == Scope::Chosen { host } else { 0 };
+    for one in &watched[told..] {
+        all.extend(levels::anomalies(one));
     }
-    if !matches!(scope, Scope::Pids(_)) {
+    without_repeats(&mut all);
+    if scope != Scope::Chosen {
         all.extend(swap_anomalies(input));
     }
-    if *scope != Scope::System {
-        let outliers = outliers(input, total_kb.unwrap_or(0.0));
-        all.extend(
-            outliers
-                .into_iter()
-                .filter(|one| one.anomaly.subject.pid.is_some_and(own)),
-        );
+    if scope != Scope::System {
+        all.extend(outliers(input, scope, total_kb.unwrap_or(0.0)));
     }
     all.retain(|one| one.at_s >= input.start_s);
     found.anomalies = all
@@ -245,8 +199,175 @@ pub fn find(input: &Input, scope: &Scope) -> Found {
             .then(sigmas(b).total_cmp(&sigmas(a)))
             .then(a.at.cmp(&b.at))
             .then(a.subject.pid.cmp(&b.subject.pid))
+            .then(a.subject.cgroup.cmp(&b.subject.cgroup))
     });
+    found.series = series(input, &watched, &found.anomalies);
     found
+}
+
+/// Used memory and swap of the host.
+fn of_host(input: &Input, total_kb: Option<f64>) -> Vec<Watched> {
+    let Some(total_kb) = total_kb else {
+        return Vec::new();
+    };
+    let columns: [(&str, Column); 2] = [
+        ("system-used", |one| one.used_kb),
+        ("system-swap", |one| one.swap_kb),
+    ];
+    let of = |(what, value): (&'static str, Column)| {
+        let samples = input.moments.iter();
+        let samples = samples.filter_map(|one| Some((one.time_s, value(one)?)));
+        let least = system_least(total_kb);
+        let even = Even::of(&samples.collect::<Vec<_>>(), SYSTEM_STEPS)?;
+        Some(Watched {
+            subject: Subject {
+                what,
+                ..Subject::default()
+            },
+            course: Course::of(even, least)?,
+            least,
+            grown: true,
+        })
+    };
+    columns.into_iter().filter_map(of).collect()
+}
+
+/// Changes of a size below this are of no interest, KiB.
+fn least_kb(sizes: &Even, total_kb: f64) -> f64 {
+    SMALL_KB
+        .max(total_kb / 200.0)
+        .max(median(&sizes.values) / 20.0)
+}
+
+fn is_small(sizes: &Even) -> bool {
+    sizes.values.iter().copied().fold(0.0, f64::max) < SMALL_KB
+}
+
+fn of_processes(input: &Input, scope: Scope, total_kb: f64) -> Vec<Watched> {
+    let of = |process: &Process| {
+        if !input.wants(scope, process) || is_small(&process.rss) || !input.is_settled(process) {
+            return None;
+        }
+        let least = least_kb(&process.rss, total_kb);
+        Some(Watched {
+            subject: subject(process),
+            course: Course::of(process.rss.clone(), least)?,
+            least,
+            grown: input.is_old(process.span_s, f64::INFINITY),
+        })
+    };
+    input.processes.iter().filter_map(of).collect()
+}
+
+fn of_cgroups(input: &Input, total_kb: f64) -> Vec<Watched> {
+    let of = |cgroup: &Cgroup| {
+        if is_small(&cgroup.sizes) || !input.is_old(cgroup.span_s, YOUNG_S) {
+            return None;
+        }
+        let least = least_kb(&cgroup.sizes, total_kb);
+        Some(Watched {
+            subject: Subject {
+                what: "cgroup",
+                cgroup: Some(cgroup.path.clone()),
+                measure: Some(cgroup.measure),
+                ..Subject::default()
+            },
+            course: Course::of(cgroup.sizes.clone(), least)?,
+            least,
+            grown: input.is_old(cgroup.span_s, f64::INFINITY),
+        })
+    };
+    input.cgroups.iter().filter_map(of).collect()
+}
+
+/// What the processes of a cgroup hold is part of its usage: the same change is told once.
+fn without_repeats(all: &mut Vec<Bare>) {
+    let measure = |one: &Bare| one.anomaly.subject.measure;
+    let held = all.iter().filter(|one| measure(one) == Some("anon+swap"));
+    let held: Vec<(Option<String>, f64, bool)> = held
+        .map(|one| {
+            (
+                one.anomaly.subject.cgroup.clone(),
+                one.at_s,
+                one.anomaly.value > 0.0,
+            )
+        })
+        .collect();
+    all.retain(|one| {
+        let same = |(path, at_s, up): &(Option<String>, f64, bool)| {
+            *path == one.anomaly.subject.cgroup
+                && (at_s - one.at_s).abs() <= 2.0 * one.window_s
+                && *up == (one.anomaly.value > 0.0)
+        };
+        measure(one) != Some("usage") || !held.iter().any(same)
+    });
+}
+
+/// The series in which something was found, for a drawing.
+fn series(input: &Input, watched: &[Watched], anomalies: &[Anomaly]) -> Vec<AnomalySeries> {
+    let told = |subject: &Subject, traffic: bool| {
+        anomalies.iter().any(|one| {
+            one.subject == *subject
+                && one.kind != "outlier-process"
+                && traffic == (one.unit == "kb_per_s")
+        })
+    };
+    let course = |one: &Watched| {
+        let even = &one.course.even;
+        let known = (0..even.values.len()).filter(|&at| even.known[at]);
+        known.map(|at| (even.time(at), even.values[at])).collect()
+    };
+    let mut all = Vec::new();
+    let mut add = |subject: &Subject, unit, samples: Vec<(f64, f64)>| {
+        let points = points(&samples, input.start_s);
+        all.push(AnomalySeries {
+            subject: subject.clone(),
+            unit,
+            points,
+        });
+    };
+    for one in watched.iter().filter(|one| told(&one.subject, false)) {
+        add(&one.subject, "kb", course(one));
+    }
+    let swap = Subject {
+        what: "system-swap",
+        ..Subject::default()
+    };
+    // Its history may be too short for levels, and what is in it grows all the same.
+    if told(&swap, false) && watched.iter().all(|one| one.subject != swap) {
+        let samples = input.moments.iter();
+        let samples = samples.filter_map(|one| Some((one.time_s, one.swap_kb?)));
+        add(&swap, "kb", samples.collect());
+    }
+    if told(&swap, true) {
+        add(
+            &swap,
+            "kb_per_s",
+            swap::traffic(&input.moments, input.page_kb),
+        );
+    }
+    all
+}
+
+/// The highest of each stretch.
+fn points(samples: &[(f64, f64)], start_s: f64) -> Vec<AnomalyPoint> {
+    let from = samples.partition_point(|one| one.0 < start_s);
+    let inside = &samples[from..];
+    let (Some(first), Some(last)) = (inside.first(), inside.last()) else {
+        return Vec::new();
+    };
+    let wide = ((last.0 - first.0) / POINTS).max(f64::MIN_POSITIVE);
+    let mut points: Vec<AnomalyPoint> = Vec::new();
+    let mut newest = None;
+    for &(ts, value) in inside {
+        let place = super::whole((ts - first.0) / wide);
+        match points.last_mut() {
+            Some(last) if newest == Some(place) => last.value = last.value.max(value),
+            _ => points.push(AnomalyPoint { ts, value }),
+        }
+        newest = Some(place);
+    }
+    points
 }
 
 /// Residuals alone are the least reliable, and they come last.
@@ -260,126 +381,8 @@ pub(super) fn subject(process: &Process) -> Subject {
         pid: Some(process.pid),
         start: Some(process.start),
         comm: Some(process.comm.clone()),
+        ..Subject::default()
     }
-}
-
-/// Growth points, change points and residuals of one series.
-fn course_anomalies(one: &Watched) -> Vec<Bare> {
-    let course = &one.course;
-    let window_s = course.window as f64 * course.even.step_s;
-    // A life begins with a rise.
-    let settled = |jump: &Jump| {
-        let first = if one.grown { 0.0 } else { SETTLED };
-        jump.at as f64 >= first * course.window as f64
-    };
-    let mut jumps = course.jumps(JUMP_SIGMAS, one.least);
-    jumps.retain(settled);
-    let peaks = course.peaks(PEAK_SIGMAS, one.least);
-    let near = |at: usize, jump: &Jump| jump.at.abs_diff(at) <= 2 * course.window;
-    let bare = |kind, jump: &Jump, reason, why: Msg| Bare {
-        at_s: course.even.time(jump.at),
-        window_s,
-        anomaly: Anomaly {
-            kind,
-            subject: one.subject.clone(),
-            at: stamp(course.even.time(jump.at)),
-            until: jump.until.map(|until| stamp(course.even.time(until))),
-            value: jump.size,
-            unit: "kb",
-            size_sigmas: Some(jump.sigmas),
-            rarity: per_day(jumps_a_day(jump.sigmas, window_s)),
-            reason,
-            why,
-            residual_sigmas: None,
-            score: None,
-            also_moved: Vec::new(),
-        },
-    };
-    let level = |jump: &Jump| {
-        let at = jump.at.min(course.plain.len());
-        let from = at.saturating_sub(course.window);
-        // With its season: what a graph shows.
-        median(&course.even.values[from..at])
-    };
-    let mut all = Vec::new();
-    for jump in &jumps {
-        let (before, size) = (level(jump), kb(jump.size));
-        let (from, to) = (kb(before), kb((before + jump.size).max(0.0)));
-        let (kind, why) = if jump.size > 0.0 {
-            let why = msg!(
-                "the level rose by {size} ({from} to {to})",
-                "水平上升 {size}（{from} 至 {to}）"
-            );
-            ("growth-point", why)
-        } else {
-            let why = msg!(
-                "the level fell by {size} ({from} to {to})",
-                "水平下降 {size}（{from} 至 {to}）"
-            );
-            ("change-point", why)
-        };
-        // Growth that is given back is told once.
-        let end = |other: &Jump| {
-            other
-                .until
-                .is_some_and(|until| until.abs_diff(jump.at) <= course.window)
-        };
-        if jump.size < 0.0 && jumps.iter().any(end) {
-            continue;
-        }
-        let mut found = bare(kind, jump, "level", why);
-        let peak = peaks.iter().filter(|peak| near(peak.at, jump));
-        found.anomaly.residual_sigmas = peak.map(|peak| peak.sigmas).reduce(f64::max);
-        all.push(found);
-    }
-    for change in course.change_points(JUMP_SIGMAS, one.least) {
-        let known = |jump: &Jump| {
-            near(change.at, jump)
-                || jump
-                    .until
-                    .is_some_and(|until| until.abs_diff(change.at) <= 2 * course.window)
-        };
-        if jumps.iter().any(known) || !settled(&change) {
-            continue;
-        }
-        let size = kb(change.size);
-        let why = if change.size > 0.0 {
-            msg!(
-                "a slow rise to a level {size} higher",
-                "缓慢上升至高出 {size} 的水平"
-            )
-        } else {
-            msg!(
-                "a slow fall to a level {size} lower",
-                "缓慢下降至低 {size} 的水平"
-            )
-        };
-        all.push(bare("change-point", &change, "level", why));
-    }
-    for peak in peaks {
-        let touches = |jump: &Jump| {
-            (peak.from.saturating_sub(2 * course.window)..=peak.to + 2 * course.window)
-                .contains(&jump.at)
-        };
-        if jumps.iter().any(touches) {
-            continue;
-        }
-        let jump = Jump {
-            at: peak.from,
-            until: Some(peak.to),
-            size: peak.size,
-            sigmas: peak.sigmas,
-        };
-        let size = kb(peak.size);
-        let why = msg!(
-            "{size} above trend and season (STL residual); the level stayed",
-            "高出趋势与季节 {size}（STL 残差），水平未变"
-        );
-        let mut found = bare("residual", &jump, "residual", why);
-        found.anomaly.rarity = per_day(PEAKS_A_DAY * PEAK_SIGMAS / peak.sigmas);
-        all.push(found);
-    }
-    all
 }
 
 fn swap_anomalies(input: &Input) -> Vec<Bare> {
@@ -422,9 +425,18 @@ fn swap_anomalies(input: &Input) -> Vec<Bare> {
                 ),
             ),
         };
+        // Growth has no moment: its second half is compared with its first one.
+        let (around_s, window_s) = match one.kind {
+            swap::Kind::Sustained => (
+                f64::midpoint(one.from_s, one.to_s),
+                ((one.to_s - one.from_s) / 2.0).max(NEAR_S),
+            ),
+            _ => (one.from_s, NEAR_S),
+        };
         Bare {
             at_s: one.from_s,
-            window_s: NEAR_S,
+            around_s,
+            window_s,
             anomaly: Anomaly {
                 kind,
                 subject: Subject {
@@ -456,17 +468,17 @@ fn swap_anomalies(input: &Input) -> Vec<Bare> {
 }
 
 /// Processes that are there at the end and unlike the others.
-fn outliers(input: &Input, total_kb: f64) -> Vec<Bare> {
+fn outliers(input: &Input, scope: Scope, total_kb: f64) -> Vec<Bare> {
     let end = (input.processes.iter())
         .map(|one| one.span_s.1)
         .fold(f64::MIN, f64::max);
     let alive: Vec<&Process> = (input.processes.iter())
-        .filter(|one| one.span_s.1 >= end - input.slack_s() && input.is_old(one, NEW_S))
+        .filter(|one| one.span_s.1 >= end - input.slack_s() && input.is_old(one.span_s, NEW_S))
         .collect();
     let names: Vec<&str> = alive.iter().map(|one| one.comm.as_str()).collect();
     let figures: Vec<outlier::Figures> = alive.iter().map(|one| one.figures).collect();
     let bare = |one: &outlier::Outlier| {
-        let process = alive.get(one.at)?;
+        let process = alive.get(one.at).filter(|one| input.wants(scope, one))?;
         let (reason, unit) = match one.feature {
             Feature::Rss => ("rss", "kb"),
             Feature::Swap => ("swap", "kb"),
@@ -502,6 +514,7 @@ fn outliers(input: &Input, total_kb: f64) -> Vec<Bare> {
         };
         Some(Bare {
             at_s: process.span_s.1,
+            around_s: process.span_s.1,
             window_s: NEAR_S,
             anomaly: Anomaly {
                 kind: "outlier-process",
@@ -551,6 +564,8 @@ mod tests {
             pid,
             start: 1,
             comm: format!("p{pid}"),
+            cgroup: None,
+            wanted: pid == 1,
             rss: rss.even().expect("samples"),
             span_s: (from as f64, (to - 10) as f64),
             figures: [kb(to), 0.0, 0.0, 0.0],
@@ -586,6 +601,7 @@ mod tests {
                 }),
                 process(3, 20_000, 21_600, |second| second as f64 * 100.0),
             ],
+            cgroups: Vec::new(),
             start_s: 0.0,
             page_kb: 4.0,
             interval_s: 10.0,
@@ -600,7 +616,7 @@ mod tests {
     #[test]
     fn a_start_is_no_growth_and_stands_beside_what_it_moved() {
         let input = input();
-        let found = find(&input, &Scope::All);
+        let found = find(&input, Scope::All);
         let mut kinds = kinds(&found);
         kinds.sort_unstable();
         let growth = "growth-point";
@@ -614,22 +630,15 @@ mod tests {
         assert_eq!((first.subject.pid, first.status), (Some(2), "started"));
         assert!((host.value / MIB - 2048.0).abs() < 50.0, "{host:?}");
         // Only what is asked for, and only from its beginning on.
-        let one = find(&input, &Scope::Pids(vec![1]));
+        let one = find(&input, Scope::Chosen);
         assert_eq!(one.anomalies.len(), 1);
-        let system = find(&input, &Scope::System);
+        let system = find(&input, Scope::System);
         assert_eq!(system.anomalies.len(), 1);
         let late = Input {
             start_s: 16_000.0,
             ..input
         };
-        assert!(find(&late, &Scope::System).anomalies.is_empty());
-        assert!(find(&Input::default(), &Scope::All).anomalies.is_empty());
-    }
-
-    #[test]
-    fn shorter_windows_come_more_often() {
-        assert!(jumps_a_day(20.0, 3600.0) < jumps_a_day(8.0, 3600.0));
-        assert!(jumps_a_day(8.0, 60.0) > 50.0 * jumps_a_day(8.0, 3600.0));
-        assert_eq!(jumps_a_day(1e9, 3600.0), RAREST_A_DAY);
+        assert!(find(&late, Scope::System).anomalies.is_empty());
+        assert!(find(&Input::default(), Scope::All).anomalies.is_empty());
     }
 }

@@ -2,11 +2,11 @@
 //! day taken out before. The residual of STL alone, the textbook way, finds peaks: a new level it soon takes
 //! for trend.
 
-use super::super::leak::pelt::pelt;
 use super::super::leak::robust::quantile;
 use super::even::Even;
 use super::mad;
 use super::median;
+use super::ramps::ramps;
 use super::season;
 use super::season::Work;
 use super::whole;
@@ -32,6 +32,8 @@ const SWING: f64 = 0.7;
 const FIRM: f64 = 8.0;
 /// Longest series that change points are looked for in.
 const BLOCKS: usize = 600;
+/// Windows between the edges of one slow change, at most.
+const LONGEST: usize = 8;
 
 /// A place where the level changed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -43,6 +45,19 @@ pub struct Jump {
     /// Level after less level before.
     pub size: f64,
     /// How much more than usual that is, in standard deviations (MAD).
+    pub sigmas: f64,
+}
+
+/// A change of the level that takes its time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Slow {
+    /// The first step behind the old level.
+    pub from: usize,
+    /// The first step on the new level.
+    pub to: usize,
+    /// Level after less level before.
+    pub size: f64,
+    /// In standard deviations of what the level usually does (MAD).
     pub sigmas: f64,
 }
 
@@ -72,6 +87,9 @@ pub struct Course {
     pub residual: Option<Vec<f64>>,
     /// Seasons were taken out.
     pub seasonal: bool,
+    /// The series without its daily course, where jumps are told better with it: a smooth wave makes none, but it
+    /// makes levels.
+    calm: Option<Vec<f64>>,
     /// Steps of a window.
     pub window: usize,
     /// Median of the window from each step on, less that of the window before it; `None`: too few samples.
@@ -166,6 +184,7 @@ impl Course {
                 course = found;
             } else if course.residual.is_none() {
                 course.residual = found.residual;
+                course.calm = Some(found.plain);
             }
         }
         Some(course)
@@ -189,6 +208,7 @@ impl Course {
             // A series that never moves has no spread: what is too small to matter stands for it.
             sigma: mad(&all).max(least / 10.0).max(f64::MIN_POSITIVE),
             seasonal: parts.is_some(),
+            calm: None,
             residual: parts.map(|parts| parts.residual),
             contrasts: sharp,
             swings,
@@ -321,40 +341,37 @@ impl Course {
         peaks
     }
 
-    /// Change points of the level by PELT, for changes of at least `least` and `sigmas`: also those that take
-    /// longer than a window.
+    /// Changes of the level of at least `least` and `sigmas`, however long they take: PELT, and ramps between
+    /// levels ([`ramps()`]).
     #[must_use]
-    pub fn change_points(&self, sigmas: f64, least: f64) -> Vec<Jump> {
+    pub fn change_points(&self, sigmas: f64, least: f64) -> Vec<Slow> {
         let wide = (self.window / 3).max(self.plain.len() / BLOCKS).max(1);
-        let blocks: Vec<f64> = self.plain.chunks(wide).map(median).collect();
-        let ways: Vec<f64> = blocks.windows(2).map(|pair| pair[1] - pair[0]).collect();
-        let (step, all) = (mad(&ways), mad(&blocks));
-        if all <= 0.0 {
-            return Vec::new();
-        }
-        // Noise that remembers makes levels of its own: each change costs more by what AR(1) noise needs.
-        let phi = (1.0 - step * step / (2.0 * all * all)).clamp(0.0, 0.9);
-        let variance = (step * step / 2.0 / (1.0 - phi)).max(least * least / 100.0);
-        let penalty = 4.0 * (blocks.len() as f64).ln() * variance * (1.0 + phi) / (1.0 - phi);
-        let ends = pelt(&blocks, penalty, 3);
-        let mut found = Vec::new();
-        let mut from = 0;
-        for pair in ends.windows(2) {
-            let (edge, to) = (pair[0], pair[1]);
-            let size = median(&blocks[edge..to]) - median(&blocks[from..edge]);
-            let z = size / self.sigma;
-            if size.abs() >= least && z.abs() > sigmas {
-                found.push(Jump {
-                    at: edge * wide,
-                    until: None,
-                    size,
-                    sigmas: z,
-                });
-            }
-            from = edge;
-        }
+        let calm = self.calm.as_ref().filter(|calm| {
+            let half = whole((DAY_S / 2.0 / self.even.step_s).round());
+            apart(calm, half) < WORTH * apart(&self.plain, half)
+        });
+        let levels = calm.unwrap_or(&self.plain);
+        let blocks: Vec<f64> = levels.chunks(wide).map(median).collect();
+        let longest = (LONGEST * self.window / wide).max(1);
+        let found = ramps(&blocks, least, longest).into_iter();
         found
+            .map(|ramp| Slow {
+                from: ramp.from * wide,
+                to: ramp.to * wide,
+                size: ramp.size,
+                sigmas: ramp.size / self.sigma,
+            })
+            .filter(|one| one.size.abs() >= least && one.sigmas.abs() > sigmas)
+            .collect()
     }
+}
+
+/// How much values differ that are so many steps apart.
+pub(super) fn apart(values: &[f64], steps: usize) -> f64 {
+    let pairs = values.iter().zip(values.iter().skip(steps));
+    mad(&pairs
+        .map(|(before, after)| after - before)
+        .collect::<Vec<_>>())
 }
 
 /// Seasons by STL with a day, or by MSTL with a day and a week; `None`: the history holds less than two.
@@ -510,7 +527,9 @@ mod tests {
             "{found:?}"
         );
         assert!(
-            found.iter().all(|one| (780..950).contains(&one.at)),
+            found.len() == 1
+                && found[0].from.abs_diff(800) <= 20
+                && found[0].to.abs_diff(920) <= 20,
             "{found:?}"
         );
     }

@@ -33,23 +33,23 @@ pub(super) struct LabSeries {
 
 impl Random {
     /// Standard normal (Box and Muller).
-    fn normal(&mut self) -> f64 {
+    pub(super) fn normal(&mut self) -> f64 {
         let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
         radius * (std::f64::consts::TAU * self.unit()).cos()
     }
 
     /// Student's t with 3 degrees of freedom, scaled to variance 1: heavy tails.
-    fn heavy(&mut self) -> f64 {
+    pub(super) fn heavy(&mut self) -> f64 {
         let squares: f64 = (0..3).map(|_| self.normal().powi(2)).sum();
         self.normal() / squares.max(1e-9).sqrt()
     }
 
-    fn chance(&mut self, share: f64) -> bool {
+    pub(super) fn chance(&mut self, share: f64) -> bool {
         self.unit() < share
     }
 
     /// Median and standard deviation of the logarithm.
-    fn lognormal(&mut self, median: f64, sigma: f64) -> f64 {
+    pub(super) fn lognormal(&mut self, median: f64, sigma: f64) -> f64 {
         median * (sigma * self.normal()).exp()
     }
 }

@@ -2,7 +2,7 @@
 //! thrashes, processes unlike the others.
 //!
 //! [`host::find`] puts it together: [`gather`] makes series on even steps ([`even`]) of the rows of a store,
-//! [`season`] takes out what comes again, [`jump`] finds where the rest changes its level, [`swap`] looks at the
+//! [`season`] takes out what comes again, [`jump`] and [`ramps`] find where the rest changes its level, [`swap`] looks at the
 //! traffic, [`outlier`] compares processes by [`dbscan`] with the [`iforest`] for their order. Pure and
 //! deterministic; docs/accuracy.md says how often each is right.
 
@@ -15,11 +15,19 @@ pub mod jump;
 #[cfg(test)]
 mod lab;
 #[cfg(test)]
+mod lab_levels;
+#[cfg(test)]
+mod lab_swap;
+#[cfg(test)]
 mod lab_tests;
+mod levels;
 mod moved;
+#[cfg(test)]
+mod odd_tests;
 #[cfg(test)]
 mod oracle_tests;
 pub mod outlier;
+pub mod ramps;
 pub mod random;
 pub mod season;
 pub mod swap;

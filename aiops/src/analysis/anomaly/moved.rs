@@ -19,15 +19,23 @@ pub(super) fn moved(one: &Bare, watched: &[Watched], processes: &[Process]) -> V
     if one.anomaly.kind == "outlier-process" {
         return Vec::new();
     }
+    let begin = processes.iter().map(|one| one.span_s.0);
+    let end = processes.iter().map(|one| one.span_s.1);
+    let history = (
+        begin.fold(f64::INFINITY, f64::min),
+        end.fold(f64::NEG_INFINITY, f64::max),
+    );
     let least = match one.anomaly.unit {
         "kb" => MOVED_KB.max(MOVED_SHARE * one.anomaly.value.abs()),
         _ => MOVED_KB * 4.0,
     };
-    let courses = watched
-        .iter()
-        .filter(|other| other.subject != one.anomaly.subject && other.subject.what != "process");
+    let courses = watched.iter().filter(|other| {
+        other.subject != one.anomaly.subject && other.subject.what.starts_with("system")
+    });
     let of_host = courses.filter_map(|other| {
-        let (change_kb, sigmas) = other.course.change(other.course.even.place(one.at_s)?)?;
+        let (change_kb, sigmas) = other
+            .course
+            .change(other.course.even.place(one.around_s)?)?;
         Some(Moved {
             subject: other.subject.clone(),
             change_kb,
@@ -38,13 +46,23 @@ pub(super) fn moved(one: &Bare, watched: &[Watched], processes: &[Process]) -> V
     let of_processes = processes
         .iter()
         .filter(|process| one.anomaly.subject.pid != Some(process.pid))
+        // Of a cgroup it is its own processes that tell why.
+        .filter(|process| {
+            let group = one.anomaly.subject.cgroup.as_deref();
+            group.is_none_or(|group| {
+                process
+                    .cgroup
+                    .as_deref()
+                    .is_some_and(|path| below(path, group))
+            })
+        })
         .filter_map(|process| {
-            let (change_kb, status) = change(process, one.at_s, one.window_s)?;
+            let (change_kb, status) = change(process, one.around_s, one.window_s, history)?;
             let same = |other: &&Watched| {
                 other.subject.pid == Some(process.pid) && other.subject.start == Some(process.start)
             };
             let course = watched.iter().find(same).map(|other| &other.course);
-            let sigmas = course.and_then(|course| course.change(course.even.place(one.at_s)?));
+            let sigmas = course.and_then(|course| course.change(course.even.place(one.around_s)?));
             Some(Moved {
                 subject: subject(process),
                 change_kb,
@@ -61,8 +79,19 @@ pub(super) fn moved(one: &Bare, watched: &[Watched], processes: &[Process]) -> V
     all
 }
 
+/// Whether a cgroup is this one or below it.
+fn below(path: &str, group: &str) -> bool {
+    let rest = path.strip_prefix(group.trim_end_matches('/'));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// How much a process changed from the window before a moment to the one after.
-fn change(process: &Process, at_s: f64, window_s: f64) -> Option<(f64, &'static str)> {
+fn change(
+    process: &Process,
+    at_s: f64,
+    window_s: f64,
+    history: (f64, f64),
+) -> Option<(f64, &'static str)> {
     let rss = &process.rss;
     let inside = |from_s: f64, to_s: f64| {
         let values = (0..rss.values.len()).filter(|&at| {
@@ -75,8 +104,8 @@ fn change(process: &Process, at_s: f64, window_s: f64) -> Option<(f64, &'static 
     match (inside(at_s - window_s, at_s), inside(at_s, at_s + window_s)) {
         (Some(before), Some(after)) => Some((after - before, "moved")),
         // Not because the history begins or ends there.
-        (None, Some(after)) if process.span_s.0 > at_s - window_s => Some((after, "started")),
-        (Some(before), None) => Some((-before, "ended")),
+        (None, Some(after)) if process.span_s.0 > history.0 => Some((after, "started")),
+        (Some(before), None) if process.span_s.1 < history.1 => Some((-before, "ended")),
         _ => None,
     }
 }

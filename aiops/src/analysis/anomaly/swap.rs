@@ -19,8 +19,12 @@ const PAUSE: usize = 2;
 const THRASH_FULL: f64 = 0.01;
 /// Pages that come back a second.
 const THRASH_PAGES_PER_S: f64 = 32.0;
+/// One in so many samples without waiting says what is usual without it.
+const CALM: usize = 10;
 /// Growth below this is none, KiB an hour.
 const SUSTAINED_KB_PER_H: f64 = 1024.0;
+/// Standard errors beyond this are as many as can be.
+const SIGMAS: f64 = 1000.0;
 /// Samples that growth is judged by.
 const JUDGED: usize = 2000;
 
@@ -67,7 +71,8 @@ pub struct SwapAnomaly {
     pub to_s: f64,
     /// KiB a second at its height; of sustained growth KiB an hour.
     pub value: f64,
-    /// Above the median of the history, in standard deviations (MAD); `None`: it is judged otherwise.
+    /// Above the median of the history, in standard deviations (MAD); of sustained growth: the rate in standard
+    /// errors. `None`: not known.
     pub sigmas: Option<f64>,
     /// Most of the time that all waited, 0 to 1; `None`: not known.
     pub full: Option<f64>,
@@ -108,6 +113,13 @@ fn rates(moments: &[Moment], page_kb: f64) -> Vec<Rate> {
     moments.windows(2).map(rate).collect()
 }
 
+/// Swap traffic, KiB a second, where it is known: time and rate.
+#[must_use]
+pub fn traffic(moments: &[Moment], page_kb: f64) -> Vec<(f64, f64)> {
+    let known = |rate: &Rate| Some((rate.time_s, rate.traffic_kb?));
+    rates(moments, page_kb).iter().filter_map(known).collect()
+}
+
 /// Ranges of rates that are all of a kind, short pauses included.
 fn stretches(rates: &[Rate], is: impl Fn(&Rate) -> bool) -> Vec<std::ops::Range<usize>> {
     let mut found: Vec<(std::ops::Range<usize>, usize)> = Vec::new();
@@ -121,7 +133,17 @@ fn stretches(rates: &[Rate], is: impl Fn(&Rate) -> bool) -> Vec<std::ops::Range<
         }
     }
     let long = found.into_iter().filter(|(_, count)| *count >= LASTS);
-    long.map(|(range, _)| range).collect()
+    // What lasts long may make a longer pause.
+    let mut whole: Vec<std::ops::Range<usize>> = Vec::new();
+    for (range, _) in long {
+        match whole.last_mut() {
+            Some(last) if range.start - last.end <= PAUSE + last.len().min(range.len()) / 5 => {
+                last.end = range.end;
+            }
+            _ => whole.push(range),
+        }
+    }
+    whole
 }
 
 /// Everything unusual about the swap of a host, in order of kind and time.
@@ -152,21 +174,23 @@ pub fn anomalies(moments: &[Moment], page_kb: f64) -> Vec<SwapAnomaly> {
         let high = |kb: f64| kb > SURGE_KB_PER_S && kb > middle + SURGE_SIGMAS * wide;
         rate.traffic_kb.is_some_and(high)
     };
+    let waits = |rate: &Rate| rate.full.is_some_and(|full| full > THRASH_FULL);
+    // What comes back while nobody waits is usual; a host that always thrashes has no such time.
+    let calm = || rates.iter().filter(|rate| !waits(rate));
+    let compared = calm().count() * CALM >= rates.len();
     let column = |value: fn(&Rate) -> Option<f64>| {
-        let all: Vec<f64> = rates.iter().filter_map(value).collect();
-        median(&all) + SURGE_SIGMAS * mad(&all)
+        let all: Vec<f64> = calm().filter_map(value).collect();
+        let usual = median(&all) + SURGE_SIGMAS * mad(&all);
+        if compared {
+            usual.max(THRASH_PAGES_PER_S)
+        } else {
+            THRASH_PAGES_PER_S
+        }
     };
-    // A host that always thrashes has no calm to be compared with: more than a few times the least is enough.
-    let up = |value: Option<f64>, usual: f64| {
-        let usual = usual.min(THRASH_PAGES_PER_S * 4.0);
-        value.is_some_and(|pages| pages > THRASH_PAGES_PER_S.max(usual))
-    };
+    let up = |value: Option<f64>, usual: f64| value.is_some_and(|pages| pages > usual);
     let (into, back) = (column(|rate| rate.swapped_in), column(|rate| rate.refaults));
-    let thrashes = |rate: &Rate| {
-        up(rate.swapped_in, into)
-            && up(rate.refaults, back)
-            && rate.full.is_some_and(|full| full > THRASH_FULL)
-    };
+    let thrashes =
+        |rate: &Rate| waits(rate) && up(rate.swapped_in, into) && up(rate.refaults, back);
     let thrash = stretches(&rates, thrashes);
     let surges = stretches(&rates, unusual)
         .into_iter()
@@ -201,12 +225,17 @@ fn sustained(moments: &[Moment]) -> Option<SwapAnomaly> {
     };
     let found = leak::assess(&series, None);
     let rate = found.rate? * 3600.0 / 1024.0;
+    // Of its 95 % interval: how far the rate is from none.
+    let sigmas = found.rate_interval.and_then(|(low, high)| {
+        let sigma = (high - low) / (2.0 * 1.96) * 3600.0 / 1024.0;
+        (sigma > 0.0).then(|| (rate / sigma).min(SIGMAS))
+    });
     (found.class == leak::Class::Leak && rate >= SUSTAINED_KB_PER_H).then(|| SwapAnomaly {
         kind: Kind::Sustained,
         from_s: found.onset_s.unwrap_or(first.0),
         to_s: last.0,
         value: rate,
-        sigmas: None,
+        sigmas,
         full: None,
         p: Some(1.0 - found.probability),
     })
