@@ -47,7 +47,7 @@ fn the_report_has_all_that_the_contract_shows() {
         .collect();
     let advice = advice.join("\n");
     for line in [
-        "jmap -dump:live,format=b,file=heap.hprof 15234",
+        "jmap -dump:live,format=b,file=/tmp/heap.hprof 15234",
         "MAT",
         "GC 日志",
         "重启",

@@ -8,6 +8,7 @@ mod detail;
 mod kinds;
 mod libraries;
 mod limits;
+mod linked;
 mod load;
 mod nodes;
 mod numa;
