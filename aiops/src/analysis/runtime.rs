@@ -130,9 +130,9 @@ pub fn advice(runtime: Option<Runtime>, pid: Option<u32>) -> Vec<Msg> {
             ),
             msg!(
                 "is the heap level after a collection? See the GC log: `jcmd {pid} VM.log output=/tmp/gc.log 'what=gc*'` \
-                 (JDK 9 and later; at start: `-Xlog:gc*:file=gc.log`)",
+                 (JDK 9 and later; at start: `'-Xlog:gc*:file=/tmp/gc.log'`)",
                 "检查 GC 日志，看回收后堆是否平稳：`jcmd {pid} VM.log output=/tmp/gc.log 'what=gc*'`\
-                 （JDK 9 及以上；启动参数：`-Xlog:gc*:file=gc.log`）"
+                 （JDK 9 及以上；启动参数：`'-Xlog:gc*:file=/tmp/gc.log'`）"
             ),
             msg!(
                 "memory outside of the heap: `jcmd {pid} VM.native_memory summary` \

@@ -27,8 +27,8 @@ const LINES: u32 = 5;
 /// Columns of the title and of each line of the reason.
 const TITLE: usize = 84;
 const REASON: usize = 124;
-/// Columns of the report below a drawing.
-const COLUMNS: usize = 100;
+/// Columns of the report below a drawing: so many that it breaks no line, and a command can be copied whole.
+const COLUMNS: usize = 400;
 
 /// With those that have Chinese on each system.
 const FONTS: &str =
@@ -389,6 +389,12 @@ fn unframed(line: &str) -> String {
     let inner = line.strip_prefix(['│', '┃']);
     let inner = inner.and_then(|line| line.strip_suffix(['│', '┃']));
     match inner {
+        // The title, with the time at the right end.
+        Some(inner) if line.starts_with('┃') => {
+            let parts = inner.split("  ").map(str::trim);
+            let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
+            format!("<pre>{}</pre>\n", safe(&parts.join(" · ")))
+        }
         Some(inner) => {
             let inner = inner.strip_prefix(' ').unwrap_or(inner).trim_end();
             format!("<pre>{}</pre>\n", safe(inner))
