@@ -1,6 +1,7 @@
 //! `detect memory-leak` on a process that runs now, and on a recording of it.
 
 use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
@@ -15,6 +16,7 @@ use crate::support::Scratch;
 use crate::support::aiops;
 use crate::support::json;
 use crate::support::run;
+use crate::support::until;
 
 /// A process that grows, ended with its test.
 struct Grower(Child);
@@ -294,4 +296,72 @@ fn shared_memory_that_is_mapped_again_and_again_is_a_leak() {
         "{}",
         data["judged"]
     );
+
+/// The runtime that is told of a program, once it has mapped what tells it; and the first advice.
+fn runtime_of(command: &mut Command, mapped: &str) -> (Value, String) {
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let child = Grower(child.expect("a child"));
+    until("the runtime is mapped", || {
+        let maps = std::fs::read_to_string(format!("/proc/{}/maps", child.pid()));
+        maps.is_ok_and(|maps| maps.contains(mapped))
+    });
+    let place = Scratch::new();
+    let (pid, store) = (child.pid(), place.path("store"));
+    let output = run(&[
+        "detect",
+        "memory-leak",
+        "--pid",
+        &pid,
+        "--store",
+        &store,
+        "--window",
+        "1s",
+        "-o",
+        "json",
+    ]);
+    let report = json(&String::from_utf8_lossy(&output.stdout));
+    (
+        report["data"]["process"]["runtime"].clone(),
+        report.to_string(),
+    )
+}
+
+#[test]
+fn runtimes_are_told_whatever_the_process_is_called() {
+    let place = Scratch::new();
+    let python = ["-c", "import sys; print(sys.executable)"];
+    let found = Command::new("python3").args(python).output();
+    if let Some(found) = found.ok().filter(|found| found.status.success()) {
+        let python = String::from_utf8_lossy(&found.stdout).trim().to_owned();
+        // As in a virtual environment: a link of another name, and a name of its own.
+        let link = place.path("worker");
+        std::os::unix::fs::symlink(&python, &link).expect("a link");
+        let mut command = Command::new(&link);
+        command.args(["-c", "import time; time.sleep(60)"]);
+        assert_eq!(runtime_of(&mut command, "python").0, "python");
+    } else {
+        println!("SKIPPED: there is no python3");
+    }
+    let source = place.path("Wait.java");
+    let text = "class Wait { public static void main(String[] a) throws Exception { Thread.sleep(60_000); } }";
+    std::fs::write(&source, text).expect("a file");
+    let compiled = Command::new("javac").arg(&source).output();
+    if compiled.is_ok_and(|done| done.status.success()) {
+        let mut command = Command::new("java");
+        command
+            .arg0("service")
+            .args(["-Xmx32m", "-cp", &place.path(""), "Wait"]);
+        let (runtime, report) = runtime_of(&mut command, "libjvm.so");
+        assert_eq!(runtime, "jvm", "{report}");
+    } else {
+        println!("SKIPPED: there is no JDK");
+    }
+    let mut command = Command::new("sleep");
+    command.arg("60");
+    let (runtime, report) = runtime_of(&mut command, "libc.so.6");
+    assert_eq!(runtime, "glibc", "{report}");
 }

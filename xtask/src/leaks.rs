@@ -25,9 +25,10 @@ use truth::{PROGRAMS, Program};
 
 /// How long the programs are looked at, in seconds of their own clock.
 const SPAN_S: f64 = 70.0;
-/// How often the daemon samples them, when their clock is not stretched and when it is.
-const INTERVAL: &str = "200ms";
-const INTERVAL_SLOW: &str = "5s";
+/// How often the daemon samples them at the most and at the least, ms: its shortest interval, and its default.
+const INTERVAL_MS: (f64, f64) = (200.0, 5000.0);
+/// The reports look back a day.
+const MOST_MINUTES: f64 = 1440.0;
 /// A rate that is further from the truth is wrong.
 const RATE_WITHIN: f64 = 0.2;
 
@@ -39,9 +40,7 @@ pub(crate) fn run(args: &[String]) -> Result<Tally> {
     while let Some(arg) = args.next() {
         match (arg.as_str(), args.next()) {
             ("--minutes", Some(minutes)) => {
-                let minutes: f64 = minutes.parse().context("--minutes: no number")?;
-                ensure!(minutes > 0.0, "--minutes: nothing is seen in no time");
-                scale = 60.0 * minutes / SPAN_S;
+                scale = scale_of(minutes)?;
             }
             ("--keep", Some(folder)) => kept = Some(PathBuf::from(folder)),
             _ => bail!("leaks: the options are --minutes N and --keep DIR"),
@@ -51,7 +50,7 @@ pub(crate) fn run(args: &[String]) -> Result<Tally> {
     let aiops = oomlab::aiops()?;
     let work = Work::new()?;
     let commands = work.build()?;
-    let interval = if scale > 1.0 { INTERVAL_SLOW } else { INTERVAL };
+    let interval = &interval(scale);
     let mut daemon = Running::daemon(&work, &aiops, interval)?;
     let mut programs = Vec::new();
     for (one, command) in PROGRAMS.iter().zip(&commands) {
@@ -97,11 +96,25 @@ pub(crate) fn run(args: &[String]) -> Result<Tally> {
     Ok(tally)
 }
 
+/// How far the clock of the programs is stretched, so that all of it takes this many minutes.
+fn scale_of(minutes: &str) -> Result<f64> {
+    let minutes: f64 = minutes.parse().context("--minutes: no number")?;
+    ensure!(minutes > 0.0, "--minutes: nothing is seen in no time");
+    ensure!(minutes <= MOST_MINUTES, "--minutes: a day is the most");
+    Ok(60.0 * minutes / SPAN_S)
+}
+
+/// As many samples as without a stretched clock, until the daemon's default interval is enough for that.
+fn interval(scale: f64) -> String {
+    let (shortest, usual) = INTERVAL_MS;
+    format!("{:.0}ms", (shortest * scale).clamp(shortest, usual))
+}
+
 /// Questions to the program under test.
 struct Ask<'a> {
     aiops: &'a Path,
     store: PathBuf,
-    interval: &'static str,
+    interval: &'a str,
     scale: f64,
 }
 
@@ -322,6 +335,24 @@ mod tests {
         healthy.may_be_inconclusive = Some("why");
         assert_eq!(judged(&healthy, "inconclusive"), Outcome::Undecided("why"));
         assert_eq!(judged(&healthy, "leak"), Outcome::Wrong("verdict"));
+    }
+
+    #[test]
+    fn minutes_stretch_the_clock_and_the_interval_but_not_the_count_of_samples() {
+        let scaled = |minutes: &str| scale_of(minutes).expect("minutes");
+        assert!((scaled("7") - 6.0).abs() < 1e-9);
+        assert!((scaled("0.5") - 30.0 / 70.0).abs() < 1e-9);
+        for wrong in ["0", "-1", "NaN", "inf", "1e9", "7m", ""] {
+            assert!(scale_of(wrong).is_err(), "{wrong}");
+        }
+        for (minutes, every) in [("0.5", "200ms"), ("7", "1200ms"), ("60", "5000ms")] {
+            assert_eq!(interval(scaled(minutes)), every, "{minutes}");
+        }
+        assert_eq!(interval(1.0), "200ms");
+        // A rate by the wall clock falls as time is stretched.
+        let leak = 0.4;
+        let slow = rate_per_hour(leak, scaled("7"));
+        assert!((slow - rate_per_hour(leak, 1.0) / 6.0).abs() < 1e-9);
     }
 
     #[test]

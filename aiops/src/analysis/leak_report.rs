@@ -7,6 +7,7 @@ use super::leak::Series;
 use super::leak::prepare;
 use super::leak::robust::median;
 use super::leak::shapes::Kind;
+use super::leak_changes::changes;
 use super::runtime;
 use super::runtime::Runtime;
 use crate::msg;
@@ -115,11 +116,8 @@ pub fn data(series: &Series, found: &Assessment, limit: Option<(u64, &'static st
         onset: found.onset_s.and_then(stamp),
         r2: found.r2,
         linear_r2: linear_r2(series, found.samples),
-        change_points: found
-            .change_points_s
-            .iter()
-            .filter_map(|at| stamp(*at))
-            .collect(),
+        trend_p: found.trend_p,
+        change_points: changes(found).into_iter().filter_map(stamp).collect(),
         load: LoadRelation {
             known: series.load.is_some(),
             explains: series.load.is_some().then_some(explained.is_some()),
@@ -598,6 +596,24 @@ fn advice(data: &LeakData) -> Vec<Msg> {
     lines
 }
 
+/// What decides it, and what may be looked at meanwhile.
+fn undecided_advice(data: &LeakData) -> Vec<Msg> {
+    let Some(pid) = data.process.pid.filter(|pid| *pid > 0) else {
+        return vec![msg!(
+            "watch it for longer, or give a load column: `load`",
+            "延长观测时间，或提供负载列 `load`"
+        )];
+    };
+    let mut lines = vec![msg!(
+        "watch it for longer: `aiops monitor memory` keeps history, then \
+         `aiops detect memory-leak --pid {pid} --history 24h`",
+        "延长观测时间：`aiops monitor memory` 保存历史，之后执行 \
+         `aiops detect memory-leak --pid {pid} --history 24h`"
+    )];
+    lines.extend(runtime::advice(runtime(data), Some(pid)).into_iter().next());
+    lines
+}
+
 /// What to do about it.
 #[must_use]
 pub fn findings(data: &LeakData) -> Vec<Finding> {
@@ -638,10 +654,7 @@ pub fn findings(data: &LeakData) -> Vec<Finding> {
                 "既不能确认也不能排除内存泄漏"
             ),
             evidence: vec![data.reason.clone()],
-            advice: vec![msg!(
-                "watch it for longer, or give a load column: `load`",
-                "延长观测时间，或提供负载列 `load`"
-            )],
+            advice: undecided_advice(data),
         }],
         _ => Vec::new(),
     }

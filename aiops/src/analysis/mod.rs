@@ -10,6 +10,7 @@ pub mod health;
 pub mod history;
 pub mod inspect;
 pub mod leak;
+mod leak_changes;
 pub mod leak_evidence;
 pub mod leak_past;
 pub mod leak_report;

@@ -66,9 +66,9 @@ fn versioned(name: &str, stem: &str) -> bool {
         .is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit() || c == '.'))
 }
 
-/// Tells the runtime by the libraries that are mapped, the program's path, and its name: in this order, for a
-/// name may be anything. `None`: nothing tells it. Only mapped libraries tell an allocator: that of a static
-/// program stays unknown.
+/// Tells the runtime by the libraries that are mapped and what is linked into the program (`[linked: …]`, see
+/// `read_libraries`), the program's path, and its name: in this order, for a name may be anything. `None`: nothing
+/// tells it, as of a static program on the C library's malloc.
 #[must_use]
 pub fn runtime_of(comm: Option<&str>, exe: Option<&str>, mapped: &[&str]) -> Option<Runtime> {
     let libraries = || mapped.iter().map(|path| base(path));
@@ -76,8 +76,13 @@ pub fn runtime_of(comm: Option<&str>, exe: Option<&str>, mapped: &[&str]) -> Opt
     if library("libjvm.so") {
         return Some(Runtime::Jvm);
     }
-    if library("libnode.so") {
+    let linked = |what: &str| mapped.contains(&what);
+    if library("libnode.so") || linked("[linked: node]") {
         return Some(Runtime::Node);
+    }
+    // Many a program in Go is called `node` or `java-agent`.
+    if linked("[linked: go]") {
+        return Some(Runtime::Go);
     }
     let names = [exe.map(base), comm];
     for name in names.into_iter().flatten() {
@@ -91,17 +96,18 @@ pub fn runtime_of(comm: Option<&str>, exe: Option<&str>, mapped: &[&str]) -> Opt
             return Some(Runtime::Python);
         }
     }
-    if library("libpython") {
+    if library("libpython") || linked("[linked: python]") {
         return Some(Runtime::Python);
     }
-    if library("libjemalloc") {
+    // Since Go 1.25 on kernels that name mappings; gccgo's library.
+    if mapped.contains(&"[anon: Go: heap]") || library("libgo.so") {
+        return Some(Runtime::Go);
+    }
+    if library("libjemalloc") || linked("[linked: jemalloc]") {
         return Some(Runtime::Jemalloc);
     }
     if library("libtcmalloc") {
         return Some(Runtime::Tcmalloc);
-    }
-    if libraries().any(|name| name == "[anon: Go: heap]" || name.starts_with("libgo.so")) {
-        return Some(Runtime::Go);
     }
     library("libc.so.6").then_some(Runtime::Glibc)
 }
@@ -117,16 +123,16 @@ pub fn advice(runtime: Option<Runtime>, pid: Option<u32>) -> Vec<Msg> {
                 "JVM：查看哪些类在增长：间隔一小时执行两次 `jcmd {pid} GC.class_histogram`"
             ),
             msg!(
-                "heap dump for Eclipse MAT (stops the process while it is written): \
-                 `jmap -dump:live,format=b,file=heap.hprof {pid}`",
-                "生成堆转储并用 Eclipse MAT 分析（转储期间进程暂停）：\
-                 `jmap -dump:live,format=b,file=heap.hprof {pid}`"
+                "heap dump for Eclipse MAT (stops the process while it is written; as large as the heap): \
+                 `jmap -dump:live,format=b,file=/tmp/heap.hprof {pid}`",
+                "生成堆转储并用 Eclipse MAT 分析（转储期间进程暂停，文件与堆同大）：\
+                 `jmap -dump:live,format=b,file=/tmp/heap.hprof {pid}`"
             ),
             msg!(
-                "is the heap level after a collection? See the GC log: `jcmd {pid} VM.log output=gc.log what=gc*` \
-                 (JDK 9 and later; at start: `-Xlog:gc*:file=gc.log`)",
-                "检查 GC 日志，看回收后堆是否平稳：`jcmd {pid} VM.log output=gc.log what=gc*`\
-                 （JDK 9 及以上；启动参数：`-Xlog:gc*:file=gc.log`）"
+                "is the heap level after a collection? See the GC log: `jcmd {pid} VM.log output=/tmp/gc.log 'what=gc*'` \
+                 (JDK 9 and later; at start: `'-Xlog:gc*:file=/tmp/gc.log'`)",
+                "检查 GC 日志，看回收后堆是否平稳：`jcmd {pid} VM.log output=/tmp/gc.log 'what=gc*'`\
+                 （JDK 9 及以上；启动参数：`'-Xlog:gc*:file=/tmp/gc.log'`）"
             ),
             msg!(
                 "memory outside of the heap: `jcmd {pid} VM.native_memory summary` \
@@ -136,10 +142,10 @@ pub fn advice(runtime: Option<Runtime>, pid: Option<u32>) -> Vec<Msg> {
         ],
         Some(Runtime::Python) => vec![
             msg!(
-                "Python: allocations by line, without a restart: `memray attach {pid}`; what it does now: \
-                 `py-spy dump --pid {pid}`",
-                "Python：无需重启，按代码行查看分配：`memray attach {pid}`；查看当前调用栈：\
-                 `py-spy dump --pid {pid}`"
+                "Python: allocations by line, without a restart: `memray attach {pid}` (memray must be installed in the \
+                 environment of the process, and gdb or lldb here); what it does now: `py-spy dump --pid {pid}`",
+                "Python：无需重启，按代码行查看分配：`memray attach {pid}`（进程自身的环境中须装有 memray，\
+                 本机须有 gdb 或 lldb）；查看当前调用栈：`py-spy dump --pid {pid}`"
             ),
             msg!(
                 "in the program: `tracemalloc.start(25)`, then two `tracemalloc.take_snapshot()` an hour apart and \
@@ -157,11 +163,11 @@ pub fn advice(runtime: Option<Runtime>, pid: Option<u32>) -> Vec<Msg> {
         Some(Runtime::Go) => vec![
             msg!(
                 "Go: heap profiles of two moments (net/http/pprof; HOST:PORT is the program's): \
-                 `go tool pprof -base heap1.pb.gz heap2.pb.gz`, each by \
-                 `curl -o heap1.pb.gz http://HOST:PORT/debug/pprof/heap`",
+                 `go tool pprof -top -base heap1.pb.gz heap2.pb.gz`, each by \
+                 `curl -o heap1.pb.gz 'http://HOST:PORT/debug/pprof/heap?gc=1'`",
                 "Go：比较两个时刻的堆剖析（需 net/http/pprof，HOST:PORT 为程序地址）：\
-                 `go tool pprof -base heap1.pb.gz heap2.pb.gz`，每份用 \
-                 `curl -o heap1.pb.gz http://HOST:PORT/debug/pprof/heap` 获取"
+                 `go tool pprof -top -base heap1.pb.gz heap2.pb.gz`，每份用 \
+                 `curl -o heap1.pb.gz 'http://HOST:PORT/debug/pprof/heap?gc=1'` 获取"
             ),
             msg!(
                 "goroutines that never end hold memory: `curl 'http://HOST:PORT/debug/pprof/goroutine?debug=1'`",
@@ -174,15 +180,18 @@ pub fn advice(runtime: Option<Runtime>, pid: Option<u32>) -> Vec<Msg> {
         ],
         Some(Runtime::Node) => vec![
             msg!(
-                "Node.js: turn the inspector on without a restart: `kill -USR1 {pid}` (as with --inspect), \
-                 then chrome://inspect → Memory: two heap snapshots, an hour apart, and compare",
-                "Node.js：无需重启即可打开调试端口：`kill -USR1 {pid}`（等同 --inspect），\
-                 再在 chrome://inspect → Memory 中间隔一小时取两次堆快照并比较"
+                "Node.js: a heap snapshot without a restart: `node inspect -p {pid}`, then type \
+                 `takeHeapSnapshot('/tmp/1.heapsnapshot')`; another one an hour later, and compare both in Chrome \
+                 (DevTools, Memory, Load). It opens the debug port 9229 on localhost",
+                "Node.js：无需重启即可取堆快照：`node inspect -p {pid}`，再输入 \
+                 `takeHeapSnapshot('/tmp/1.heapsnapshot')`；一小时后再取一份，\
+                 在 Chrome（DevTools → Memory → Load）中比较。会打开本机调试端口 9229"
             ),
             msg!(
                 "without a port: start with `node --heapsnapshot-signal=SIGUSR2`, then `kill -USR2 {pid}` writes a \
-                 heapdump",
-                "不开端口：用 `node --heapsnapshot-signal=SIGUSR2` 启动，`kill -USR2 {pid}` 即写出堆快照（heapdump）"
+                 snapshot (without that option the signal ends the process)",
+                "不开端口：用 `node --heapsnapshot-signal=SIGUSR2` 启动，`kill -USR2 {pid}` 即写出堆快照\
+                （未加该选项时此信号会终止进程）"
             ),
             msg!(
                 "heap level but memory grows: buffers or native modules, see `process.memoryUsage()`: external, \
@@ -192,10 +201,12 @@ pub fn advice(runtime: Option<Runtime>, pid: Option<u32>) -> Vec<Msg> {
         ],
         Some(Runtime::Jemalloc) => vec![
             msg!(
-                "jemalloc: start with MALLOC_CONF=prof:true,prof_leak:true,lg_prof_sample:19,lg_prof_interval:30 \
-                 (needs a build with --enable-prof), then `jeprof --base=first.heap PROGRAM last.heap`",
-                "jemalloc：以 MALLOC_CONF=prof:true,prof_leak:true,lg_prof_sample:19,lg_prof_interval:30 启动\
-                 （需 --enable-prof 编译），再用 `jeprof --base=first.heap PROGRAM last.heap` 比较"
+                "jemalloc: start with `MALLOC_CONF=prof:true,lg_prof_sample:19,lg_prof_interval:30,prof_prefix:/tmp/jeprof` \
+                 (needs a build with --enable-prof; a profile for each GiB allocated), then compare the first and the \
+                 last: `jeprof --text --base=/tmp/jeprof.FIRST.heap PROGRAM /tmp/jeprof.LAST.heap`",
+                "jemalloc：以 `MALLOC_CONF=prof:true,lg_prof_sample:19,lg_prof_interval:30,prof_prefix:/tmp/jeprof` 启动\
+                （需 --enable-prof 编译；每分配 1 GiB 写一份），再比较首尾两份：\
+                 `jeprof --text --base=/tmp/jeprof.FIRST.heap PROGRAM /tmp/jeprof.LAST.heap`"
             ),
             msg!(
                 "freed but not given back: compare `stats.allocated` and `stats.resident` (malloc_stats_print); \
@@ -300,6 +311,55 @@ mod tests {
                 Some(Runtime::Tcmalloc),
             ),
             ("api", "/app/api", &["[anon: Go: heap]"], Some(Runtime::Go)),
+            // Static, stripped, on a kernel without names of mappings.
+            (
+                "api",
+                "/app/api",
+                &["[linked: go]", "/app/api"],
+                Some(Runtime::Go),
+            ),
+            // With cgo the C library is there too; and its name says nothing.
+            (
+                "node",
+                "/app/node",
+                &["[linked: go]", libc],
+                Some(Runtime::Go),
+            ),
+            (
+                "renamed",
+                "/app/server",
+                &["[linked: node]", libc],
+                Some(Runtime::Node),
+            ),
+            (
+                "renamed",
+                "/app/tool",
+                &["[linked: python]", libc],
+                Some(Runtime::Python),
+            ),
+            (
+                "redis-server",
+                "/usr/local/bin/redis-server",
+                &["[linked: jemalloc]", libc],
+                Some(Runtime::Jemalloc),
+            ),
+            // Started by a wrapper, `exec -a myservice java`.
+            (
+                "java",
+                "/usr/lib/jvm/java-17-openjdk-amd64/bin/java",
+                &[
+                    "/usr/lib/jvm/java-17-openjdk-amd64/lib/server/libjvm.so",
+                    libc,
+                ],
+                Some(Runtime::Jvm),
+            ),
+            // A virtual environment's link leads to the real program.
+            (
+                "python",
+                "/usr/bin/python3.11",
+                &["/usr/lib/libpython3.11.so.1.0", libc],
+                Some(Runtime::Python),
+            ),
             ("nginx", "/usr/sbin/nginx", &[libc], Some(Runtime::Glibc)),
             ("nginx", "/usr/sbin/nginx", &[], None),
             ("pythonic", "/opt/javascript", &[], None),
@@ -335,7 +395,7 @@ mod tests {
         for typed in [
             "`jcmd 15234 GC.class_histogram`",
             "`jcmd 15234 VM.native_memory summary`",
-            "`jmap -dump:live,format=b,file=heap.hprof 15234`",
+            "`jmap -dump:live,format=b,file=/tmp/heap.hprof 15234`",
         ] {
             assert!(java.contains(typed), "{typed}: {java}");
         }

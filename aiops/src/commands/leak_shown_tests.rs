@@ -47,7 +47,7 @@ fn the_report_has_all_that_the_contract_shows() {
         .collect();
     let advice = advice.join("\n");
     for line in [
-        "jmap -dump:live,format=b,file=heap.hprof 15234",
+        "jmap -dump:live,format=b,file=/tmp/heap.hprof 15234",
         "MAT",
         "GC 日志",
         "重启",
@@ -170,6 +170,63 @@ fn names_cannot_break_out_and_nothing_is_loaded() {
         );
         assert!(!page.contains("src=") && !page.contains("href="), "{page}");
     }
+}
+
+#[test]
+fn the_page_has_nothing_that_must_stand_below_each_other() {
+    let mut report = report_of(java());
+    report.findings = leak_report::findings(&report.data);
+    let page = html(&report, Lang::Zh).expect("a page");
+    let stands = |c: char| ('\u{2500}'..='\u{257f}').contains(&c);
+    let braille = |c: char| ('\u{2800}'..='\u{28ff}').contains(&c);
+    assert!(!page.contains(|c| stands(c) || braille(c)), "{page}");
+    let mut lines = page.lines().filter(|line| line.starts_with("<pre>"));
+    assert!(
+        lines.all(|line| line.matches('`').count() % 2 == 0),
+        "a command is broken: {page}"
+    );
+    for words in [
+        "<pre>内存泄漏检测报告 · ",
+        "<pre>🔴 检测到内存泄漏",
+        "`jmap -dump:live,format=b,file=/tmp/heap.hprof 15234`",
+        "，Mann-Kendall 趋势检验 p &lt; 0.001",
+        "Noto Sans CJK SC",
+    ] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+}
+
+#[test]
+fn a_long_reason_and_a_long_name_stay_inside_the_drawing() {
+    let mut report = leaking(1 << 30);
+    report.data.process.comm = Some("name".repeat(80));
+    let long = "it grows by +988.56 MiB/h for 8 s, at another pace than before, or ".repeat(3);
+    report.data.reason = crate::report::Msg::new(long.clone(), long);
+    let drawing = svg(&report, Lang::En);
+    well_formed(&drawing);
+    let texts = drawing.split("<text ").skip(1).take(4);
+    for text in texts {
+        let words = text
+            .split_once('>')
+            .and_then(|(_, rest)| rest.split_once('<'));
+        let (words, _) = words.expect("words");
+        assert!(words.chars().count() <= 124, "{words}");
+    }
+    assert!(drawing.contains("y=\"96.0\""), "{drawing}");
+}
+
+#[test]
+fn an_undecided_process_is_told_what_decides_it() {
+    let mut data = java();
+    data.verdict = "inconclusive";
+    let advice = &leak_report::findings(&data)[0].advice;
+    let said = advice.iter().map(|line| line.en.as_str());
+    let said = said.collect::<Vec<_>>().join("\n");
+    assert!(
+        said.contains("`aiops detect memory-leak --pid 15234 --history 24h`")
+            && said.contains("`jcmd 15234 GC.class_histogram`"),
+        "{said}"
+    );
 }
 
 #[test]

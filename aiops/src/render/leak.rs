@@ -167,7 +167,8 @@ fn trend(data: &LeakData, out: &mut Out) {
     }
     if let Some(r2) = data.linear_r2 {
         let label = lang.pick("Straight line", "线性拟合");
-        out.pair(2, label, &format!("R² = {r2:.2}"));
+        let chance = data.trend_p.map_or(String::new(), |p| chance(p, lang));
+        out.pair(2, label, &format!("R² = {r2:.2}{chance}"));
     }
     if let (Some(r2), Some(shape)) = (data.r2, data.shape) {
         let text = format!("{}, R² = {r2:.3}", shape_name(shape, lang));
@@ -193,7 +194,7 @@ fn trend(data: &LeakData, out: &mut Out) {
             more => format!(" (+{more})"),
         };
         let text = times.join(lang.pick(", ", "、")) + &more;
-        out.pair(2, lang.pick("Changes of level", "变化点"), &text);
+        out.pair(2, lang.pick("Change points", "变化点"), &text);
     }
     if let Some(least) = data.detection_limit_mib_per_hour {
         let text = match lang {
@@ -201,6 +202,19 @@ fn trend(data: &LeakData, out: &mut Out) {
             Lang::Zh => format!("低于 {least:.2} MiB/h 的泄漏无法发现"),
         };
         out.pair(2, lang.pick("Detection limit", "检出下限"), &text);
+    }
+}
+
+/// How likely a trend like this one is by chance.
+fn chance(p: f64, lang: Lang) -> String {
+    let p = if p < 0.001 {
+        "p < 0.001".to_owned()
+    } else {
+        format!("p = {p:.3}")
+    };
+    match lang {
+        Lang::En => format!(", a trend by chance: {p} (Mann-Kendall)"),
+        Lang::Zh => format!("，Mann-Kendall 趋势检验 {p}"),
     }
 }
 

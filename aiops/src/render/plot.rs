@@ -16,16 +16,23 @@ use crate::report::leak::Point;
 use crate::time;
 
 const WIDTH: f64 = 960.0;
-const HEIGHT: f64 = 520.0;
+const HEIGHT: f64 = 540.0;
 const LEFT: f64 = 92.0;
 const RIGHT: f64 = 24.0;
-const TOP: f64 = 96.0;
+const TOP: f64 = 116.0;
 const BOTTOM: f64 = 84.0;
 /// A forecast is drawn for at most this many times the window.
 const AHEAD: f64 = 2.0;
 const LINES: u32 = 5;
-/// Columns of the report below a drawing.
-const COLUMNS: usize = 100;
+/// Columns of the title and of each line of the reason.
+const TITLE: usize = 84;
+const REASON: usize = 124;
+/// Columns of the report below a drawing: so many that it breaks no line, and a command can be copied whole.
+const COLUMNS: usize = 400;
+
+/// With those that have Chinese on each system.
+const FONTS: &str =
+    "system-ui, 'Noto Sans CJK SC', 'Noto Sans SC', 'PingFang SC', 'Microsoft YaHei', sans-serif";
 
 const SERIES: &str = "#1f6feb";
 const FITTED: &str = "#e36209";
@@ -119,7 +126,7 @@ pub fn svg(report: &Report<LeakData>, lang: Lang) -> String {
     let data = &report.data;
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" width=\"{WIDTH}\" height=\"{HEIGHT}\" \
-         font-family=\"system-ui, 'Noto Sans CJK SC', 'Noto Sans SC', 'Microsoft YaHei', sans-serif\" font-size=\"13\">\n\
+         font-family=\"{FONTS}\" font-size=\"13\">\n\
          <rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n"
     );
     heading(data, lang, &mut out);
@@ -166,14 +173,20 @@ fn heading(data: &LeakData, lang: Lang, out: &mut String) {
         (Lang::En, _) => format!(" (confidence {sure:.1}%)"),
         (Lang::Zh, _) => format!("（置信度 {sure:.1}%）"),
     };
-    let title = safe(&format!("{named}{pid}"));
+    let title = safe(&super::width::middle(&format!("{named}{pid}"), TITLE, "…"));
     let verdict = safe(&format!("{verdict}{sure}"));
     let _ = writeln!(
         out,
         "<text x=\"24\" y=\"32\" font-size=\"18\" font-weight=\"600\" fill=\"#1f2328\">{title}</text>\n\
          <text x=\"24\" y=\"56\" font-size=\"14\" font-weight=\"600\" fill=\"{fill}\">{verdict}</text>"
     );
-    text(out, (24.0, 78.0), "start", "#1f2328", lang.of(&data.reason));
+    let reason = escape::plain(lang.of(&data.reason));
+    for (line, y) in super::width::wrap(&reason, REASON, REASON)
+        .into_iter()
+        .zip([78.0, 96.0])
+    {
+        text(out, (24.0, y), "start", "#1f2328", &line);
+    }
 }
 
 fn drawing(data: &LeakData, first: Point, last: Point, lang: Lang, out: &mut String) {
@@ -353,13 +366,40 @@ pub fn html(report: &Report<LeakData>, lang: Lang) -> super::Result<String> {
         Lang::En => "en",
         Lang::Zh => "zh-CN",
     };
-    let page = super::report(report, Format::Text, &style)?;
-    let page: String = page.lines().map(|line| safe(line) + "\n").collect();
+    // The drawing stands above. A browser takes braille, pictograms and CJK from other fonts than the rest, of other
+    // widths: so nothing that must stand below each other, also no frame.
+    let mut told = report.clone();
+    told.data.series.clear();
+    let page = super::report(&told, Format::Text, &style)?;
+    let page: String = page.lines().map(unframed).collect();
     let drawing = svg(report, lang);
     Ok(format!(
-        "<!DOCTYPE html>\n<html lang=\"{tag}\">\n<head>\n<meta charset=\"utf-8\">\n<title>{title}</title>\n\
-         <style>body{{margin:24px;font-family:system-ui,sans-serif;color:#1f2328;background:#fff}}\
-         svg{{max-width:100%;height:auto}}pre{{font-size:13px;line-height:1.25;overflow-x:auto}}</style>\n\
-         </head>\n<body>\n{drawing}<pre>\n{page}</pre>\n</body>\n</html>\n"
+        "<!DOCTYPE html>\n<html lang=\"{tag}\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width\">\n<meta name=\"color-scheme\" content=\"light\">\n\
+         <title>{title}</title>\n\
+         <style>body{{margin:24px;font-family:{FONTS};color:#1f2328;background:#fff}}\
+         svg{{max-width:100%;height:auto}}pre{{margin:0;font:inherit;font-size:14px;line-height:1.45;white-space:pre-wrap}}\
+         hr{{border:0;border-top:1px solid #d8dee4;margin:8px 0}}</style>\n\
+         </head>\n<body>\n{drawing}{page}</body>\n</html>\n"
     ))
+}
+
+/// A line of the report without its frame.
+fn unframed(line: &str) -> String {
+    let inner = line.strip_prefix(['│', '┃']);
+    let inner = inner.and_then(|line| line.strip_suffix(['│', '┃']));
+    match inner {
+        // The title, with the time at the right end.
+        Some(inner) if line.starts_with('┃') => {
+            let parts = inner.split("  ").map(str::trim);
+            let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
+            format!("<pre>{}</pre>\n", safe(&parts.join(" · ")))
+        }
+        Some(inner) => {
+            let inner = inner.strip_prefix(' ').unwrap_or(inner).trim_end();
+            format!("<pre>{}</pre>\n", safe(inner))
+        }
+        None if line.starts_with(['┏', '┡', '├', '└', '┗']) => "<hr/>\n".to_owned(),
+        None => format!("<pre>{}</pre>\n", safe(line)),
+    }
 }

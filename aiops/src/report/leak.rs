@@ -47,7 +47,9 @@ pub struct LeakData {
     pub r2: Option<f64>,
     /// Share of the variance of the last life that a straight line explains.
     pub linear_r2: Option<f64>,
-    /// When its course changed, RFC 3339.
+    /// Probability of as much of a trend by chance (Mann-Kendall, corrected for autocorrelation).
+    pub trend_p: Option<f64>,
+    /// When the course of the shape that fits best changes, by a step or a bend, RFC 3339.
     pub change_points: Vec<String>,
     /// Growth by kind of memory; `null`: not known.
     pub components: Option<Components>,

@@ -1,4 +1,5 @@
-//! Which files and named regions a process has mapped (/proc/PID/maps): what tells its runtime.
+//! Which files and named regions a process has mapped (/proc/PID/maps), and what its program is linked with: what tells
+//! its runtime.
 
 use std::io;
 use std::io::BufRead as _;
@@ -7,11 +8,13 @@ use std::io::Read as _;
 use std::path::Path;
 
 use super::super::procdir::ProcDir;
+use super::linked;
 
 /// No more of the file is read.
 const MOST_BYTES: u64 = 8 << 20;
 
-/// The start of a process, clock ticks since boot, and the names in its maps, each once, in their order.
+/// The start of a process, clock ticks since boot, and the names in its maps, each once, in their order;
+/// before them `[linked: …]` of what is in the program itself.
 ///
 /// # Errors
 /// It is gone, or may not be read.
@@ -19,7 +22,10 @@ pub fn read_libraries(root: &Path, pid: u32) -> io::Result<(u64, Vec<String>)> {
     let dir = ProcDir::open(root, pid)?;
     let start_ticks = dir.stat()?.start_ticks;
     let text = BufReader::new(dir.file(b"maps")?.take(MOST_BYTES));
-    let mut names: Vec<String> = Vec::new();
+    let mut names: Vec<String> = linked::linked(&dir)
+        .map(str::to_owned)
+        .into_iter()
+        .collect();
     for line in text.split(b'\n') {
         let line = line?;
         let line = String::from_utf8_lossy(&line);

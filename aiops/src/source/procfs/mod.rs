@@ -9,6 +9,7 @@ mod handles;
 mod kinds;
 mod libraries;
 mod limits;
+mod linked;
 mod load;
 mod nodes;
 mod numa;

@@ -83,6 +83,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         Some("leave") => return Ok(()),
         Some("subject") => return crate::subject::run(args.get(1).map(String::as_str)),
         Some("thrash") => return crate::plane::thrash(&args[1..]),
+        Some(role @ ("leak" | "hold")) => return crate::risk::child(role == "leak", args.get(1)),
         _ => {}
     }
     let [procs, adj, mib] = args.as_slice() else {

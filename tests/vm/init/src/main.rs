@@ -13,6 +13,7 @@ mod capture;
 mod child;
 mod frames;
 mod plane;
+mod risk;
 mod scenario;
 mod setup;
 mod subject;

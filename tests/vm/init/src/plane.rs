@@ -24,6 +24,7 @@ pub(crate) fn run(name: &str, frames: &mut Frames) -> anyhow::Result<()> {
         "numa" => commands(frames, &[("processes", &["inspect", "processes"])])?,
         "pressure" => pressure(frames)?,
         "plane" => plane(frames)?,
+        "risk" => return crate::risk::run(frames),
         _ => {
             let (subject, _plain) = subjects()?;
             let pids = chosen(&subject, _plain.child.id());
@@ -60,7 +61,7 @@ fn kernel_thread(name: &str) -> Option<u32> {
 }
 
 /// Runs commands; each one's JSON and exit code are frames of its name.
-fn commands(frames: &mut Frames, list: &[(&str, &[&str])]) -> anyhow::Result<()> {
+pub(crate) fn commands(frames: &mut Frames, list: &[(&str, &[&str])]) -> anyhow::Result<()> {
     for (name, words) in list {
         let done = Command::new(AIOPS)
             .args(*words)

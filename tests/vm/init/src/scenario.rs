@@ -27,7 +27,9 @@ pub(crate) fn run(frames: &mut Frames) -> anyhow::Result<()> {
         "v1" => v1,
         "nobtf" => one_in_cgroup2,
         "boot" => return frames.send("facts", b"booted\n"),
-        "numa" | "plane" | "pressure" | "capture" => return crate::plane::run(&name, frames),
+        "numa" | "plane" | "pressure" | "risk" | "capture" => {
+            return crate::plane::run(&name, frames);
+        }
         unknown => bail!("unknown scenario {unknown}"),
     };
     if name != "v1" {

@@ -15,6 +15,7 @@ pub(super) fn check(scenario: &str, frames: &Frames) -> anyhow::Result<String> {
     match scenario {
         "numa" => numa(frames),
         "pressure" => pressure(frames),
+        "risk" => risk(frames),
         _ => plane(frames),
     }
 }
@@ -69,6 +70,47 @@ fn pressure(frames: &Frames) -> anyhow::Result<String> {
         "the score does not recover: {scores:?}"
     );
     Ok(format!(", scores {scores:?}"))
+}
+
+/// The outer of two limits is named, with those who die together, and the time is about that of the kill.
+fn risk(frames: &Frames) -> anyhow::Result<String> {
+    let data = data(frames, "risk")?;
+    let pids = text(frames, "pids");
+    let leaker: u64 = pids.split(' ').next().unwrap_or_default().parse()?;
+    let rows = data["risks"].as_array().context("no data.risks")?;
+    let row = rows.iter().find(|row| row["pid"].as_u64() == Some(leaker));
+    let row = row.with_context(|| format!("no row of the leaker {leaker}: {rows:?}"))?;
+    for (name, wanted) in [
+        ("reason", Value::from("growth")),
+        ("limit_source", Value::from("cgroup")),
+        ("limit_cgroup", Value::from("/outer")),
+        ("limit_bytes", Value::from(160_u64 << 20)),
+        ("outcome", Value::from("oom-kill")),
+    ] {
+        ensure!(
+            row[name] == wanted,
+            "{name} is {} instead of {wanted}",
+            row[name]
+        );
+    }
+    let victim = &row["victim"];
+    ensure!(
+        victim["with"].as_u64() == Some(1),
+        "one other dies with it by memory.oom.group: {victim}"
+    );
+    let real = text(frames, "real");
+    let (real, together) = real.split_once(' ').context("no time of the kill")?;
+    ensure!(together == "true", "the group was not killed together");
+    let real: f64 = real.parse()?;
+    let foretold = row["hours"].as_f64().context("no hours")? * 3600.0;
+    let ratio = foretold / real;
+    ensure!(
+        (0.5..2.0).contains(&ratio),
+        "foretold in {foretold:.1} s, met after {real:.1} s"
+    );
+    Ok(format!(
+        ", foretold in {foretold:.1} s, met after {real:.1} s"
+    ))
 }
 
 /// `Key:   123 kB` in a file of /proc.
