@@ -28,7 +28,7 @@ const FEWEST: usize = 8;
 /// Quantiles of a standard normal that stand for the error of the rate.
 const ERRORS: [f64; 9] = [-1.96, -1.28, -0.84, -0.4, 0.0, 0.4, 0.84, 1.28, 1.96];
 /// A rate is known no better than this share of it.
-const RATE_KNOWN: f64 = 0.05;
+const RATE_KNOWN: f64 = 0.09;
 
 /// What is played again: seconds since its begin and the level that it would be now, bytes.
 struct Past {
@@ -152,10 +152,12 @@ fn past(out: &Assessment, life: &Life, growth: Growth, moves: bool) -> Option<Pa
         share * end
     };
     let from = life.t.partition_point(|t| *t < end - wanted).min(n.saturating_sub(5));
-    // A single sample that is far off is no level.
+    // A single sample that is far off is no level, unless there are many of that size.
     let quiet = prepare::without_outliers(&life.bytes);
-    let (t, bytes) = (&life.t[from..], &quiet[from..]);
-    let near = if moves { 0 } else { 2 };
+    let brief = brief_jobs(&life.bytes, &quiet);
+    let bytes = if brief { &life.bytes[from..] } else { &quiet[from..] };
+    let t = &life.t[from..];
+    let near = if moves || brief { 0 } else { 2 };
     let level = |i: usize| {
         let few = &bytes[i.saturating_sub(near)..(i + near + 1).min(bytes.len())];
         let ago = end - t[i];
@@ -185,6 +187,14 @@ fn past(out: &Assessment, life: &Life, growth: Growth, moves: bool) -> Option<Pa
     past.span = if season { wanted } else { end - begin + usual };
     past.span = past.span.max(end - begin + 1e-9);
     (past.t.len() >= 2 && past.span > 0.0).then_some(past)
+}
+
+/// Whether what stands out for one sample are jobs: five or more are half as high as the highest. Of single errors
+/// few are large.
+fn brief_jobs(bytes: &[f64], quiet: &[f64]) -> bool {
+    let heights: Vec<f64> = bytes.iter().zip(quiet).map(|(seen, quiet)| seen - quiet).collect();
+    let highest = heights.iter().copied().fold(0.0, f64::max);
+    highest > 0.0 && heights.iter().filter(|height| **height > 0.5 * highest).count() >= 5
 }
 
 impl Past {
