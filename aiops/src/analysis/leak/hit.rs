@@ -183,9 +183,14 @@ fn past(out: &Assessment, life: &Life, growth: Growth, moves: bool) -> Option<Pa
         }
         last = place;
     }
-    let usual = (end - begin) / (past.t.len() - 1).max(1) as f64;
-    past.span = if season { wanted } else { end - begin + usual };
-    past.span = past.span.max(end - begin + 1e-9);
+    let gone = past.fallen();
+    past.y.drain(..gone);
+    past.t.drain(..gone);
+    let begin = *past.t.first()?;
+    past.t.iter_mut().for_each(|t| *t -= begin);
+    let seen = past.t.last()? + 1e-9;
+    let usual = seen / (past.t.len() - 1).max(1) as f64;
+    past.span = if season && gone == 0 { wanted.max(seen) } else { seen + usual };
     (past.t.len() >= 2 && past.span > 0.0).then_some(past)
 }
 
@@ -198,6 +203,19 @@ fn brief_jobs(bytes: &[f64], quiet: &[f64]) -> bool {
 }
 
 impl Past {
+    /// Points before a fall to a level that is lower than all that was before: pages that were swapped out, memory that
+    /// was given back for good.
+    fn fallen(&self) -> usize {
+        const BEHIND: usize = 20;
+        let y = &self.y;
+        let fall = (1..y.len()).min_by(|&a, &b| (y[a] - y[a - 1]).total_cmp(&(y[b] - y[b - 1])));
+        fall.filter(|fall| {
+            let (before, behind) = y.split_at(*fall);
+            behind.len() >= BEHIND && quantile(before, 0.1) > quantile(behind, 0.9)
+        })
+        .unwrap_or(0)
+    }
+
     /// How far the level wanders beside its growth: variance for each second, of a walk without direction. Levels four
     /// stretches apart are compared, over which what comes and goes has gone.
     fn wanders(&self) -> f64 {
