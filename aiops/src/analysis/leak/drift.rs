@@ -73,7 +73,8 @@ pub fn steady(t: &[f64], y: &[f64]) -> Option<Drift> {
         let from = (t[fall] - t[0]) / span;
         let last = median(&behind[behind.len() - (behind.len() / 20).max(1)..]);
         let higher = last > quantile(before, 0.98);
-        let drift = grows(&t[fall..n], &behind[..n - fall]).filter(|_| higher && 1.0 - from > BEHIND);
+        let drift =
+            grows(&t[fall..n], &behind[..n - fall]).filter(|_| higher && 1.0 - from > BEHIND);
         drift.map(|drift| Drift { from, ..drift })
     })
 }
@@ -145,7 +146,9 @@ fn divided(t: &[f64], y: &[f64], (count, low): View) -> Option<Seen> {
     let mean = |of: &[f64]| of.iter().sum::<f64>() / of.len() as f64;
     let all = mean(&growth);
     let square: f64 = growth.iter().map(|one| (one - all) * (one - all)).sum();
-    let error = (square / (m - 1) as f64 / m as f64).sqrt().max(1e-6 * all.abs());
+    let error = (square / (m - 1) as f64 / m as f64)
+        .sqrt()
+        .max(1e-6 * all.abs());
     let places: Vec<f64> = (0..levels.len()).map(|k| k as f64).collect();
     let passed = length * (count - 1) as f64 / m as f64;
     (all.abs() > 0.0).then(|| Seen {

@@ -151,11 +151,18 @@ fn past(out: &Assessment, life: &Life, growth: Growth, moves: bool) -> Option<Pa
     } else {
         share * end
     };
-    let from = life.t.partition_point(|t| *t < end - wanted).min(n.saturating_sub(5));
+    let from = life
+        .t
+        .partition_point(|t| *t < end - wanted)
+        .min(n.saturating_sub(5));
     // A single sample that is far off is no level, unless there are many of that size.
     let quiet = prepare::without_outliers(&life.bytes);
     let brief = brief_jobs(&life.bytes, &quiet);
-    let bytes = if brief { &life.bytes[from..] } else { &quiet[from..] };
+    let bytes = if brief {
+        &life.bytes[from..]
+    } else {
+        &quiet[from..]
+    };
     let t = &life.t[from..];
     let near = if moves || brief { 0 } else { 2 };
     let level = |i: usize| {
@@ -171,14 +178,14 @@ fn past(out: &Assessment, life: &Life, growth: Growth, moves: bool) -> Option<Pa
         span: 0.0,
     };
     let mut last = usize::MAX;
-    for i in 0..t.len() {
-        let (place, y) = (whole((t[i] - begin) / width).min(POINTS - 1), level(i));
+    for (i, at) in t.iter().enumerate() {
+        let (place, y) = (whole((at - begin) / width).min(POINTS - 1), level(i));
         if place == last {
             // What meets a limit is the highest.
             let k = past.y.len() - 1;
             past.y[k] = past.y[k].max(y);
         } else {
-            past.t.push(t[i] - begin);
+            past.t.push(at - begin);
             past.y.push(y);
         }
         last = place;
@@ -190,16 +197,29 @@ fn past(out: &Assessment, life: &Life, growth: Growth, moves: bool) -> Option<Pa
     past.t.iter_mut().for_each(|t| *t -= begin);
     let seen = past.t.last()? + 1e-9;
     let usual = seen / (past.t.len() - 1).max(1) as f64;
-    past.span = if season && gone == 0 { wanted.max(seen) } else { seen + usual };
+    past.span = if season && gone == 0 {
+        wanted.max(seen)
+    } else {
+        seen + usual
+    };
     (past.t.len() >= 2 && past.span > 0.0).then_some(past)
 }
 
 /// Whether what stands out for one sample are jobs: five or more are half as high as the highest. Of single errors
 /// few are large.
 fn brief_jobs(bytes: &[f64], quiet: &[f64]) -> bool {
-    let heights: Vec<f64> = bytes.iter().zip(quiet).map(|(seen, quiet)| seen - quiet).collect();
+    let heights: Vec<f64> = bytes
+        .iter()
+        .zip(quiet)
+        .map(|(seen, quiet)| seen - quiet)
+        .collect();
     let highest = heights.iter().copied().fold(0.0, f64::max);
-    highest > 0.0 && heights.iter().filter(|height| **height > 0.5 * highest).count() >= 5
+    highest > 0.0
+        && heights
+            .iter()
+            .filter(|height| **height > 0.5 * highest)
+            .count()
+            >= 5
 }
 
 impl Past {
@@ -231,7 +251,9 @@ impl Past {
             }
             from = to;
         }
-        let apart: Vec<f64> = (APART..levels.len()).map(|k| levels[k] - levels[k - APART]).collect();
+        let apart: Vec<f64> = (APART..levels.len())
+            .map(|k| levels[k] - levels[k - APART])
+            .collect();
         let n = apart.len() as f64;
         if apart.len() < 3 {
             return 0.0;
@@ -247,10 +269,14 @@ impl Past {
         let back: Vec<usize> = back.copied().collect();
         let most = back.last().copied().unwrap_or(0);
         let apart = |start: usize| -> f64 {
-            let apart = back.iter().map(|back| (self.y[start - back] - self.y[now - back]).abs());
+            let apart = back
+                .iter()
+                .map(|back| (self.y[start - back] - self.y[now - back]).abs());
             apart.sum()
         };
-        let mut starts: Vec<(f64, usize)> = (most..n - n / 20).map(|start| (apart(start), start)).collect();
+        let mut starts: Vec<(f64, usize)> = (most..n - n / 20)
+            .map(|start| (apart(start), start))
+            .collect();
         starts.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
         let keep = whole(ALIKE * n as f64).max(FEWEST).min(starts.len());
         starts.truncate(keep);
