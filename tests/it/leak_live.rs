@@ -296,6 +296,7 @@ fn shared_memory_that_is_mapped_again_and_again_is_a_leak() {
         "{}",
         data["judged"]
     );
+}
 
 /// The runtime that is told of a program, once it has mapped what tells it; and the first advice.
 fn runtime_of(command: &mut Command, mapped: &str) -> (Value, String) {

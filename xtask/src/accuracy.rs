@@ -1,9 +1,10 @@
-//! `cargo xtask accuracy [--seeds A,B] [--per-family N] [--data DIR] [--program FILE] [--latency | --calibrate]`: how often the
+//! `cargo xtask accuracy [--seeds A,B] [--per-family N] [--data DIR] [--program FILE] [--latency | --calibrate | --ceiling]`: how often the
 //! verdicts of `detect memory-leak` are right, as the tables of docs/accuracy.md.
 //!
 //! Series are made by [`crate::leaklab`] for each seed, or are read from `--data` (files and labels in the same
 //! form). The program is started once for each series. `--latency` instead asks how long a leak goes on until it
-//! is called one; `--calibrate` fits the confidence in a verdict to how often it is right.
+//! is called one; `--ceiling` asks how well the time of an OOM can be told by one who knows the process and its state,
+//! but not its chances; `--calibrate` fits the confidence in a verdict to how often it is right.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,6 +27,7 @@ struct Order {
     program: PathBuf,
     latency: bool,
     calibrate: bool,
+    ceiling: bool,
 }
 
 fn parse(args: &[String]) -> Result<Order> {
@@ -37,6 +39,7 @@ fn parse(args: &[String]) -> Result<Order> {
         program: root.join("target").join(util::TARGET).join("ci/aiops"),
         latency: false,
         calibrate: false,
+        ceiling: false,
     };
     let mut args = args.iter();
     while let Some(name) = args.next() {
@@ -52,11 +55,12 @@ fn parse(args: &[String]) -> Result<Order> {
             "--data" => order.data = Some(PathBuf::from(value()?)),
             "--program" => order.program = PathBuf::from(value()?),
             "--latency" => order.latency = true,
+            "--ceiling" => order.ceiling = true,
             "--calibrate" => order.calibrate = true,
             _ => bail!("unknown option {name}"),
         }
     }
-    if !order.program.exists() {
+    if !order.ceiling && !order.program.exists() {
         bail!(
             "{} is not there: build it, or name another with --program",
             order.program.display()
@@ -71,6 +75,10 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     let work = util::root()?.join("target/accuracy");
     if order.latency {
         return latency(&order.program, &work);
+    }
+    if order.ceiling {
+        ceiling(&order);
+        return Ok(());
     }
     let mut answers = Vec::new();
     if let Some(data) = &order.data {
@@ -93,6 +101,27 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// Futures of a process that are compared.
+const FUTURES: u64 = 9;
+
+/// How often the median of other futures of the same process is within 30 % of the time of its OOM.
+fn ceiling(order: &Order) {
+    let mut families: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for seed in &order.seeds {
+        for one in leaklab::futures(*seed, order.per_family, FUTURES) {
+            let off = (middle(&one.others) - one.left).abs() / one.left;
+            families.entry(one.family).or_default().push(off);
+        }
+    }
+    println!("| family | leaks | OOM within 30 % of the median of {FUTURES} other futures |");
+    println!("|---|---:|---:|");
+    for (family, of) in &families {
+        println!("| {family} | {} | {:.2} |", of.len(), share(of, 0.3));
+    }
+    let all: Vec<f64> = families.into_values().flatten().collect();
+    println!("| **all** | {} | {:.3} |", all.len(), share(&all, 0.3));
+}
+
 /// A label and what the program said.
 struct Answer {
     leaks: Option<bool>,
@@ -103,6 +132,8 @@ struct Answer {
     /// Errors as a share of the truth.
     rate: Option<f64>,
     oom: Option<f64>,
+    /// The interval of the time of the OOM holds it.
+    held: Option<bool>,
 }
 
 /// `data` of the report on one file.
@@ -192,8 +223,16 @@ fn answer(program: &Path, file: &Path, label: &Value) -> Result<Answer> {
         confidence: data["confidence"].as_f64().unwrap_or(0.5),
         rate: rate.map(|truth| off(data["rate_mib_per_hour"].as_f64().unwrap_or(0.0), truth)),
         oom: left.map(|truth| off(data["oom"]["hours"].as_f64().unwrap_or(0.0), truth)),
+        held: left.map(|truth| holds(&data["oom"], truth)),
         verdict,
     })
+}
+
+/// Whether the interval that was told holds the hours that are left.
+fn holds(oom: &Value, left: f64) -> bool {
+    let soonest = oom["interval"][0].as_f64();
+    let latest = oom["interval"][1].as_f64();
+    soonest.is_some_and(|soonest| soonest <= left) && latest.is_none_or(|latest| left <= latest)
 }
 
 fn share(of: &[f64], most: f64) -> f64 {
@@ -261,7 +300,7 @@ fn print_summary(answers: &[Answer]) {
     });
     let brier = brier.sum::<f64>() / (leaks + others);
     println!(
-        "\n| series | accuracy | recall | precision | false alarms | inconclusive | rate: median error, within 20 % | OOM: within 30 % | Brier |"
+        "\n| series | accuracy | recall | precision | false alarms | inconclusive | rate: median error, within 20 % | OOM: within 30 %, in its interval | Brier |"
     );
     println!("|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
     println!(
@@ -279,7 +318,9 @@ fn print_summary(answers: &[Answer]) {
         if ooms.is_empty() {
             "-".to_owned()
         } else {
-            format!("{:.3}", share(&ooms, 0.3))
+            let held: Vec<bool> = answers.iter().filter_map(|one| one.held).collect();
+            let held = held.iter().filter(|held| **held).count() as f64 / held.len().max(1) as f64;
+            format!("{:.3}, {held:.3}", share(&ooms, 0.3))
         },
     );
 }

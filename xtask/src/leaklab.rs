@@ -125,7 +125,7 @@ fn make_all(order: &Order) -> Result<BTreeMap<String, Label>> {
     let mut labels = BTreeMap::new();
     for (place, (family, k)) in all.into_iter().enumerate() {
         let id = format!("m{place:05}");
-        let series = make(family, seed, k, order.samples);
+        let series = make(family, seed, k, order.samples, None);
         let path = out.join(format!("{id}.csv"));
         std::fs::write(&path, series.csv()).with_context(|| path.display().to_string())?;
         labels.insert(id, series.label);
@@ -136,8 +136,42 @@ fn make_all(order: &Order) -> Result<BTreeMap<String, Label>> {
     Ok(labels)
 }
 
+/// A leak that meets its limit: its family, seconds from the window to then, and the same of other futures of the same
+/// process, whose chances fall otherwise. Infinite: not within four windows.
+pub(crate) struct Futures {
+    pub(crate) family: &'static str,
+    pub(crate) left: f64,
+    pub(crate) others: Vec<f64>,
+}
+
+/// The futures of all leaks of a seed.
+pub(crate) fn futures(seed: u64, per_family: u64, count: u64) -> Vec<Futures> {
+    let left = |label: &Label| label.oom_ts.map(|oom| oom - label.end_ts);
+    let leaks = FAMILIES
+        .iter()
+        .filter(|family| family.name.starts_with("leak"));
+    let all = leaks.flat_map(|family| (0..per_family).map(move |number| (family, number)));
+    all.filter_map(|(family, number)| {
+        let truth = left(&make(family, seed, number, None, None).label)?;
+        let other =
+            |k| left(&make(family, seed, number, None, Some(k)).label).unwrap_or(f64::INFINITY);
+        Some(Futures {
+            family: family.name,
+            left: truth,
+            others: (1..=count).map(other).collect(),
+        })
+    })
+    .collect()
+}
+
 /// One series. The name is part of its random numbers: new families leave the others as they are.
-fn make(family: &Family, seed: u64, number: u64, samples: Option<usize>) -> Observed {
+fn make(
+    family: &Family,
+    seed: u64,
+    number: u64,
+    samples: Option<usize>,
+    other: Option<u64>,
+) -> Observed {
     let mut words = vec![seed, number];
     words.extend(family.name.bytes().map(u64::from));
     let mut random = Random::new(&words);
@@ -146,7 +180,7 @@ fn make(family: &Family, seed: u64, number: u64, samples: Option<usize>) -> Obse
         frame.step = frame.span / (samples - 1) as f64;
     }
     let plant = (family.make)(&mut Maker::new(&mut random, frame));
-    observe::observe(plant, family.name, frame, &mut random)
+    observe::observe(plant, family.name, frame, &mut random, other)
 }
 
 /// A process of a kind of [`STAGES`] that leaks so many MiB an hour, seen for so long every ten seconds. Longer
@@ -160,7 +194,7 @@ pub(crate) fn stage(kind: &str, mib_per_hour: f64, number: u64, seconds: f64) ->
         span: seconds,
         step: 10.0,
     };
-    observe::observe(plant, "latency", frame, &mut random)
+    observe::observe(plant, "latency", frame, &mut random, None)
 }
 
 #[cfg(test)]

@@ -42,6 +42,7 @@ pub(super) const FAMILIES: &[Family] = &[
     Family { name: "swap_out", frames: ANY, make: healthy::swap_out },
     Family { name: "crash_loop_warm_up", frames: ANY, make: healthy::crash_loop },
     Family { name: "follows_load", frames: ANY, make: healthy::follows_load },
+    Family { name: "level_wanders", frames: ANY, make: healthy::wanders },
     // With one.
     Family { name: "leak_per_request", frames: ANY, make: leaky::leak_request },
     Family { name: "leak_per_request_daily", frames: DAYS, make: leaky::leak_daily },
@@ -71,5 +72,6 @@ pub(super) const FAMILIES: &[Family] = &[
     // Not to be told from the series alone.
     Family { name: "open_zipf_filling", frames: ANY, make: open::open_zipf },
     Family { name: "open_two_jobs_lost", frames: ANY, make: open::open_two },
+    Family { name: "open_slow_wandering", frames: ANY, make: open::open_wanders },
     Family { name: "open_rising_flank", frames: &[frame(6.0 * HOUR, 30.0)], make: open::open_flank },
 ];

@@ -19,6 +19,7 @@ use super::parts::MIB;
 use super::parts::Queue;
 use super::parts::Source;
 use super::parts::Traffic;
+use super::parts::Wanders;
 use super::parts::Warm;
 use super::runtime::Seen;
 use super::runtime::Trigger;
@@ -426,4 +427,17 @@ pub(super) fn follows_load(m: &mut Maker) -> Plant {
     plant.source = Source::new(traffic);
     plant.shows_load = true;
     plant
+}
+
+pub(super) fn wanders(m: &mut Maker) -> Plant {
+    let level = Wanders {
+        bytes: m.of_base(0.01, 0.08),
+        lasts: m.random.scale(0.02, 0.15) * m.frame.span,
+        level: None,
+    };
+    m.plant(
+        vec![boxed(level)],
+        Truth::NoLeak,
+        "the level wanders, and comes back several times within the window",
+    )
 }

@@ -186,12 +186,13 @@ impl Running<'_> {
     }
 }
 
-/// Runs a process in a window, and on.
+/// Runs a process in a window, and on. `other`: what is chance goes on otherwise behind the window, by this number.
 pub(super) fn observe(
     mut plant: Plant,
     family: &'static str,
     frame: Frame,
     random: &mut Random,
+    other: Option<u64>,
 ) -> Observed {
     let n = whole(frame.span / frame.step) + 1;
     let dt = frame.step;
@@ -241,6 +242,9 @@ pub(super) fn observe(
         (Truth::Leak(rate, _), None) => top + (rate * frame.span * room).max(0.01 * top),
         _ => top * running.random.between(1.15, 3.0),
     };
+    if let Some(number) = other {
+        *running.random = Random::new(&[number, 4711]);
+    }
     let mut oom = None;
     if matches!(truth, Truth::Leak(..)) {
         let mut t = end;

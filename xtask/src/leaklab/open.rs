@@ -18,6 +18,7 @@ use super::parts::Part;
 use super::parts::Pool;
 use super::parts::Source;
 use super::parts::Traffic;
+use super::parts::Wanders;
 use super::random::Random;
 
 pub(super) fn open_zipf(m: &mut Maker) -> Plant {
@@ -53,6 +54,19 @@ pub(super) fn open_flank(m: &mut Maker) -> Plant {
     let mut plant = m.plant(vec![boxed(pool)], Truth::Open, "a quarter of a day, rising");
     plant.source = Source::new(Traffic::Daily(0.7, -0.8, 0.0));
     plant
+}
+
+pub(super) fn open_wanders(m: &mut Maker) -> Plant {
+    let level = Wanders {
+        bytes: m.of_base(0.01, 0.08),
+        lasts: m.random.scale(0.3, 1.0) * m.frame.span,
+        level: None,
+    };
+    m.plant(
+        vec![boxed(level)],
+        Truth::Open,
+        "the level wanders as slowly as the window is long",
+    )
 }
 
 /// Processes for the table of latencies.

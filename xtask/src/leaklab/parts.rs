@@ -132,6 +132,28 @@ impl Part for Follows {
     }
 }
 
+/// A level that wanders around its mean: an Ornstein-Uhlenbeck process.
+#[derive(Clone, Debug)]
+pub(super) struct Wanders {
+    /// Standard deviation, bytes.
+    pub(super) bytes: f64,
+    /// Seconds after which 1/e of a departure is left.
+    pub(super) lasts: f64,
+    /// Standard deviations from the mean.
+    pub(super) level: Option<f64>,
+}
+
+impl Part for Wanders {
+    fn step(&mut self, env: &Env, random: &mut Random) -> f64 {
+        let keep = (-env.dt / self.lasts).exp();
+        let before = self.level.unwrap_or_else(|| random.normal());
+        let level = keep * before + (1.0 - keep * keep).sqrt() * random.normal();
+        self.level = Some(level);
+        // Below the mean there is room for four deviations.
+        self.bytes * (4.0 + level).max(0.0)
+    }
+}
+
 /// Requests under way, each with a buffer of its own size: noise with a heavy tail.
 #[derive(Clone, Debug)]
 pub(super) struct Buffers {

@@ -28,7 +28,7 @@ const FEWEST: usize = 8;
 /// Quantiles of a standard normal that stand for the error of the rate.
 const ERRORS: [f64; 9] = [-1.96, -1.28, -0.84, -0.4, 0.0, 0.4, 0.84, 1.28, 1.96];
 /// A rate is known no better than this share of it.
-const RATE_KNOWN: f64 = 0.05;
+const RATE_KNOWN: f64 = 0.09;
 
 /// What is played again: seconds since its begin and the level that it would be now, bytes.
 struct Past {
@@ -156,10 +156,16 @@ fn past(out: &Assessment, life: &Life, growth: Growth, moves: bool) -> Option<Pa
         .t
         .partition_point(|t| *t < end - wanted)
         .min(n.saturating_sub(5));
-    // A single sample that is far off is no level.
+    // A single sample that is far off is no level, unless there are many of that size.
     let (quiet, ..) = prepare::without_outliers(&life.bytes);
-    let (t, bytes) = (&life.t[from..], &quiet[from..]);
-    let near = if moves { 0 } else { 2 };
+    let brief = brief_jobs(&life.bytes, &quiet);
+    let bytes = if brief {
+        &life.bytes[from..]
+    } else {
+        &quiet[from..]
+    };
+    let t = &life.t[from..];
+    let near = if moves || brief { 0 } else { 2 };
     let level = |i: usize| {
         let few = &bytes[i.saturating_sub(near)..(i + near + 1).min(bytes.len())];
         let ago = end - t[i];
@@ -173,25 +179,64 @@ fn past(out: &Assessment, life: &Life, growth: Growth, moves: bool) -> Option<Pa
         span: 0.0,
     };
     let mut last = usize::MAX;
-    for i in 0..t.len() {
-        let (place, y) = (whole((t[i] - begin) / width).min(POINTS - 1), level(i));
+    for (i, at) in t.iter().enumerate() {
+        let (place, y) = (whole((at - begin) / width).min(POINTS - 1), level(i));
         if place == last {
             // What meets a limit is the highest.
             let k = past.y.len() - 1;
             past.y[k] = past.y[k].max(y);
         } else {
-            past.t.push(t[i] - begin);
+            past.t.push(at - begin);
             past.y.push(y);
         }
         last = place;
     }
-    let usual = (end - begin) / (past.t.len() - 1).max(1) as f64;
-    past.span = if season { wanted } else { end - begin + usual };
-    past.span = past.span.max(end - begin + 1e-9);
+    let gone = past.fallen();
+    past.y.drain(..gone);
+    past.t.drain(..gone);
+    let begin = *past.t.first()?;
+    past.t.iter_mut().for_each(|t| *t -= begin);
+    let seen = past.t.last()? + 1e-9;
+    let usual = seen / (past.t.len() - 1).max(1) as f64;
+    past.span = if season && gone == 0 {
+        wanted.max(seen)
+    } else {
+        seen + usual
+    };
     (past.t.len() >= 2 && past.span > 0.0).then_some(past)
 }
 
+/// Whether what stands out for one sample are jobs: five or more are half as high as the highest. Of single errors
+/// few are large.
+fn brief_jobs(bytes: &[f64], quiet: &[f64]) -> bool {
+    let heights: Vec<f64> = bytes
+        .iter()
+        .zip(quiet)
+        .map(|(seen, quiet)| seen - quiet)
+        .collect();
+    let highest = heights.iter().copied().fold(0.0, f64::max);
+    highest > 0.0
+        && heights
+            .iter()
+            .filter(|height| **height > 0.5 * highest)
+            .count()
+            >= 5
+}
+
 impl Past {
+    /// Points before a fall to a level that is lower than all that was before: pages that were swapped out, memory that
+    /// was given back for good.
+    fn fallen(&self) -> usize {
+        const BEHIND: usize = 20;
+        let y = &self.y;
+        let fall = (1..y.len()).min_by(|&a, &b| (y[a] - y[a - 1]).total_cmp(&(y[b] - y[b - 1])));
+        fall.filter(|fall| {
+            let (before, behind) = y.split_at(*fall);
+            behind.len() >= BEHIND && quantile(before, 0.1) > quantile(behind, 0.9)
+        })
+        .unwrap_or(0)
+    }
+
     /// How far the level wanders beside its growth: variance for each second, of a walk without direction. Levels four
     /// stretches apart are compared, over which what comes and goes has gone.
     fn wanders(&self) -> f64 {

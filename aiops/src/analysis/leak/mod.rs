@@ -370,8 +370,8 @@ fn flat(bytes: &[f64]) -> bool {
 fn confidence(class: Class, leak: f64) -> f64 {
     const FAR: f64 = 6.0;
     let (a, b) = match class {
-        Class::Leak => (1.241, 0.942),
-        Class::NoLeak => (0.101, 0.710),
+        Class::Leak => (1.195, 1.007),
+        Class::NoLeak => (1.127, 0.570),
         Class::Ambiguous => return 0.5,
     };
     let odds = (leak / (1.0 - leak)).ln().abs().min(FAR);
