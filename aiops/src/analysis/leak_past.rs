@@ -23,7 +23,7 @@ const NEW: f64 = 0.25;
 /// A collection gives back what it gives back: rises must be larger by this.
 const COLLECTION: f64 = 1.5;
 /// Growth over fewer steps than this cannot be compared.
-const FEWEST_STEPS: f64 = 4.0;
+const FEWEST_STEPS: f64 = 3.0;
 /// From here on the time of day may be known to the verdict, and must be the same where sizes are compared.
 const WHOLE_DAY_S: f64 = 20.0 * 3600.0;
 const DAY_S: f64 = 86_400.0;
@@ -470,7 +470,7 @@ mod tests {
     #[test]
     fn too_coarse_or_too_short_a_past_says_nothing() {
         let brief = Growth {
-            over_s: 3.0 * HOUR,
+            over_s: 2.5 * HOUR,
             ..growth(110.0)
         };
         assert_eq!(past(&brief, &[course(0, 120, tide)], HOUR), None);

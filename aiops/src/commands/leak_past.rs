@@ -8,14 +8,17 @@ use crate::report::leak::LeakData;
 use crate::session::subjects;
 use crate::session::subjects::Look;
 use crate::session::subjects::Subject;
+use crate::store::Store;
 
 /// Windows before the one that is judged.
 const WINDOWS: i64 = 30;
 /// As far back as a store goes at all.
 const MOST_MS: i64 = 30 * 86_400_000;
 const HOUR_MS: i64 = 3_600_000;
-/// From this length on hours are fine enough, which a store has summed up.
-const BY_HOURS_MS: i64 = 8 * HOUR_MS;
+/// From this length on hours are fine enough for most, which a store has summed up.
+const BY_HOURS_MS: i64 = 4 * HOUR_MS;
+/// From this length on nothing else is read: it would be much.
+const BY_HOURS_ALONE_MS: i64 = 8 * HOUR_MS;
 /// What is read sample by sample is not looked at for longer.
 const MOST_BY_SAMPLES_MS: i64 = 48 * HOUR_MS;
 /// Steps of a shorter window.
@@ -48,12 +51,24 @@ pub(super) fn revise<'a>(taken: &Taken, held: impl Iterator<Item = Held<'a>>) {
         return;
     }
     let length = range.end_ms.saturating_sub(range.start_ms);
-    let (step_ms, back) = if length >= BY_HOURS_MS {
-        (HOUR_MS, length.saturating_mul(WINDOWS).min(MOST_MS))
-    } else {
+    if length >= BY_HOURS_MS {
+        let back = length.saturating_mul(WINDOWS).min(MOST_MS);
+        compare(store, *range, (HOUR_MS, back), &mut leaks);
+    }
+    if length < BY_HOURS_ALONE_MS && !leaks.is_empty() {
         let back = length.saturating_mul(WINDOWS).min(MOST_BY_SAMPLES_MS);
-        ((length / STEPS).max(LEAST_STEP_MS), back)
-    };
+        let step_ms = (length / STEPS).max(LEAST_STEP_MS);
+        compare(store, *range, (step_ms, back), &mut leaks);
+    }
+}
+
+/// Compares those that can be compared in steps of this length, so far back, ms; the others stay in the list.
+fn compare(
+    store: &Store,
+    range: Range,
+    (step_ms, back): (i64, i64),
+    leaks: &mut Vec<(Held<'_>, Growth)>,
+) {
     // Earlier lives in the window belong to the past of the last one.
     let asked = Range {
         start_ms: range.start_ms.saturating_sub(back),
@@ -69,14 +84,18 @@ pub(super) fn revise<'a>(taken: &Taken, held: impl Iterator<Item = Held<'a>>) {
         return;
     };
     let (step_s, start_s) = (step_ms as f64 / 1000.0, range.start_ms as f64 / 1000.0);
-    for ((one, growth), courses) in leaks.iter_mut().zip(courses) {
+    let mut courses = courses.into_iter();
+    leaks.retain_mut(|(one, growth)| {
+        let courses = courses.next().unwrap_or_default();
         // Lives of the window alone have had their say.
         let mut firsts = courses.iter().filter_map(|course| course.points.first());
         if !firsts.any(|(time, _)| *time < start_s) {
-            continue;
+            return true;
         }
-        if let Some(past) = leak_past::past(growth, &courses, step_s) {
-            leak_past::revise(one.data, growth, past);
-        }
-    }
+        let Some(past) = leak_past::past(growth, &courses, step_s) else {
+            return true;
+        };
+        leak_past::revise(one.data, growth, past);
+        false
+    });
 }
