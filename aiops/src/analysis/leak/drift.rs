@@ -217,6 +217,7 @@ mod tests {
             steadily(&walk).is_some()
         });
         let found = found.count();
-        assert!(found <= 2, "{found} of 200");
+        // One walk in forty goes as steadily by chance.
+        assert!(found <= 8, "{found} of 200");
     }
 }

@@ -307,3 +307,53 @@ impl Past {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::leak::Series;
+    use crate::analysis::leak::assess;
+
+    /// A leak of 1 MiB a minute under jobs of 60 MiB, which last two minutes of every twenty.
+    fn jobs() -> Series {
+        let minutes = 0..400_u32;
+        Series {
+            time_s: minutes.clone().map(|i| 1e9 + f64::from(i) * 60.0).collect(),
+            bytes: minutes
+                .map(|i| {
+                    let job = if i % 20 < 2 { 60.0 } else { 0.0 };
+                    (500.0 + f64::from(i) + job) * 1_048_576.0 + f64::from(i * 31 % 17) * 4096.0
+                })
+                .collect(),
+            ..Series::default()
+        }
+    }
+
+    #[test]
+    fn a_job_meets_the_limit_before_what_is_below_it() {
+        // Jobs end at 559 MiB above the start now; the floor would be there an hour later.
+        let found = assess(&jobs(), Some(1060.0 * 1_048_576.0));
+        let hit = found.hit.expect("it leaks");
+        let minutes = hit.after_s / 60.0;
+        assert!((100.0..=122.0).contains(&minutes), "{minutes}");
+        let (soonest, latest) = hit.interval_s;
+        assert!(soonest <= hit.after_s && latest.is_some_and(|latest| latest >= hit.after_s));
+        // A limit that is met already.
+        let found = assess(&jobs(), Some(900.0 * 1_048_576.0));
+        assert!(
+            found.hit.is_some_and(|hit| hit.after_s <= 1260.0),
+            "{:?}",
+            found.hit
+        );
+    }
+
+    #[test]
+    fn what_fell_for_good_is_not_played_again() {
+        let y: Vec<f64> = (0..60)
+            .map(|i| if i < 20 { 10.0 } else { 5.0 + f64::from(i % 3) })
+            .collect();
+        let t: Vec<f64> = (0..60).map(f64::from).collect();
+        let past = Past { t, y, span: 60.0 };
+        assert_eq!(past.fallen(), 20);
+    }
+}

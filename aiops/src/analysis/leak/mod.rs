@@ -45,6 +45,9 @@ const YOUNG: f64 = 2.0;
 const SURE_OF_YOUNG: f64 = 0.8;
 /// However short the window is: ten minutes of age, seconds.
 const STARTED_S: f64 = 600.0;
+/// Growth by this share of the level must be seen where there is one, if samples rose by the other share.
+const BLIND: f64 = 1.0;
+const RISEN: f64 = 0.3;
 
 /// What a shape, or a series, means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -441,6 +444,13 @@ fn conclude(out: &mut Assessment, posterior: &Posterior, grid: &Grid, end: f64) 
     let errors = 9.0 - 5.0 * shape.phi;
     let by_noise = errors * sigma * (12.0 / effective).sqrt();
     out.detection_limit = Some(by_noise.max(posterior::least_growth(grid)) / grid.span);
+    // What has risen, where memory could have doubled unseen, is not told to stay.
+    let unseen = by_noise > BLIND * grid.level && grid.risen > RISEN * grid.level;
+    if out.class == Class::NoLeak && unseen && posterior.load_explains.is_none() {
+        (out.class, out.reason) = (Class::Ambiguous, Reason::Undecided);
+        out.probability = out.probability.max(UNLIKELY + 0.01);
+        out.confidence = confidence(out.class, out.probability);
+    }
     match out.class {
         Class::Leak => {
             out.rate = Some(posterior.rate);

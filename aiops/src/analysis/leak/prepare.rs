@@ -48,6 +48,8 @@ pub struct Grid {
     pub tops: Vec<(f64, f64)>,
     /// Peaks were taken out.
     pub peaks: bool,
+    /// How much higher the last samples are than the first ones, bytes.
+    pub risen: f64,
 }
 
 /// Times that go on: after a step back of the clock the median distance is taken to have passed. Returns them
@@ -358,9 +360,11 @@ pub fn grid(t: &[f64], bytes: &[f64], load: Option<&[f64]>, most: usize) -> Grid
     let level = median(bytes);
     let (bytes, step, usual) = &without_outliers(bytes);
     let load = load.map(|load| (load.to_vec(), integral(t, load)));
+    let few = (n / 20).max(1).min(n);
     let mut grid = Grid {
         span,
         level,
+        risen: median(&bytes[n - few..]) - median(&bytes[..few]),
         ..Grid::default()
     };
     let columns_of = |y: &[f64], load: &Option<(Vec<f64>, Vec<f64>)>, t: &[f64]| {
