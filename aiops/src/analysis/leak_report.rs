@@ -4,6 +4,7 @@ use super::leak::Assessment;
 use super::leak::Class;
 use super::leak::Reason;
 use super::leak::Series;
+use super::leak::posterior::Candidate;
 use super::leak::prepare;
 use super::leak::robust::median;
 use super::leak::shapes::Kind;
@@ -311,8 +312,8 @@ fn collector(found: &Assessment) -> Alternative {
             (
                 true,
                 msg!(
-                    "garbage collection: gives back {mib:.1} MiB each time, and what is left still grows",
-                    "垃圾回收：每次释放 {mib:.1} MiB，回收后的低点仍在升高"
+                    "nothing but garbage collection: what each leaves still grows, though it gives back {mib:.1} MiB",
+                    "仅为垃圾回收：每次释放 {mib:.1} MiB，但回收后的低点仍在升高"
                 ),
             )
         }
@@ -487,6 +488,31 @@ fn shape_words(kind: Kind, span: f64, rate: f64) -> Msg {
     }
 }
 
+/// The words for a shape that was fitted, where those of its kind would mislead.
+fn fitted_words(shape: &Candidate, found: &Assessment) -> Msg {
+    let fell = shape.fitted.last() < shape.fitted.first();
+    let rate = shape.rate * HOUR / MIB;
+    match shape.kind {
+        Kind::Line if rate < 0.0 => msg!(
+            "it shrinks steadily by {:.2} MiB/h",
+            "以 {:.2} MiB/h 持续减少",
+            -rate
+        ),
+        Kind::Line if found.class == Class::NoLeak => msg!(
+            "it grows by {rate:+.2} MiB/h, too little for this window to count",
+            "以 {rate:+.2} MiB/h 增长，在该窗口内幅度过小，不计"
+        ),
+        Kind::Ramp { to } | Kind::FlatEnd { at: to } | Kind::Rise { to, .. } if fell => {
+            let flat = length((1.0 - to) * found.grid_span_s);
+            msg!(
+                "it is lower than in the beginning, and has been level for {flat}",
+                "低于窗口起点，已平稳 {flat}"
+            )
+        }
+        kind => shape_words(kind, found.grid_span_s, shape.rate),
+    }
+}
+
 /// The verdict's reason in one sentence.
 fn reason(found: &Assessment) -> Msg {
     match &found.reason {
@@ -507,7 +533,7 @@ fn reason(found: &Assessment) -> Msg {
             let Some(shape) = &found.shape else {
                 return msg!("no shape fits", "没有合适的形状");
             };
-            let words = shape_words(shape.kind, found.grid_span_s, shape.rate);
+            let words = fitted_words(shape, found);
             let (en, zh) = (words.en, words.zh);
             if margin.is_finite() {
                 let than = if found.class == Class::Leak {
@@ -527,10 +553,7 @@ fn reason(found: &Assessment) -> Msg {
             }
         }
         Reason::Undecided => {
-            let words = |shape: &Option<super::leak::posterior::Candidate>| {
-                let shape = shape.as_ref()?;
-                Some(shape_words(shape.kind, found.grid_span_s, shape.rate))
-            };
+            let words = |shape: &Option<Candidate>| Some(fitted_words(shape.as_ref()?, found));
             match (words(&found.shape), words(&found.rival)) {
                 (Some(one), Some(other)) => Msg::new(
                     format!("two readings fit: {}, or {}", one.en, other.en),

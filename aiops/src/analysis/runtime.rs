@@ -229,14 +229,14 @@ pub fn advice(runtime: Option<Runtime>, pid: Option<u32>) -> Vec<Msg> {
         ],
         Some(Runtime::Glibc) => vec![
             msg!(
-                "glibc malloc: allocations by stack, without a restart: `heaptrack -p {pid}`",
-                "glibc malloc：无需重启，按调用栈查看分配：`heaptrack -p {pid}`"
+                "glibc malloc: allocations by stack, without a restart: `heaptrack -p {pid}` (it stops the program for a moment, and may end an unlucky one)",
+                "glibc malloc：无需重启，按调用栈查看分配：`heaptrack -p {pid}`（会短暂暂停进程，极少数情况下可能使其退出）"
             ),
             msg!(
                 "leak or fragments? In use against free, of each arena: \
-                 `gdb -p {pid} -batch -ex 'call (int)malloc_info(0, (void*)stdout)'` (into the program's own output)",
+                 `gdb -p {pid} -batch -ex 'set $f = (void*)fopen(\"/tmp/malloc_info.xml\", \"w\")' -ex 'call (int)malloc_info(0, $f)' -ex 'call (int)fclose($f)'` (the file is written by the program, where it may)",
                 "泄漏还是碎片？按 arena 查看在用与空闲：\
-                 `gdb -p {pid} -batch -ex 'call (int)malloc_info(0, (void*)stdout)'`（写到程序自身的输出）"
+                 `gdb -p {pid} -batch -ex 'set $f = (void*)fopen(\"/tmp/malloc_info.xml\", \"w\")' -ex 'call (int)malloc_info(0, $f)' -ex 'call (int)fclose($f)'`（由程序自身写入该文件）"
             ),
             msg!(
                 "many threads and fragments: start with MALLOC_ARENA_MAX=2; what is free goes back by \

@@ -256,7 +256,7 @@ fn remembered(history: Duration, context: &Context) -> anyhow::Result<Found> {
         subjects::from_store(&store, range, &[], &every, MOST, &context.root)
             .map_err(store_error)?;
     // Whatever starts, grows.
-    processes.retain(|one| one.age_s() >= subjects::STARTING_S);
+    processes.retain(|one| !one.is_starting());
     if meta.is_none() && coverage.known.is_none() {
         return none();
     }

@@ -252,6 +252,14 @@ fn parse(reader: &mut dyn BufRead, name: &str) -> anyhow::Result<Input> {
     }
     input.notes.extend(order(&mut rows));
     input.series = series(&rows);
+    let known = rows.iter().filter(|row| row.load.is_finite()).count();
+    if known > 0 && input.series.load.is_none() {
+        let all = rows.len();
+        input.notes.push(msg!(
+            "the load is known in {known} of {all} rows, too few: it is not used",
+            "{all} 行中仅 {known} 行有负载，过少：未使用"
+        ));
+    }
     Ok(input)
 }
 

@@ -243,7 +243,7 @@ impl<'a> Judge<'a> {
                 continue;
             }
             let named = !taken.filter.is_empty() || taken.source == "recording";
-            let starting = !named && subject.age_s() < subjects::STARTING_S;
+            let starting = !named && subject.is_starting();
             if starting || (subject.samples < FEWEST && !subject.at_end) {
                 too_brief += 1;
                 continue;

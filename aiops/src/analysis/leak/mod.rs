@@ -458,7 +458,11 @@ fn conclude(out: &mut Assessment, posterior: &Posterior, grid: &Grid, end: f64) 
             out.rate_interval = Some((posterior.rate - wide, posterior.rate + wide));
             out.onset_s = Some(begin + onset(shape) * grid.span);
         }
-        Class::NoLeak => out.rate = Some(0.0),
+        // Too little to count is not nothing.
+        Class::NoLeak => {
+            let line = matches!(shape.kind, shapes::Kind::Line);
+            out.rate = Some(if line { shape.rate } else { 0.0 });
+        }
         Class::Ambiguous => {
             out.rate = posterior.best_leak.as_ref().map(|leak| leak.rate);
         }

@@ -1,4 +1,5 @@
-//! Change points of the mean: PELT with the squared error as cost, exact and usually linear in time.
+//! Change points of the mean: PELT with the squared error as cost, usually linear in time. Exact where
+//! a stretch may be of one value; with a least length, pruning may miss the best set by little, as in other programs.
 
 /// Ends of the stretches with one mean, the length of the series last; empty for a series that is shorter than
 /// `least`. Each change costs `penalty`; no stretch is shorter than `least`.

@@ -37,8 +37,8 @@ pub use past::past;
 const TICKS_PER_S: f64 = 100.0;
 /// No host runs for longer than 50 years: a start beyond that is damaged.
 const LONGEST: u64 = 50 * 366 * 86_400 * 100;
-/// A process that is younger, seconds, is starting: in a history of many its growth says nothing yet.
-pub const STARTING_S: f64 = 60.0;
+/// A process that is younger, seconds, is starting: its growth says nothing yet.
+const STARTING_S: f64 = 60.0;
 /// Moments at which the other figures are kept: at most twice as many.
 const FIGURES: usize = 400;
 
@@ -235,6 +235,15 @@ impl Subject {
     #[must_use]
     pub fn age_s(&self) -> f64 {
         (self.last_s - self.started_s).max(0.0)
+    }
+
+    /// Whether it had only just started when its samples end. Where the samples of all are hardly longer than that,
+    /// nobody is told to be older.
+    #[must_use]
+    pub fn is_starting(&self) -> bool {
+        let seen = self.times.last().zip(self.times.first());
+        let seen = seen.map_or(0.0, |(last, first)| last - first);
+        self.age_s() < STARTING_S && seen > 2.0 * self.age_s()
     }
 
     /// How often its sizes are kept: every so many-th tick.
