@@ -43,6 +43,9 @@ pub(super) const FAMILIES: &[Family] = &[
     Family { name: "crash_loop_warm_up", frames: ANY, make: healthy::crash_loop },
     Family { name: "follows_load", frames: ANY, make: healthy::follows_load },
     Family { name: "level_wanders", frames: ANY, make: healthy::wanders },
+    Family { name: "tide", frames: ANY, make: healthy::tide },
+    Family { name: "buffer_flushed", frames: ANY, make: healthy::buffer_flushed },
+    Family { name: "warm_up_three_constants", frames: ANY, make: healthy::warm_slow },
     // With one.
     Family { name: "leak_per_request", frames: ANY, make: leaky::leak_request },
     Family { name: "leak_per_request_daily", frames: DAYS, make: leaky::leak_daily },
@@ -69,7 +72,10 @@ pub(super) const FAMILIES: &[Family] = &[
     Family { name: "leak_accelerating", frames: ANY, make: leaky::leak_accelerating },
     Family { name: "leak_beside_load", frames: ANY, make: leaky::leak_beside },
     Family { name: "leak_untrimmed_heap", frames: ANY, make: leaky::leak_untrimmed },
+    Family { name: "leak_tide", frames: ANY, make: leaky::leak_tide },
+    Family { name: "leak_large_process", frames: ANY, make: leaky::leak_large },
     // Not to be told from the series alone.
+    Family { name: "open_one_flush", frames: ANY, make: open::open_flush },
     Family { name: "open_zipf_filling", frames: ANY, make: open::open_zipf },
     Family { name: "open_two_jobs_lost", frames: ANY, make: open::open_two },
     Family { name: "open_slow_wandering", frames: ANY, make: open::open_wanders },

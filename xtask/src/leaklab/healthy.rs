@@ -12,6 +12,7 @@ use super::parts::Buffers;
 use super::parts::Cache;
 use super::parts::DAY;
 use super::parts::Events;
+use super::parts::Flushed;
 use super::parts::Follows;
 use super::parts::Forget;
 use super::parts::HOUR;
@@ -439,5 +440,62 @@ pub(super) fn wanders(m: &mut Maker) -> Plant {
         vec![boxed(level)],
         Truth::NoLeak,
         "the level wanders, and comes back several times within the window",
+    )
+}
+
+/// Traffic that rises and falls so often in the window, and what follows it: bytes at the mean load.
+pub(super) fn tidal(m: &mut Maker) -> (Traffic, Follows) {
+    let cycles = m.random.between(3.5, 12.0) / m.frame.span;
+    let phase = m.random.between(0.0, std::f64::consts::TAU);
+    let wave = (m.random.between(0.3, 0.7), cycles, phase);
+    let follows = Follows {
+        bytes: m.of_base(0.2, 0.8),
+        lag: 2.0 * m.frame.step,
+        level: 1.0,
+    };
+    (Traffic::Wander(vec![wave]), follows)
+}
+
+pub(super) fn tide(m: &mut Maker) -> Plant {
+    let (traffic, follows) = tidal(m);
+    let why = "memory follows a load that comes every few hours, and is not told";
+    let mut plant = m.plant(vec![boxed(follows)], Truth::NoLeak, why);
+    plant.source = Source::new(traffic);
+    plant.age = m.frame.span;
+    plant
+}
+
+/// A buffer that is written out so often in the window.
+pub(super) fn flushed(m: &mut Maker, times: f64) -> Flushed {
+    let most = m.of_base(0.2, 0.9).max(30.0 * m.noise * m.base);
+    Flushed {
+        rate: most * times / m.frame.span,
+        most,
+        held: most * m.random.between(0.0, 0.6),
+    }
+}
+
+pub(super) fn buffer_flushed(m: &mut Maker) -> Plant {
+    let times = m.random.between(5.0, 15.0);
+    let part = flushed(m, times);
+    let mut plant = m.plant(
+        vec![boxed(part)],
+        Truth::NoLeak,
+        "a buffer that fills and is written out, again and again",
+    );
+    plant.age = m.frame.span;
+    plant
+}
+
+pub(super) fn warm_slow(m: &mut Maker) -> Plant {
+    let part = Warm {
+        bytes: m.of_base(0.3, 1.5),
+        tau: m.part(0.25, 0.38),
+        age: 0.0,
+    };
+    m.plant(
+        vec![boxed(part)],
+        Truth::NoLeak,
+        "a warm-up, seen for about three of its time constants",
     )
 }

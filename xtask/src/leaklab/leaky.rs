@@ -440,3 +440,28 @@ pub(super) fn leak_untrimmed(m: &mut Maker) -> Plant {
     plant.age = 0.5 * m.frame.span;
     plant
 }
+
+pub(super) fn leak_tide(m: &mut Maker) -> Plant {
+    let (traffic, follows) = super::healthy::tidal(m);
+    let rate = m.rate(0.0, 0.7 * follows.bytes);
+    let loss = Independent(Loss::steady(rate, 4096.0));
+    let mut plant = m.plant(
+        vec![boxed(follows), boxed(loss)],
+        Truth::Leak(rate, 0.0),
+        "a leak beside a load that comes every few hours",
+    );
+    plant.source = Source::new(traffic);
+    plant.age = m.frame.span;
+    plant
+}
+
+pub(super) fn leak_large(m: &mut Maker) -> Plant {
+    m.base = m.random.scale(4096.0, 32_768.0) * MIB;
+    m.noise = 0.0001;
+    let grown = m.random.scale(0.002, 0.01) * m.base;
+    let rate = grown.max(12.0 * MIB) / m.frame.span;
+    let loss = Loss::steady(rate, 4096.0);
+    let mut plant = losing(m, loss, Vec::new(), 0.0, "a small leak of a large process");
+    plant.age = 4.0 * m.frame.span;
+    plant
+}

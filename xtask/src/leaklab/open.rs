@@ -49,6 +49,16 @@ pub(super) fn open_two(m: &mut Maker) -> Plant {
     )
 }
 
+pub(super) fn open_flush(m: &mut Maker) -> Plant {
+    let times = m.random.between(1.3, 2.0);
+    let part = super::healthy::flushed(m, times);
+    m.plant(
+        vec![boxed(part)],
+        Truth::Open,
+        "a climb that was given back once: a buffer, or a leak and a restart that nobody told",
+    )
+}
+
 pub(super) fn open_flank(m: &mut Maker) -> Plant {
     let pool = m.pool(0.2 * HOUR);
     let mut plant = m.plant(vec![boxed(pool)], Truth::Open, "a quarter of a day, rising");

@@ -115,6 +115,30 @@ impl Part for Events {
     }
 }
 
+/// A buffer that fills with the requests and is written out and freed whole: a memtable, a log, an arena per batch.
+#[derive(Clone, Debug)]
+pub(super) struct Flushed {
+    /// Bytes for each second at the mean load.
+    pub(super) rate: f64,
+    /// Written out at this size.
+    pub(super) most: f64,
+    pub(super) held: f64,
+}
+
+impl Part for Flushed {
+    fn step(&mut self, env: &Env, _: &mut Random) -> f64 {
+        self.held += self.rate * env.load * env.dt;
+        if self.held > self.most {
+            self.held = 0.0;
+        }
+        self.held
+    }
+
+    fn restart(&mut self) {
+        self.held = 0.0;
+    }
+}
+
 /// Memory that is proportional to the load, a moment late.
 #[derive(Clone, Debug)]
 pub(super) struct Follows {
