@@ -535,6 +535,12 @@ fn reason(found: &Assessment) -> Msg {
             };
             let words = fitted_words(shape, found);
             let (en, zh) = (words.en, words.zh);
+            if *margin < 0.0 && found.class == Class::Leak {
+                return Msg::new(
+                    format!("{en}; lows, middle and tops grow alike in every part of the window"),
+                    format!("{zh}；窗口各段的低点、中位与高点同步升高"),
+                );
+            }
             if margin.is_finite() {
                 let than = if found.class == Class::Leak {
                     msg!("without a leak", "非泄漏")

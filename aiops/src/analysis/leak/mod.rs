@@ -28,6 +28,7 @@ use prepare::FEWEST;
 use prepare::GRID;
 use prepare::Grid;
 use robust::median;
+use shapes::Kind;
 
 /// Least probability of the verdict leak.
 const SURE: f64 = 0.75;
@@ -35,6 +36,8 @@ const SURE: f64 = 0.75;
 const UNLIKELY: f64 = 0.3;
 /// Probability of a leak that only its steadiness shows.
 const STEADY: f64 = 0.95;
+/// A shape that is better by so much BIC describes what there is.
+const FAR_BETTER: f64 = 30.0;
 /// A life with this share of the longest earlier one speaks for itself.
 const OLD_ENOUGH: f64 = 0.5;
 /// Fewest samples of an earlier life that is looked at.
@@ -324,7 +327,8 @@ pub fn assess(series: &Series, limit: Option<f64>) -> Assessment {
 
 /// A life that grows steadily leaks, also when its steps and peaks are nearer to another shape.
 fn steadily(mut weights: Posterior, grid: &Grid, life: &Life) -> Posterior {
-    let known = decided(&weights) == Class::Leak || weights.load_explains.is_some();
+    let leak = decided(&weights) == Class::Leak;
+    let known = leak || weights.load_explains.is_some() || settles(&weights);
     let (t, bytes) = match grid.collections {
         Some(_) => (&grid.t, &grid.y),
         None => (&life.t, &life.bytes),
@@ -340,6 +344,16 @@ fn steadily(mut weights: Posterior, grid: &Grid, life: &Life) -> Posterior {
         weights.rate_error = found.error;
     }
     weights
+}
+
+/// Whether a warm-up describes it far better than any growth that goes on.
+fn settles(weights: &Posterior) -> bool {
+    let warms = matches!(
+        weights.best.kind,
+        Kind::Saturation { .. } | Kind::LateSaturation { .. } | Kind::TwoSaturations { .. }
+    );
+    let leak = weights.best_leak.as_ref().map(|leak| leak.bic);
+    warms && leak.is_none_or(|leak| leak > weights.best.bic + FAR_BETTER)
 }
 
 /// The rate of all lives and its error, when they leak as the last one does: each of them tells of it.
@@ -460,7 +474,7 @@ fn conclude(out: &mut Assessment, posterior: &Posterior, grid: &Grid, end: f64) 
         }
         // Too little to count is not nothing.
         Class::NoLeak => {
-            let line = matches!(shape.kind, shapes::Kind::Line);
+            let line = matches!(shape.kind, Kind::Line);
             out.rate = Some(if line { shape.rate } else { 0.0 });
         }
         Class::Ambiguous => {
@@ -474,10 +488,10 @@ fn conclude(out: &mut Assessment, posterior: &Posterior, grid: &Grid, end: f64) 
 /// Share of the span after which the growth of a shape began.
 fn onset(shape: &Candidate) -> f64 {
     match shape.kind {
-        shapes::Kind::Hinge { from }
-        | shapes::Kind::StepHinge { from }
-        | shapes::Kind::StepsHinge { from, .. }
-        | shapes::Kind::LateSaturationLine { from } => from,
+        Kind::Hinge { from }
+        | Kind::StepHinge { from }
+        | Kind::StepsHinge { from, .. }
+        | Kind::LateSaturationLine { from } => from,
         _ => 0.0,
     }
 }
