@@ -20,7 +20,7 @@ use crate::model::Mapping;
 use crate::model::RawText;
 use crate::model::SymbolSpace;
 use crate::model::Symbolized;
-use crate::source::buildid;
+use crate::source::mapped;
 use crate::source::procdir::ProcDir;
 
 /// Addresses of one space, with the mappings that were recorded for it.
@@ -112,39 +112,15 @@ fn user(request: &Request, dir: Option<&ProcDir>, symbols: &mut [Symbolized]) {
             .position(|one| (one.start..one.end).contains(&ip));
         let Some(at) = found else { continue };
         let mapping = &request.mappings[at];
-        let file = files.entry(at).or_insert_with(|| open(dir, mapping));
+        let file = files
+            .entry(at)
+            .or_insert_with(|| mapped::open(dir, mapping));
         if let Some(file) = file
             && let Some(frames) = frames(&symbolizer, file, &module(mapping, ip))
         {
             symbol.frames = frames;
         }
     }
-}
-
-/// The file of a mapping, if it is the recorded one.
-fn open(dir: Option<&ProcDir>, mapping: &Mapping) -> Option<File> {
-    let path = mapping.path.as_bytes();
-    if !path.starts_with(b"/") {
-        return None;
-    }
-    let recorded = mapping.build_id.as_ref();
-    let is_file = |file: &File| file.metadata().is_ok_and(|meta| meta.is_file());
-    let is_same = |file: &File| {
-        is_file(file) && recorded.is_some_and(|id| buildid::read(file).as_ref() == Some(id))
-    };
-    let exact = format!("map_files/{:x}-{:x}", mapping.start, mapping.end);
-    let live = dir.and_then(|dir| dir.file(exact.as_bytes()).ok());
-    let rooted = || dir.and_then(|dir| dir.file(&[b"root", path].concat()).ok());
-    let plain = || ProcDir::host_file(path).ok();
-    live.filter(|file| {
-        if recorded.is_none() {
-            is_file(file)
-        } else {
-            is_same(file)
-        }
-    })
-    .or_else(|| rooted().filter(is_same))
-    .or_else(|| plain().filter(is_same))
 }
 
 fn frames(symbolizer: &Symbolizer, file: &File, module: &Frame) -> Option<Vec<Frame>> {
