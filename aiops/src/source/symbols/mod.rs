@@ -4,7 +4,9 @@
 //! per request on its stdin, one per reply on its stdout. It ends when a second passes without a
 //! request. When it fails, addresses still get their module and offset.
 
+mod debugfile;
 mod kallsyms;
+mod perfmap;
 mod resolve;
 #[cfg(test)]
 mod tests;
@@ -249,7 +251,11 @@ struct Helper {
 impl Helper {
     fn start(mut command: Command) -> io::Result<Self> {
         // A group of its own: Ctrl-C is for the tracer, which still waits for the last names.
-        command.env_clear().process_group(0);
+        let kept = debugfile::VARIABLES.map(|name| (name, std::env::var_os(name)));
+        let kept = kept
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)));
+        command.env_clear().envs(kept).process_group(0);
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
