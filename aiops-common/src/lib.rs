@@ -9,6 +9,7 @@
 //! - a change of any record raises [`ABI_VERSION`].
 #![no_std]
 
+pub mod alloc;
 pub mod layout;
 pub mod life;
 pub mod oom;

@@ -1,5 +1,6 @@
 //! What the facts mean: pure functions over items; the time comes from the data.
 
+pub mod alloc;
 pub mod anomaly;
 pub mod anomaly_report;
 pub mod cache;

@@ -89,6 +89,7 @@ impl Readings {
             Item::Event(_)
             | Item::Kmsg(_)
             | Item::Symbols(_)
+            | Item::Allocs(_)
             | Item::Counters(_)
             | Item::Losses(_) => {}
         }

@@ -30,6 +30,7 @@ mod query_memory;
 mod replay;
 mod store;
 pub mod symbolize;
+mod trace_alloc;
 mod trace_oom;
 
 use std::io::Write as _;
@@ -165,6 +166,8 @@ pub enum Monitor {
 pub enum Trace {
     /// Catch every OOM kill: who was killed, why, at whose request.
     Oom(trace_oom::Args),
+    /// Tell who allocates memory: by process and by the code that asks for it.
+    Alloc(trace_alloc::Args),
 }
 
 impl Command {
@@ -181,6 +184,7 @@ impl Command {
         match self {
             Self::Query(Query::Memory(args)) => query_memory::run(args, context),
             Self::Trace(Trace::Oom(args)) => trace_oom::run(args, context),
+            Self::Trace(Trace::Alloc(args)) => trace_alloc::run(args, context),
             Self::Collect(Collect::Memory(args)) => collect_memory::run(args, context),
             Self::Inspect(Inspect::Memory(args)) => inspect_memory::run(args, context),
             Self::Inspect(Inspect::Cache(args)) => inspect_cache::run(args, context),

@@ -7,6 +7,7 @@ use crate::diag::Exit;
 use crate::render::Format;
 use crate::report::oom::Incident;
 use crate::session;
+use crate::session::alloc;
 use crate::session::plane;
 
 use super::analyze_cache;
@@ -51,6 +52,8 @@ pub struct Args {
 pub(super) enum ReportArg {
     /// OOM kills, as `trace oom` reports them.
     Oom,
+    /// Who allocated, as `trace alloc` reports it.
+    Alloc,
     /// Least, mean, most and last, as `collect memory` reports them.
     Collect,
     /// The largest processes at the end, as `inspect processes` reports them.
@@ -68,6 +71,7 @@ impl ReportArg {
     fn of(command: &str) -> Option<Self> {
         match command {
             "trace oom" => Some(Self::Oom),
+            alloc::COMMAND => Some(Self::Alloc),
             "collect memory" => Some(Self::Collect),
             _ => None,
         }
@@ -93,6 +97,10 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
                 Format::Text | Format::Json | Format::Csv => Ok(()),
             };
             let report = session::replay_oom(&args.file, &mut show)?;
+            super::print(&report, context, args.exit_code)
+        }
+        ReportArg::Alloc => {
+            let report = alloc::replay(&args.file, args.top)?;
             super::print(&report, context, args.exit_code)
         }
         ReportArg::Collect => {

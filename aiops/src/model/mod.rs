@@ -7,6 +7,7 @@
 //!
 //! Recordings outlive versions: a new field is an `Option` or has `#[serde(default)]`.
 
+mod alloc;
 mod detail;
 mod event;
 mod history;
@@ -16,6 +17,11 @@ mod sample;
 mod session;
 mod text;
 
+pub use alloc::AllocCount;
+pub use alloc::AllocKind;
+pub use alloc::AllocStack;
+pub use alloc::Allocs;
+pub use alloc::StackEnd;
 pub use detail::Detail;
 pub use detail::Node;
 pub use detail::PageType;
@@ -118,6 +124,8 @@ pub enum Item {
     Kmsg(KmsgLine),
     /// Names of instruction pointers.
     Symbols(SymbolSet),
+    /// Allocations, by where they were made.
+    Allocs(Box<Allocs>),
     /// The kernel's own counts of OOM kills.
     Counters(Counters),
     /// What was lost on the way.
@@ -140,6 +148,7 @@ impl Item {
             Self::Identity(identity) => Some(identity.ts_ns),
             Self::Kmsg(line) => Some(line.ts_ns),
             Self::Symbols(_) => None,
+            Self::Allocs(allocs) => Some(allocs.ts_ns),
             Self::Counters(counters) => Some(counters.ts_ns),
             Self::Losses(losses) => Some(losses.ts_ns),
             Self::End(end) => Some(end.ts_ns),

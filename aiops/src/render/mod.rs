@@ -6,6 +6,7 @@
 //! program calls itself, no renderer has to think of it.
 
 mod account;
+mod alloc;
 mod anomaly;
 mod cache;
 mod collect;

@@ -165,7 +165,7 @@ impl Assembler {
                 }
                 self.window.push(sample);
             }
-            Item::Detail(_) | Item::Regions(_) => {}
+            Item::Detail(_) | Item::Regions(_) | Item::Allocs(_) => {}
             Item::Identity(identity) => self.people.identity(identity),
             Item::Kmsg(line) if line.priority >> 3 == 0 => self.kernel_line(line),
             Item::Kmsg(_) => {}

@@ -108,24 +108,24 @@ fn size_of_kind(kind: Wire) -> usize {
 
 /// Bytes with reads that cannot run over the end.
 #[derive(Clone, Copy)]
-struct Bytes<'a>(&'a [u8]);
+pub(super) struct Bytes<'a>(pub(super) &'a [u8]);
 
 impl Bytes<'_> {
-    fn array<const N: usize>(self, at: usize) -> Result<[u8; N], DecodeError> {
+    pub(super) fn array<const N: usize>(self, at: usize) -> Result<[u8; N], DecodeError> {
         let end = at.saturating_add(N);
         let found = self.0.get(at..end).and_then(|part| part.try_into().ok());
         found.ok_or(DecodeError::Short(self.0.len()))
     }
 
-    fn u32(self, at: usize) -> Result<u32, DecodeError> {
+    pub(super) fn u32(self, at: usize) -> Result<u32, DecodeError> {
         self.array(at).map(u32::from_ne_bytes)
     }
 
-    fn i32(self, at: usize) -> Result<i32, DecodeError> {
+    pub(super) fn i32(self, at: usize) -> Result<i32, DecodeError> {
         self.array(at).map(i32::from_ne_bytes)
     }
 
-    fn u64(self, at: usize) -> Result<u64, DecodeError> {
+    pub(super) fn u64(self, at: usize) -> Result<u64, DecodeError> {
         self.array(at).map(u64::from_ne_bytes)
     }
 

@@ -49,7 +49,7 @@ const LOG_NOTHING: u8 = 0;
 /// A [`Layout`] as a global of the object.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-struct LayoutGlobal(Layout);
+pub(super) struct LayoutGlobal(pub(super) Layout);
 
 // SAFETY: a `repr(C)` structure of u32 alone: no padding, any bits are valid.
 unsafe impl Pod for LayoutGlobal {}
@@ -85,7 +85,7 @@ pub(super) fn load(options: &Options) -> Result<Loaded, StartError> {
 }
 
 /// Before Linux 5.11 maps count as locked memory. Where it is not permitted, creating them says so.
-fn lift_memlock() {
+pub(super) fn lift_memlock() {
     let unlimited = rustix::process::Rlimit {
         current: None,
         maximum: None,

@@ -4,6 +4,7 @@
 //! process lives to the table of identities. One hook that this kernel does not have costs what the
 //! table of hooks says, by name; only `oom/mark_victim` is needed.
 
+pub mod alloc;
 pub mod btf;
 pub mod decode;
 pub mod hooks;
