@@ -4,6 +4,7 @@
 
 #![expect(clippy::print_stdout, reason = "a skipped part is said aloud")]
 
+mod alloc;
 mod anomaly;
 mod cache;
 mod cli;

@@ -85,6 +85,11 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
             "trace on the host itself, and use `aiops replay` for recordings",
         ));
     }
+    if args.kernel && (args.exact || args.sample == Mode::Whole) {
+        return Ok(super::usage(
+            "--kernel samples: leave --exact and --sample off out",
+        ));
+    }
     let options = alloc::Options {
         mode: if args.exact { Mode::Exact } else { args.sample },
         kernel: args.kernel,

@@ -194,10 +194,16 @@ fn names<'sym>(
             return Some(found);
         }
     }
-    let source = source(file?.into());
-    symbolizer
-        .symbolize(&source, Input::FileOffset(offsets))
-        .ok()
+    let path = format!("/proc/self/fd/{}", file.as_ref()?.as_raw_fd());
+    open.push(file?.into());
+    let mut own = Elf::new(path);
+    let whole = symbolizer.symbolize(&Source::Elf(own.clone()), Input::FileOffset(offsets));
+    // Debug information that is damaged, or packed in a way that is not known, must not hide plain names.
+    whole.ok().or_else(|| {
+        own.debug_syms = false;
+        let plain = symbolizer.symbolize(&Source::Elf(own), Input::FileOffset(offsets));
+        plain.ok()
+    })
 }
 
 /// The kernel's own code in every process, as a file that the symbolizer can open.

@@ -16,7 +16,7 @@ mod count;
 mod emit;
 mod filter;
 #[allow(dead_code, reason = "shared with the programs of OOM kills")]
-#[path = "../kernel.rs"]
+#[path = "../../kernel.rs"]
 mod kernel;
 mod maps;
 mod sample;
