@@ -4,6 +4,8 @@ use crate::{Header, Stack, Task};
 
 /// `Header::kind` of a [`Sample`].
 pub const KIND_SAMPLE: u16 = 32;
+/// `Header::kind` of a [`Freed`].
+pub const KIND_FREED: u16 = 33;
 
 /// Most bytes of a user stack that are copied.
 pub const COPY: usize = 8192;
@@ -28,6 +30,8 @@ pub struct Sample {
     /// `task_struct.mm`: tells address spaces of one process apart. It leaves no process that may not
     /// read it anyway, and no recording holds it. 0: a kernel thread.
     pub mm: u64,
+    /// `struct page`, for the [`Freed`] that may follow; 0: not pages. No recording holds it.
+    pub page: u64,
     /// Start of the process, as `Task::start_ns` says of the thread, or `NO_VALUE`.
     pub process_start_ns: u64,
     /// User registers; all 0 for a kernel thread.
@@ -52,6 +56,18 @@ pub struct Sample {
     pub chain: Stack,
     /// The user stack from `sp` on.
     pub copy: [u8; COPY],
+}
+
+/// Pages of a [`Sample`] were given back.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Freed {
+    /// The beginning of every record.
+    pub header: Header,
+    /// `Sample::page`.
+    pub page: u64,
+    /// `Header::ts_ns` of that sample: a page is taken many times.
+    pub since_ns: u64,
 }
 
 /// What a process has taken, counted one by one.
@@ -102,8 +118,8 @@ pub struct Config {
     pub cache_bytes: u32,
     /// Offset of `gfp_flags` there.
     pub cache_gfp: u32,
-    /// Always 0.
-    pub reserved: u32,
+    /// 1: sampled pages are followed until they are given back.
+    pub held: u32,
 }
 
 /// Only processes in the map `PIDS`.
@@ -131,11 +147,17 @@ pub const SEEN_BYTES: u32 = 10;
 pub const SEEN_ALLOCATIONS: u32 = 11;
 /// Samples whose user stack could not be copied.
 pub const LOST_COPY: u32 = 12;
+/// Sampled pages that could not be followed: no room.
+pub const LOST_HELD: u32 = 13;
+/// Sampled pages that were given back.
+pub const SEEN_FREED: u32 = 14;
+/// The same, but nobody could be told: no room in the ring.
+pub const LOST_FREED: u32 = 15;
 /// Length of the array of counts.
 pub const COUNTS: u32 = 16;
 
 const _: () = {
-    assert!(size_of::<Sample>() == 24 + 40 + 7 * 8 + 16 + 2 * size_of::<Stack>() + COPY);
-    assert!(size_of::<Sample>().is_multiple_of(8));
+    assert!(size_of::<Sample>() == 24 + 40 + 8 * 8 + 16 + 2 * size_of::<Stack>() + COPY);
+    assert!(size_of::<Sample>().is_multiple_of(8) && size_of::<Freed>() == 40);
     assert!(size_of::<Count>() == 40 && size_of::<Whole>() == 16 && size_of::<Config>() == 40);
 };

@@ -32,22 +32,22 @@ impl Drop for Shares {
     }
 }
 
-impl Shares {
-    /// Builds it without frame pointers; `None` without a compiler.
-    fn build(place: &Scratch) -> Option<String> {
-        let (source, program) = (place.path("shares.c"), place.path("shares-of-it"));
-        std::fs::write(&source, SHARES).expect("the source");
-        let mut gcc = Command::new("gcc");
-        gcc.args(["-O2", "-fomit-frame-pointer", "-o", &program, &source]);
-        let Ok(done) = gcc.output() else {
-            println!("SKIPPED: no gcc");
-            return None;
-        };
-        let said = String::from_utf8_lossy(&done.stderr);
-        assert!(done.status.success(), "{said}");
-        Some(program)
-    }
+/// Builds a program without frame pointers; `None` without a compiler.
+fn build(place: &Scratch, name: &str, text: &str) -> Option<String> {
+    let (source, program) = (place.path(&format!("{name}.c")), place.path(name));
+    std::fs::write(&source, text).expect("the source");
+    let mut gcc = Command::new("gcc");
+    gcc.args(["-O2", "-fomit-frame-pointer", "-o", &program, &source]);
+    let Ok(done) = gcc.output() else {
+        println!("SKIPPED: no gcc");
+        return None;
+    };
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{said}");
+    Some(program)
+}
 
+impl Shares {
     fn start(program: &str) -> Self {
         let mut command = Command::new(program);
         command
@@ -126,7 +126,7 @@ fn known_shares_are_found_within_the_stated_error_and_replayed() {
         return;
     }
     let place = Scratch::new();
-    let Some(program) = Shares::build(&place) else {
+    let Some(program) = build(&place, "shares-of-it", SHARES) else {
         return;
     };
     let file = place.path("alloc.aiops");
@@ -179,7 +179,7 @@ fn exact_counts_are_the_programs_own_faults() {
         return;
     }
     let place = Scratch::new();
-    let Some(program) = Shares::build(&place) else {
+    let Some(program) = build(&place, "shares-of-it", SHARES) else {
         return;
     };
     let (_, faults, report) = traced(&program, &["--exact"]);
@@ -204,13 +204,13 @@ fn every_page_with_its_stack() {
         return;
     }
     let place = Scratch::new();
-    let Some(program) = Shares::build(&place) else {
+    let Some(program) = build(&place, "shares-of-it", SHARES) else {
         return;
     };
     let (_, _, report) = traced(&program, &["--sample", "off"]);
     let total = number(&report["data"]["total"]["bytes"]);
     assert!(
-        total >= TAKEN && total < 1.02 * TAKEN + 1e6,
+        (TAKEN..1.02 * TAKEN + 1e6).contains(&total),
         "{total} of {TAKEN}"
     );
     assert_eq!(report["data"]["mode"], "whole");
@@ -225,7 +225,7 @@ fn who_is_not_wanted_is_not_seen() {
         return;
     }
     let place = Scratch::new();
-    let Some(program) = Shares::build(&place) else {
+    let Some(program) = build(&place, "shares-of-it", SHARES) else {
         return;
     };
     // Every filter by itself: one that fits, one that does not.
@@ -289,4 +289,74 @@ fn wrong_uses_are_refused() {
     let (code, said) = refused(&["trace", "alloc", "--root", "/tmp"]);
     assert_eq!(code, Some(1));
     assert!(said.contains("hint"), "{said}");
+}
+
+const LEAKY: &str = include_str!("programs/leaky.c");
+
+#[test]
+fn the_leaking_code_is_named_and_what_is_given_back_is_not() {
+    if !can_trace() {
+        return;
+    }
+    let place = Scratch::new();
+    let Some(program) = build(&place, "leaky", LEAKY) else {
+        return;
+    };
+    let mut command = Command::new(&program);
+    let leaky = Shares(command.spawn().expect("it runs"));
+    let pid = leaky.0.id().to_string();
+    let file = place.path("leak.aiops");
+    let done = aiops(&[
+        "trace",
+        "leak",
+        "--pid",
+        &pid,
+        "--sample",
+        "64KiB",
+        "--min-age",
+        "1s",
+        "--duration",
+        "8s",
+        "--record",
+        &file,
+        "-o",
+        "json",
+    ])
+    .output()
+    .expect("it runs");
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(done.status.success(), "{said}");
+    let report = json(&String::from_utf8_lossy(&done.stdout));
+    let functions = |row: &Value| -> Vec<String> {
+        let frames = row["user"].as_array().expect("frames").iter();
+        let names = frames.filter_map(|frame| frame["function"].as_str());
+        names.map(str::to_owned).collect()
+    };
+    let top = &report["data"]["stacks"][0];
+    let names = functions(top);
+    let place_of = |wanted: &str| names.iter().position(|name| name == wanted);
+    assert!(
+        place_of("cache_insert").is_some() && place_of("cache_insert") < place_of("parse_request"),
+        "{top:#}"
+    );
+    assert!(number(&top["share"]) > 0.9, "{report:#}");
+    assert_eq!(top["verdict"], "leak", "{top:#}");
+    let title = report["findings"][0]["title"].as_str().unwrap_or_default();
+    assert!(
+        title.contains("cache_insert < parse_request < main"),
+        "{title}"
+    );
+    let rows = report["data"]["stacks"].as_array().expect("stacks").iter();
+    let given_back = rows.filter(|row| functions(row).iter().any(|name| name == "handle_ok"));
+    let held: f64 = given_back.map(|row| number(&row["bytes"])).sum();
+    assert!(held < 0.1 * number(&report["data"]["bytes"]), "{report:#}");
+    let replayed = json(&stdout(&["replay", &file, "-o", "json"]));
+    assert_eq!(timeless(replayed), timeless(report));
+    for (lang, word) in [("en", "not given back"), ("zh", "未释放")] {
+        let text = stdout(&["replay", &file, "--lang", lang]);
+        assert!(
+            text.contains(word) && text.contains("cache_insert"),
+            "{text}"
+        );
+    }
 }

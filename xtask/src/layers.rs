@@ -103,6 +103,10 @@ const UNSAFE_HOMES: &[(&str, &str)] = &[
         "mappings of every kind, made to be looked at",
     ),
     (
+        "aiops/src/source/unwind/programs/",
+        "programs that tests build and look at",
+    ),
+    (
         "tests/it/inspect.rs",
         "a process with known memory, mapped by hand",
     ),

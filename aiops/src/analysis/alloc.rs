@@ -4,6 +4,8 @@
 //! b / p bytes, and the variance of a sum is the sum of b² (1 − p) / p² over what was sampled
 //! (Horvitz and Thompson 1952). Counted allocations have p = 1.
 
+pub mod held;
+
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 
@@ -210,9 +212,14 @@ struct Place<'a> {
     example: &'a AllocStack,
 }
 
-impl Allocations {
+/// What a session of allocations feeds.
+pub trait Analysis: Default {
     /// Takes the next item.
-    pub fn push(&mut self, item: &Item) {
+    fn push(&mut self, item: &Item);
+}
+
+impl Analysis for Allocations {
+    fn push(&mut self, item: &Item) {
         self.last_ns = self.last_ns.max(item.ts_ns().unwrap_or(0));
         match item {
             Item::Session(session) => self.session = session.clone(),
@@ -235,7 +242,9 @@ impl Allocations {
             _ => {}
         }
     }
+}
 
+impl Allocations {
     fn symbols(&mut self, set: &SymbolSet) {
         let names = match set.space {
             SymbolSpace::Kernel => &mut self.kernel,
@@ -458,15 +467,7 @@ impl Allocations {
             purpose: key.purpose,
             amount: place.sum.amount(seconds, whole),
             user,
-            user_end: match stack.end {
-                StackEnd::None => "none",
-                StackEnd::Root => "root",
-                StackEnd::Copy => "copy",
-                StackEnd::Depth => "depth",
-                StackEnd::Lost => "lost",
-                StackEnd::Gone => "gone",
-                StackEnd::FramePointers => "frame_pointers",
-            },
+            user_end: end_name(stack.end),
             kernel: frames(&stack.kernel, Some(&self.kernel)),
         }
     }
@@ -528,6 +529,19 @@ impl Allocations {
             && accounting.missing_hooks.is_empty()
             && self.ended_ns.is_some();
         accounting
+    }
+}
+
+/// As JSON has it.
+fn end_name(end: StackEnd) -> &'static str {
+    match end {
+        StackEnd::None => "none",
+        StackEnd::Root => "root",
+        StackEnd::Copy => "copy",
+        StackEnd::Depth => "depth",
+        StackEnd::Lost => "lost",
+        StackEnd::Gone => "gone",
+        StackEnd::FramePointers => "frame_pointers",
     }
 }
 

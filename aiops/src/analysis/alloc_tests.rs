@@ -66,7 +66,7 @@ fn window(stacks: Vec<(AllocStack, u64)>) -> Item {
         ts_ns: 2,
         span_ns: 1,
         stacks,
-        counts: Vec::new(),
+        ..Allocs::default()
     }))
 }
 

@@ -31,6 +31,7 @@ mod replay;
 mod store;
 pub mod symbolize;
 mod trace_alloc;
+mod trace_leak;
 mod trace_oom;
 
 use std::io::Write as _;
@@ -168,6 +169,8 @@ pub enum Trace {
     Oom(trace_oom::Args),
     /// Tell who allocates memory: by process and by the code that asks for it.
     Alloc(trace_alloc::Args),
+    /// Tell which code takes memory and does not give it back.
+    Leak(trace_leak::Args),
 }
 
 impl Command {
@@ -185,6 +188,7 @@ impl Command {
             Self::Query(Query::Memory(args)) => query_memory::run(args, context),
             Self::Trace(Trace::Oom(args)) => trace_oom::run(args, context),
             Self::Trace(Trace::Alloc(args)) => trace_alloc::run(args, context),
+            Self::Trace(Trace::Leak(args)) => trace_leak::run(args, context),
             Self::Collect(Collect::Memory(args)) => collect_memory::run(args, context),
             Self::Inspect(Inspect::Memory(args)) => inspect_memory::run(args, context),
             Self::Inspect(Inspect::Cache(args)) => inspect_cache::run(args, context),

@@ -54,6 +54,8 @@ pub(super) enum ReportArg {
     Oom,
     /// Who allocated, as `trace alloc` reports it.
     Alloc,
+    /// What was taken and not given back, as `trace leak` reports it.
+    Leak,
     /// Least, mean, most and last, as `collect memory` reports them.
     Collect,
     /// The largest processes at the end, as `inspect processes` reports them.
@@ -72,6 +74,7 @@ impl ReportArg {
         match command {
             "trace oom" => Some(Self::Oom),
             alloc::COMMAND => Some(Self::Alloc),
+            alloc::LEAK_COMMAND => Some(Self::Leak),
             "collect memory" => Some(Self::Collect),
             _ => None,
         }
@@ -101,6 +104,10 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         }
         ReportArg::Alloc => {
             let report = alloc::replay(&args.file, args.top)?;
+            super::print(&report, context, args.exit_code)
+        }
+        ReportArg::Leak => {
+            let report = alloc::replay_leak(&args.file, args.top)?;
             super::print(&report, context, args.exit_code)
         }
         ReportArg::Collect => {

@@ -64,8 +64,13 @@ fn sample(text: &str) -> Result<Mode, String> {
     if text == "off" {
         return Ok(Mode::Whole);
     }
+    distance(text).map(|mean_bytes| Mode::Sample { mean_bytes })
+}
+
+/// A size that samples may lie apart.
+pub(super) fn distance(text: &str) -> Result<u64, String> {
     match options::bytes(text)? {
-        mean_bytes @ 4096..=0x1_0000_0000 => Ok(Mode::Sample { mean_bytes }),
+        bytes @ 4096..=0x1_0000_0000 => Ok(bytes),
         _ => Err(format!("'{text}' is not between 4KiB and 4GiB")),
     }
 }
@@ -100,6 +105,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
             force: args.force,
         }),
         full: args.full,
+        min_age: None,
         top: args.top,
     };
     let report = alloc::trace(&options)?;

@@ -83,6 +83,12 @@ pub struct Allocs {
     pub span_ns: Nanos,
     /// Places and how many allocations were seen there: sampled ones, or all.
     pub stacks: Vec<(AllocStack, u64)>,
+    /// Sampled pages that are followed: a number, when they were taken, where.
+    #[serde(default)]
+    pub taken: Vec<(u64, Nanos, AllocStack)>,
+    /// Which of them were given back, and when.
+    #[serde(default)]
+    pub freed: Vec<(u64, Nanos)>,
     /// Exact counts since the observation began; they replace those before.
     pub counts: Vec<AllocCount>,
 }

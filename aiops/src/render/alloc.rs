@@ -14,7 +14,9 @@ use crate::msg;
 use crate::report::Report;
 use crate::report::alloc::AllocData;
 use crate::report::alloc::Amount;
+use crate::report::alloc::HeldData;
 use crate::report::alloc::StackAllocs;
+use crate::report::oom::FrameInfo;
 use crate::report::shown;
 
 /// Frames of a user stack that are shown; JSON has all.
@@ -35,10 +37,10 @@ const PURPOSES: [(&str, &str, &str); 11] = [
     ("interrupt", "in an interrupt", "中断中"),
 ];
 
-fn purpose(row: &StackAllocs, lang: Lang) -> &'static str {
-    let found = PURPOSES.iter().find(|one| Some(one.0) == row.purpose);
+fn purpose(purpose: Option<&str>, kind: &'static str, lang: Lang) -> &'static str {
+    let found = PURPOSES.iter().find(|one| Some(one.0) == purpose);
     found.map_or(
-        match row.kind {
+        match kind {
             "pages" => lang.pick("pages", "页"),
             other => other,
         },
@@ -177,39 +179,10 @@ fn stacks(all: &[StackAllocs], top: usize, heading: &str, out: &mut Out) {
             rate(amount, lang),
             row.comm,
             row.pid,
-            purpose(row, lang)
+            purpose(row.purpose, row.kind, lang)
         );
         out.line(2, Paint::Warn, &head);
-        for frame in row.user.iter().take(FRAMES) {
-            out.limited(4, 8, Paint::Plain, &name(frame), 2);
-        }
-        let left = row.user.len().saturating_sub(FRAMES);
-        if left > 0 {
-            let more = msg!(
-                "and {left} more frames (in JSON)",
-                "另有 {left} 帧（见 JSON）"
-            );
-            out.line(4, Paint::Dim, lang.of(&more));
-        }
-        if let Some(cut) = cut(row, lang) {
-            out.line(4, Paint::Dim, cut);
-        }
-        let path: Vec<&str> = row
-            .kernel
-            .iter()
-            .filter_map(|frame| frame.function.as_deref())
-            .filter(|name| !is_entry(name))
-            .take(6)
-            .collect();
-        if !path.is_empty() {
-            let text = format!(
-                "{}{} {}",
-                lang.pick("kernel", "内核"),
-                out.colon(),
-                path.join(" < ")
-            );
-            out.limited(4, 8, Paint::Dim, &text, 2);
-        }
+        frames(&row.user, row.user_end, &row.kernel, out);
     }
     let left = all.len() - count;
     if left > 0 {
@@ -218,6 +191,98 @@ fn stacks(all: &[StackAllocs], top: usize, heading: &str, out: &mut Out) {
             "另有 {left} 处（见 JSON）"
         );
         out.line(2, Paint::Dim, lang.of(&more));
+    }
+}
+
+/// A user stack, and the kernel's in one line.
+fn frames(user: &[FrameInfo], end: &str, kernel: &[FrameInfo], out: &mut Out) {
+    let lang = out.lang();
+    for frame in user.iter().take(FRAMES) {
+        out.limited(4, 8, Paint::Plain, &name(frame), 2);
+    }
+    let left = user.len().saturating_sub(FRAMES);
+    if left > 0 {
+        let more = msg!(
+            "and {left} more frames (in JSON)",
+            "另有 {left} 帧（见 JSON）"
+        );
+        out.line(4, Paint::Dim, lang.of(&more));
+    }
+    if let Some(cut) = cut(end, lang) {
+        out.line(4, Paint::Dim, cut);
+    }
+    let functions = kernel.iter().filter_map(|frame| frame.function.as_deref());
+    let path: Vec<&str> = functions.filter(|name| !is_entry(name)).take(6).collect();
+    if !path.is_empty() {
+        let word = lang.pick("kernel", "内核");
+        let text = format!("{word}{} {}", out.colon(), path.join(" < "));
+        out.limited(4, 8, Paint::Dim, &text, 2);
+    }
+}
+
+impl TextReport for HeldData {
+    fn text(report: &Report<Self>, out: &mut Out) {
+        let lang = out.lang();
+        let data = &report.data;
+        let time = data.duration_s.map_or_else(String::new, units::span);
+        out.title(
+            lang.pick("Memory that is not given back", "未释放的内存"),
+            &format!("{} · {time}", report.host.hostname),
+        );
+        let (sum, error, age) = (size(data.bytes), size(data.bytes_se), data.min_age_s);
+        let head = msg!(
+            "Taken since the beginning and held for {age} s or longer: {sum} ± {error} (one standard error)",
+            "开始后分配且持有 {age} 秒以上：{sum} ± {error}（一个标准误）"
+        );
+        out.line(0, Paint::Plain, lang.of(&head));
+        out.heading("", lang.pick("Code that took it", "分配者"));
+        if data.stacks.is_empty() {
+            out.line(
+                2,
+                Paint::Dim,
+                lang.pick("nothing is held", "没有持有的内存"),
+            );
+        }
+        let count = shown(data.top, data.stacks.len());
+        for row in data.stacks.iter().take(count) {
+            let (paint, verdict) = match row.verdict {
+                Some("leak") => (Paint::Bad, lang.pick("leak", "泄漏")),
+                Some("no-leak") => (Paint::Good, lang.pick("no leak", "无泄漏")),
+                Some(_) => (Paint::Warn, lang.pick("undecided", "未定")),
+                None => (Paint::Plain, lang.pick("not judged", "未判定")),
+            };
+            let growth = row
+                .growth
+                .as_ref()
+                .and_then(|growth| growth.rate_mib_per_hour);
+            let growth = growth.map_or_else(String::new, |rate| format!(" {rate:+.1} MiB/h"));
+            let oldest = row.oldest_s.map_or_else(String::new, units::span);
+            let since = msg!("oldest {oldest}", "最久 {oldest}");
+            let head = format!(
+                "{}  {} ({})  {}({})  {}  {verdict}{growth}",
+                share(&row.held, lang),
+                estimate(&row.held),
+                lang.of(&since),
+                row.comm,
+                row.pid,
+                purpose(row.purpose, "pages", lang)
+            );
+            out.line(2, paint, &head);
+            frames(&row.user, row.user_end, &row.kernel, out);
+        }
+        let left = data.stacks.len() - count;
+        if left > 0 {
+            let more = msg!(
+                "and {left} more places (in JSON)",
+                "另有 {left} 处（见 JSON）"
+            );
+            out.line(2, Paint::Dim, lang.of(&more));
+        }
+        for note in &data.notes {
+            out.line(0, Paint::Dim, lang.of(note));
+        }
+        findings::write(&report.findings, out);
+        account::write(&report.accounting, out);
     }
 }
 
@@ -237,8 +302,8 @@ fn is_entry(name: &str) -> bool {
 }
 
 /// Why a user stack has no root.
-fn cut(row: &StackAllocs, lang: Lang) -> Option<&'static str> {
-    Some(match row.user_end {
+fn cut(end: &str, lang: Lang) -> Option<&'static str> {
+    Some(match end {
         "copy" => lang.pick(
             "(deeper than the copied 8 KiB)",
             "（超出所复制的 8 KiB 栈）",

@@ -29,7 +29,7 @@ pub static CONFIG: Global<Config> = Global::new(Config {
     kmalloc_gfp: u32::MAX,
     cache_bytes: u32::MAX,
     cache_gfp: u32::MAX,
-    reserved: 0,
+    held: 0,
 });
 
 /// Samples with their stacks, 9.4 kB each; its reader looks on a timer. User space sets the size.
@@ -55,6 +55,11 @@ pub static WHOLE: PerCpuHashMap<Whole, u64> = PerCpuHashMap::with_max_entries(1,
 /// Stacks of [`WHOLE`]. User space sets the size where it is used.
 #[map]
 pub static STACKS: StackTrace = StackTrace::with_max_entries(1, 0);
+
+/// When each sampled page that is still held was taken, by its `struct page` (`trace leak`). User space sets the
+/// size where it is used; an entry is 80 bytes.
+#[map]
+pub static HELD: HashMap<u64, u64> = HashMap::with_max_entries(1, 0);
 
 /// Processes that are wanted.
 #[map]

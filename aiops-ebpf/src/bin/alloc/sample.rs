@@ -9,6 +9,7 @@ use aiops_common::Header;
 use aiops_common::NO_VALUE;
 use aiops_common::alloc;
 use aiops_common::alloc::Config;
+use aiops_common::alloc::Freed;
 use aiops_common::alloc::Sample;
 use aiops_common::layout::ABSENT;
 use aya_ebpf::EbpfContext;
@@ -36,6 +37,7 @@ use crate::kernel::offset;
 use crate::kernel::read;
 use crate::kernel::user_stack;
 use crate::maps::CONFIG;
+use crate::maps::HELD;
 use crate::maps::LEFT;
 use crate::maps::SAMPLES;
 
@@ -107,11 +109,46 @@ pub fn page_sample(ctx: RawTracePointContext) -> i32 {
     let config = CONFIG.load();
     let order = ctx.arg::<u64>(1) as u32 & 31;
     let bytes = u64::from(config.page_size) << order;
+    let page = ctx.arg::<u64>(0);
     // Without a page nothing was allocated.
-    if ctx.arg::<u64>(0) != 0 && due(0, bytes, config.mean_bytes) {
+    if page != 0 && due(0, bytes, config.mean_bytes) {
         let gfp = ctx.arg::<u64>(2) as u32;
-        emit(&ctx, &config, (alloc::WHAT_PAGES, bytes, order, gfp));
+        emit(&ctx, &config, (alloc::WHAT_PAGES, bytes, order, gfp), page);
     }
+    0
+}
+
+/// `mm_page_free(struct page *page, unsigned int order)`: a sampled page is given back.
+#[raw_tracepoint(tracepoint = "mm_page_free")]
+pub fn page_free(ctx: RawTracePointContext) -> i32 {
+    let page = ctx.arg::<u64>(0);
+    let Some(since) = HELD.get_ptr(page) else {
+        return 0;
+    };
+    // SAFETY: entries stay mapped while a program runs.
+    let since_ns = unsafe { *since };
+    let _ = HELD.remove(page);
+    let Some(mut entry) = SAMPLES.reserve::<Freed>(0) else {
+        add(alloc::LOST_FREED, 1);
+        return 0;
+    };
+    // SAFETY: the ring gave room for one record, and the helpers have no precondition.
+    unsafe {
+        entry.as_mut_ptr().write(Freed {
+            header: Header {
+                kind: alloc::KIND_FREED,
+                version: ABI_VERSION,
+                len: size_of::<Freed>() as u32,
+                ts_ns: bpf_ktime_get_ns(),
+                cpu: bpf_get_smp_processor_id() as u32,
+                reserved: 0,
+            },
+            page,
+            since_ns,
+        });
+    }
+    add(alloc::SEEN_FREED, 1);
+    entry.submit(1);
     0
 }
 
@@ -123,7 +160,7 @@ fn object(ctx: &TracePointContext, what: u32, at: (u32, u32)) {
     };
     if due(what - 1, bytes, config.mean_bytes) {
         let gfp = field::<u32>(ctx, at.1).unwrap_or(0);
-        emit(ctx, &config, (what, bytes, 0, gfp));
+        emit(ctx, &config, (what, bytes, 0, gfp), 0);
     }
 }
 
@@ -153,7 +190,9 @@ pub fn cache_sample(ctx: TracePointContext) -> u32 {
 
 /// Hands a sample over with its stacks.
 #[inline(always)]
-fn emit(ctx: &impl EbpfContext, config: &Config, (what, bytes, order, gfp): (u32, u64, u32, u32)) {
+fn emit(ctx: &impl EbpfContext, config: &Config, (what, bytes, order, gfp): (u32, u64, u32, u32),
+    page: u64,
+) {
     let (pid, _) = current_ids();
     if !wanted(config, pid) {
         add(alloc::SEEN_FILTERED, 1);
@@ -181,6 +220,7 @@ fn emit(ctx: &impl EbpfContext, config: &Config, (what, bytes, order, gfp): (u32
             .and_then(|leader| read::<u64>(leader, offset!(task_start)))
             .unwrap_or(NO_VALUE);
         (*out).bytes = bytes;
+        (*out).page = page;
         (*out).mm = mm;
         (*out).what = what;
         (*out).order = order;
@@ -193,6 +233,14 @@ fn emit(ctx: &impl EbpfContext, config: &Config, (what, bytes, order, gfp): (u32
         } else {
             registers(out);
             copy(out);
+        }
+    }
+    if config.held != 0 && what == alloc::WHAT_PAGES {
+        // SAFETY: the record is still ours.
+        let since = unsafe { (*out).header.ts_ns };
+        // `BPF_ANY`: a page that was freed unseen is taken anew.
+        if HELD.insert(page, since, 0).is_err() {
+            add(alloc::LOST_HELD, 1);
         }
     }
     add(alloc::SEEN_SAMPLES, 1);

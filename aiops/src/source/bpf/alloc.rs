@@ -49,6 +49,8 @@ const MOST_COUNTS: u32 = 16_384;
 const MOST_WHOLE: u32 = 65_536;
 /// Stacks of [`Mode::Whole`], 1 kB each.
 const MOST_STACKS: u32 = 32_768;
+/// Sampled pages that are followed at once, 80 bytes each: at 512 KiB, 64 GiB of memory.
+const MOST_HELD: u32 = 131_072;
 /// Room for samples that nobody has read yet.
 const RING_BYTES: u32 = 16 << 20;
 
@@ -86,6 +88,8 @@ pub struct Options {
     pub mode: Mode,
     /// Also kmalloc and slab caches.
     pub kernel: bool,
+    /// Follow sampled pages until they are given back.
+    pub held: bool,
     /// Whose.
     pub wanted: Wanted,
 }
@@ -107,6 +111,8 @@ pub struct Sample<'a> {
     pub kind: AllocKind,
     /// Its size.
     pub bytes: u64,
+    /// Names the pages while they are followed; 0: they are not.
+    pub page: u64,
     /// Kernel stack, innermost first.
     pub kernel: Vec<u64>,
     /// User stack by frame pointers.
@@ -115,6 +121,26 @@ pub struct Sample<'a> {
     pub registers: Registers,
     /// The user stack from the stack pointer on.
     pub copy: &'a [u8],
+}
+
+/// Pages of a sample were given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Freed {
+    /// When.
+    pub ts_ns: Nanos,
+    /// [`Sample::page`].
+    pub page: u64,
+    /// [`Sample::ts_ns`].
+    pub since_ns: Nanos,
+}
+
+/// What comes out of the ring.
+#[derive(Debug)]
+pub enum Record<'a> {
+    /// Memory was taken.
+    Taken(Sample<'a>),
+    /// It was given back.
+    Freed(Freed),
 }
 
 /// What a process has taken since the start.
@@ -198,6 +224,7 @@ type Row = (&'static str, &'static str, bool);
 const PAGE_SAMPLE: Row = ("page_sample", "mm_page_alloc", true);
 const PAGE_WHOLE: Row = ("page_whole", "mm_page_alloc", true);
 const PAGE_COUNT: Row = ("page_count", "mm_page_alloc", true);
+const PAGE_FREE: Row = ("page_free", "mm_page_free", true);
 const KERNEL: [Row; 2] = [
     ("kmalloc_sample", "kmalloc", false),
     ("cache_sample", "kmem_cache_alloc", false),
@@ -233,13 +260,13 @@ impl AllocTracer {
     }
 
     /// Takes the samples that are in the ring; at most `most`. Whether there may be more.
-    pub fn drain(&mut self, most: usize, mut each: impl FnMut(Sample<'_>)) -> bool {
+    pub fn drain(&mut self, most: usize, mut each: impl FnMut(Record<'_>)) -> bool {
         for _ in 0..most {
             let Some(record) = self.ring.next() else {
                 return false;
             };
             match decode(&record) {
-                Ok(sample) => each(sample),
+                Ok(record) => each(record),
                 Err(_) => self.undecodable += 1,
             }
         }
@@ -330,9 +357,12 @@ impl AllocTracer {
             seen: vec![
                 row("alloc_sample", sum(wire::SEEN_SAMPLES)),
                 row("alloc_filtered", sum(wire::SEEN_FILTERED)),
+                row("alloc_freed", sum(wire::SEEN_FREED)),
             ],
             lost: vec![
                 row("alloc_ring", sum(wire::LOST_RING)),
+                row("freed_ring", sum(wire::LOST_FREED)),
+                row("alloc_held", sum(wire::LOST_HELD)),
                 row("alloc_counts", sum(wire::LOST_COUNTS)),
                 row("alloc_places", sum(wire::LOST_WHOLE)),
                 row("stack_missing", self.stacks_missing),
@@ -370,7 +400,7 @@ fn start(tracefs: &Tracefs, options: &Options) -> Result<AllocTracer, StartError
         kmalloc_gfp: field("kmalloc", "gfp_flags"),
         cache_bytes: field("kmem_cache_alloc", "bytes_alloc"),
         cache_gfp: field("kmem_cache_alloc", "gfp_flags"),
-        reserved: 0,
+        held: u32::from(options.held),
     };
     let layout = load::LayoutGlobal(found.layout);
     let config = ConfigGlobal(config);
@@ -390,6 +420,9 @@ fn start(tracefs: &Tracefs, options: &Options) -> Result<AllocTracer, StartError
         Mode::Exact => {
             loader.map_max_entries("COUNTS", MOST_COUNTS);
         }
+    }
+    if options.held {
+        loader.map_max_entries("HELD", MOST_HELD);
     }
     if !matches!(options.mode, Mode::Sample { .. }) && !options.kernel {
         loader.map_max_entries("SAMPLES", 4096);
@@ -420,7 +453,9 @@ fn start(tracefs: &Tracefs, options: &Options) -> Result<AllocTracer, StartError
         Mode::Exact => PAGE_COUNT,
     };
     let more = if options.kernel { &KERNEL[..] } else { &[] };
-    for row in more.iter().chain([&first]) {
+    // What is given back is seen before what is taken.
+    let free = options.held.then_some(PAGE_FREE);
+    for row in free.iter().chain(more).chain([&first]) {
         let attached = attach(&mut ebpf, *row);
         if let (Err(error), true) = (&attached, row.2) {
             return Err(StartError::Hook(row.1, error.clone()));
@@ -504,9 +539,16 @@ fn name(bytes: &[u8]) -> &[u8] {
     &bytes[..end.unwrap_or(bytes.len())]
 }
 
-fn decode(bytes: &[u8]) -> Result<Sample<'_>, DecodeError> {
+fn decode(bytes: &[u8]) -> Result<Record<'_>, DecodeError> {
     let all = Bytes(bytes);
     let kind = u16::from_ne_bytes(all.array(offset_of!(aiops_common::Header, kind))?);
+    if kind == wire::KIND_FREED {
+        return Ok(Record::Freed(Freed {
+            ts_ns: all.u64(offset_of!(aiops_common::Header, ts_ns))?,
+            page: all.u64(offset_of!(wire::Freed, page))?,
+            since_ns: all.u64(offset_of!(wire::Freed, since_ns))?,
+        }));
+    }
     if kind != wire::KIND_SAMPLE {
         return Err(DecodeError::Kind(kind));
     }
@@ -520,7 +562,7 @@ fn decode(bytes: &[u8]) -> Result<Sample<'_>, DecodeError> {
     let copied = all.u32(offset_of!(wire::Sample, copied))? as usize;
     let from = offset_of!(wire::Sample, copy);
     let start = word(offset_of!(wire::Sample, process_start_ns))?;
-    Ok(Sample {
+    Ok(Record::Taken(Sample {
         ts_ns: word(offset_of!(aiops_common::Header, ts_ns))?,
         pid: all.u32(task + offset_of!(Task, pid))?,
         comm: RawText::new(name(&comm)),
@@ -533,6 +575,7 @@ fn decode(bytes: &[u8]) -> Result<Sample<'_>, DecodeError> {
             other => return Err(DecodeError::Number(other)),
         },
         bytes: word(offset_of!(wire::Sample, bytes))?,
+        page: word(offset_of!(wire::Sample, page))?,
         kernel: frames(all, offset_of!(wire::Sample, kernel))?,
         chain: frames(all, offset_of!(wire::Sample, chain))?,
         registers: Registers {
@@ -544,7 +587,7 @@ fn decode(bytes: &[u8]) -> Result<Sample<'_>, DecodeError> {
         copy: bytes
             .get(from..from.saturating_add(copied))
             .ok_or(DecodeError::Short(bytes.len()))?,
-    })
+    }))
 }
 
 fn frames(all: Bytes<'_>, at: usize) -> Result<Vec<u64>, DecodeError> {
