@@ -141,10 +141,6 @@ pub const LOST_WHOLE: u32 = 7;
 pub const SEEN_SAMPLES: u32 = 8;
 /// Samples that a filter refused.
 pub const SEEN_FILTERED: u32 = 9;
-/// Bytes that the sampler has passed over, of everybody: the truth that estimates are compared with.
-pub const SEEN_BYTES: u32 = 10;
-/// Allocations that the sampler has passed over.
-pub const SEEN_ALLOCATIONS: u32 = 11;
 /// Samples whose user stack could not be copied.
 pub const LOST_COPY: u32 = 12;
 /// Sampled pages that could not be followed: no room.

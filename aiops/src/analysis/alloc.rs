@@ -519,7 +519,7 @@ impl Allocations {
                 }
                 .to_owned(),
                 mean_bytes: mean,
-                scale: Sum::of(page, 1, mean).allocations,
+                scale: (Sum::of(page, 1, mean).allocations * 100.0).round() / 100.0,
             }),
             ..Accounting::default()
         };

@@ -184,10 +184,16 @@ impl Holdings {
             bytes: total,
             bytes_se: variance.sqrt(),
             stacks: rows.iter().enumerate().filter_map(row).collect(),
-            notes: vec![msg!(
-                "memory that was taken before tracing began is not seen: only what has grown since",
-                "看不到开始跟踪之前已分配的内存：仅反映其后的增长"
-            )],
+            notes: vec![
+                msg!(
+                    "memory that was taken before tracing began is not seen: only what has grown since",
+                    "看不到开始跟踪之前已分配的内存：仅反映其后的增长"
+                ),
+                msg!(
+                    "a page counts for the code that touched it first, also when the program's allocator has handed it on to other code",
+                    "每页计入最先访问它的代码，即使程序的分配器后来又把它交给了其他代码"
+                ),
+            ],
             top: 0,
         };
         let all = data
