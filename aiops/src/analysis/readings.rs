@@ -90,6 +90,7 @@ impl Readings {
             | Item::Kmsg(_)
             | Item::Symbols(_)
             | Item::Counters(_)
+            | Item::Swaps(_)
             | Item::Losses(_) => {}
         }
     }

@@ -248,7 +248,7 @@ impl<'a> Desk<'a> {
                 }
                 sources.sampler.hurry();
             }
-            EventKind::Delivery(_) | EventKind::Step(_) => {}
+            EventKind::Delivery(_) | EventKind::Step(_) | EventKind::Stall(_) => {}
         }
         self.stacks.event(event, &sources.resolver);
     }
