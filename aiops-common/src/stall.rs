@@ -131,23 +131,23 @@ pub const SWAP_FORKED: u32 = 3;
 pub const SWAP_OFF: u32 = 4;
 /// By a way that is not known.
 pub const SWAP_OTHER: u32 = 5;
-/// How many ways there are.
-pub const SWAP_WAYS: usize = 6;
+/// Counters of a process: a power of two, so that a mask keeps an index inside. Two are not used.
+pub const SWAP_WAYS: usize = 8;
 
-/// A range of kernel code by which a way is told: first address, one past the last, `SWAP_*`.
+/// A range of kernel code by which a way is told: first address, length, `SWAP_*`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Code {
-    /// First address; 0: no range.
+    /// First address.
     pub begin: u64,
-    /// One past the last.
-    pub end: u64,
+    /// Bytes; 0: no range.
+    pub len: u64,
     /// `SWAP_*`.
     pub way: u64,
 }
 
-/// Ranges in the map `CODE`.
-pub const CODES: u32 = 16;
+/// Ranges in the one entry of the map `CODE`.
+pub const CODES: usize = 16;
 
 /// What a process had to do with swap since tracing began; one per CPU, to be summed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

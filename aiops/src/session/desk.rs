@@ -269,7 +269,7 @@ impl<'a> Desk<'a> {
 }
 
 /// Says that the recording misses something; tracing goes on.
-fn incomplete(error: RecordError) {
+pub(super) fn incomplete(error: RecordError) {
     let error = anyhow::Error::new(error);
     diag::warn(&format!(
         "{error:#}; what was written before is valid, the rest is not recorded"

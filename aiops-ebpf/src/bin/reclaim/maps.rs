@@ -72,7 +72,7 @@ pub static ASKED: LruHashMap<u32, Asked> = LruHashMap::with_max_entries(4096, 0)
 
 /// Ranges of kernel code by which a change of swap entries is told apart.
 #[map]
-pub static CODE: Array<Code> = Array::with_max_entries(CODES, 0);
+pub static CODE: Array<[Code; CODES]> = Array::with_max_entries(1, 0);
 
 /// Changes of swap entries by process id. 8,192 processes, 48 bytes for each and each CPU.
 #[map]

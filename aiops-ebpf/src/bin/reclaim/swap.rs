@@ -76,14 +76,18 @@ pub fn swap_entries(ctx: RawTracePointContext) -> i32 {
 /// Adds one change. A program may interrupt another on this CPU only between instructions of the same task.
 #[inline(always)]
 unsafe fn add(counts: *mut SwapCounts, way: u32) {
-    if (way as usize) < SWAP_WAYS {
-        // SAFETY: the caller's, and the index is in bounds.
-        unsafe {
-            let slot = (&raw mut (*counts).ways).cast::<u64>().add(way as usize);
-            *slot = (*slot).wrapping_add(1);
-        }
+    const { assert!(SWAP_WAYS.is_power_of_two()) };
+    // A mask, not a comparison: the verifier sees the bound on the very register that is used.
+    let index = (way & (SWAP_WAYS as u32 - 1)) as usize;
+    // SAFETY: the caller's, and the index is in bounds.
+    unsafe {
+        let slot = (&raw mut (*counts).ways).cast::<u64>().add(index);
+        *slot = (*slot).wrapping_add(1);
     }
 }
+
+/// Frames that are looked at: the hook's own and those of the counter come first.
+const DEPTH: u32 = 10;
 
 /// The way that the innermost known function on the stack tells.
 #[inline(always)]
@@ -93,22 +97,27 @@ fn way(ctx: &RawTracePointContext) -> u32 {
     };
     // SAFETY: an entry of this CPU, with room for what the helper is allowed to write.
     let bytes = unsafe { bpf_get_stack(ctx.as_ptr(), frames.cast(), 16 * 8, 0) };
-    let count = if bytes > 0 { (bytes / 8) as usize } else { 0 };
-    for index in 0..12_usize {
+    let Some(codes) = CODE.get(0) else {
+        return SWAP_OTHER;
+    };
+    let count = if bytes > 0 { (bytes / 8) as u32 } else { 0 };
+    let mut index = 0_u32;
+    while index < DEPTH {
         if index >= count {
             break;
         }
         // SAFETY: below 16.
-        let ip = unsafe { (*frames)[index] };
-        for number in 0..CODES {
-            let Some(code) = CODE.get(number) else { break };
-            if code.begin == 0 {
-                break;
-            }
-            if ip >= code.begin && ip < code.end {
+        let ip = unsafe { *(frames.cast::<u64>().add(index as usize)) };
+        let mut number = 0;
+        while number < CODES {
+            let code = &codes[number];
+            // A range that is not used holds no address.
+            if ip.wrapping_sub(code.begin) < code.len {
                 return code.way as u32;
             }
+            number += 1;
         }
+        index += 1;
     }
     SWAP_OTHER
 }

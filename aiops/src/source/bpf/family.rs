@@ -83,20 +83,20 @@ impl FamilyOptions {
     }
 }
 
-/// `aiops_common::stall::Code` as a map's value.
+/// Ranges of kernel code as a map's value.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-struct Code(stall::Code);
+struct Codes([stall::Code; stall::CODES]);
 
 // SAFETY: a `repr(C)` structure of u64 alone: no padding, any bits are valid.
-unsafe impl Pod for Code {}
+unsafe impl Pod for Codes {}
 
 /// `aiops_common::stall::SwapCounts` as a map's value.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 struct Counts(stall::SwapCounts);
 
-// SAFETY: as of `Code`.
+// SAFETY: as of `Codes`.
 unsafe impl Pod for Counts {}
 
 /// `aiops_common::Task` as a map's value: two u32, 16 bytes, two u64.
@@ -353,10 +353,12 @@ fn load_with(options: &FamilyOptions, notes: &mut Vec<String>) -> Result<load::L
             let Some(map) = ebpf.map_mut("CODE") else {
                 return Ok(());
             };
-            let mut codes: Array<_, Code> = Array::try_from(map).map_err(refused)?;
-            for (index, code) in (0..stall::CODES).zip(&ranges) {
-                codes.set(index, Code(*code), 0).map_err(refused)?;
+            let mut map: Array<_, Codes> = Array::try_from(map).map_err(refused)?;
+            let mut codes = [stall::Code::default(); stall::CODES];
+            for (slot, code) in codes.iter_mut().zip(&ranges) {
+                *slot = *code;
             }
+            map.set(0, Codes(codes), 0).map_err(refused)?;
             Ok(())
         },
     )
@@ -411,11 +413,11 @@ fn code_ranges(notes: &mut Vec<String>) -> Vec<stall::Code> {
         let (_, way) = way(name)?;
         Some(stall::Code {
             begin: *begin,
-            end: *end,
+            len: end.saturating_sub(*begin),
             way: u64::from(*way),
         })
     });
-    let codes: Vec<stall::Code> = codes.take(stall::CODES as usize).collect();
+    let codes: Vec<stall::Code> = codes.take(stall::CODES).collect();
     if codes.is_empty() {
         notes.push(
             "/proc/kallsyms hides addresses (kernel.kptr_restrict): swap-in and swap-out cannot be told apart"

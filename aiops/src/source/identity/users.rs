@@ -40,6 +40,13 @@ impl Users {
         users
     }
 
+    /// The id of a user; the smallest where several have the name.
+    #[must_use]
+    pub fn id(&self, name: &str) -> Option<u32> {
+        let ids = self.0.iter().filter(|(_, known)| *known == name);
+        ids.map(|(id, _)| *id).min()
+    }
+
     /// The name of a user.
     #[must_use]
     pub fn name(&self, uid: u32) -> Option<&str> {
