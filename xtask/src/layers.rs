@@ -29,6 +29,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("clap_complete", &["commands"]),
     ("clap_mangen", &["commands"]),
     ("crc32c", &["record", "store"]),
+    ("hdrhistogram", &["analysis/latency"]),
     ("jiff", &["time"]),
     (
         "libc",

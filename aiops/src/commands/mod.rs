@@ -31,6 +31,7 @@ mod replay;
 mod store;
 pub mod symbolize;
 mod trace_oom;
+mod trace_reclaim;
 
 use std::io::Write as _;
 
@@ -165,6 +166,8 @@ pub enum Monitor {
 pub enum Trace {
     /// Catch every OOM kill: who was killed, why, at whose request.
     Oom(trace_oom::Args),
+    /// Measure who waits while the kernel looks for memory, how long, and for whose limit.
+    Reclaim(trace_reclaim::Args),
 }
 
 impl Command {
@@ -181,6 +184,7 @@ impl Command {
         match self {
             Self::Query(Query::Memory(args)) => query_memory::run(args, context),
             Self::Trace(Trace::Oom(args)) => trace_oom::run(args, context),
+            Self::Trace(Trace::Reclaim(args)) => trace_reclaim::run(args, context),
             Self::Collect(Collect::Memory(args)) => collect_memory::run(args, context),
             Self::Inspect(Inspect::Memory(args)) => inspect_memory::run(args, context),
             Self::Inspect(Inspect::Cache(args)) => inspect_cache::run(args, context),

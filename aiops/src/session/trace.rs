@@ -339,7 +339,10 @@ impl Desk<'_> {
                 drained = Instant::now();
                 self.drain(sources);
             }
-            if options.interval.is_some_and(|every| told.elapsed() >= every) {
+            if options
+                .interval
+                .is_some_and(|every| told.elapsed() >= every)
+            {
                 told = Instant::now();
                 diag::note(&self.analysis.now());
             }
@@ -367,12 +370,7 @@ impl Desk<'_> {
     }
 
     /// Ends the session: the ring first, then the kernel's counts while the hooks still see everything.
-    fn close(
-        mut self,
-        sources: Sources,
-        items: &mut UnboundedReceiver<Item>,
-        reason: EndReason,
-    ) {
+    fn close(mut self, sources: Sources, items: &mut UnboundedReceiver<Item>, reason: EndReason) {
         sources.sampler.stop();
         while let Ok(item) = items.try_recv() {
             self.keep(&item);

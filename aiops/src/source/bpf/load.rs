@@ -328,7 +328,8 @@ pub(super) fn brief(error: &dyn Error) -> String {
         text.push_str(first.trim().trim_end_matches('.'));
         let mut said = log.lines().map(str::trim).rev();
         let figures = ["processed ", "stack depth ", "verification time "];
-        let tells = |line: &&str| !line.is_empty() && !figures.iter().any(|one| line.starts_with(one));
+        let tells =
+            |line: &&str| !line.is_empty() && !figures.iter().any(|one| line.starts_with(one));
         if let Some(line) = said.find(tells) {
             text.push_str(": ");
             text.push_str(line);

@@ -7,6 +7,7 @@
 pub mod btf;
 pub mod decode;
 mod family;
+mod gfp;
 pub mod hooks;
 mod load;
 pub mod offsets;
@@ -18,6 +19,7 @@ mod live_tests;
 
 pub use family::FamilyOptions;
 pub use family::FamilyTracer;
+pub use gfp::names as gfp_names;
 
 use std::fmt;
 use std::io;
