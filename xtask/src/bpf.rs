@@ -17,7 +17,11 @@ use anyhow::ensure;
 
 const TARGET: &str = "bpfel-unknown-none";
 /// Binary of `aiops-ebpf`, and the object that is made of it.
-const OBJECTS: &[(&str, &str)] = &[("aiops-bpf", "aiops.bpf.o"), ("alloc", "alloc.bpf.o")];
+const OBJECTS: &[(&str, &str)] = &[
+    ("aiops-bpf", "aiops.bpf.o"),
+    ("alloc", "alloc.bpf.o"),
+    ("reclaim", "reclaim.bpf.o"),
+];
 const FOLDER: &str = "aiops-ebpf/object";
 const MANIFEST: &str = "aiops-ebpf/object/manifest.json";
 /// Where `--check` leaves objects of other tools, for the kernel tests.

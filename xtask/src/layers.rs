@@ -30,6 +30,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("clap_mangen", &["commands"]),
     ("crc32c", &["record", "store"]),
     ("framehop", &["source/unwind"]),
+    ("hdrhistogram", &["analysis/latency"]),
     ("jiff", &["time"]),
     (
         "libc",

@@ -91,6 +91,7 @@ impl Readings {
             | Item::Symbols(_)
             | Item::Allocs(_)
             | Item::Counters(_)
+            | Item::Swaps(_)
             | Item::Losses(_) => {}
         }
     }

@@ -33,6 +33,7 @@ pub mod symbolize;
 mod trace_alloc;
 mod trace_leak;
 mod trace_oom;
+mod trace_reclaim;
 
 use std::io::Write as _;
 
@@ -171,6 +172,8 @@ pub enum Trace {
     Alloc(trace_alloc::Args),
     /// Tell which code takes memory and does not give it back.
     Leak(trace_leak::Args),
+    /// Measure who waits while the kernel looks for memory, how long, and for whose limit.
+    Reclaim(trace_reclaim::Args),
 }
 
 impl Command {
@@ -189,6 +192,7 @@ impl Command {
             Self::Trace(Trace::Oom(args)) => trace_oom::run(args, context),
             Self::Trace(Trace::Alloc(args)) => trace_alloc::run(args, context),
             Self::Trace(Trace::Leak(args)) => trace_leak::run(args, context),
+            Self::Trace(Trace::Reclaim(args)) => trace_reclaim::run(args, context),
             Self::Collect(Collect::Memory(args)) => collect_memory::run(args, context),
             Self::Inspect(Inspect::Memory(args)) => inspect_memory::run(args, context),
             Self::Inspect(Inspect::Cache(args)) => inspect_cache::run(args, context),

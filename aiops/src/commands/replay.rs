@@ -16,6 +16,7 @@ use super::collect_memory;
 use super::health_memory;
 use super::inspect_processes;
 use super::options::ByArg;
+use super::trace_reclaim;
 
 /// Options of `replay`.
 #[derive(Debug, clap::Args)]
@@ -64,6 +65,8 @@ pub(super) enum ReportArg {
     Swap,
     /// Page cache and slab: what the recording knows of what `analyze cache` reports.
     Cache,
+    /// Waits for memory, as `trace reclaim` reports them.
+    Reclaim,
     /// The score, as `health memory` gives it from the first and the last sample.
     Health,
 }
@@ -76,6 +79,7 @@ impl ReportArg {
             alloc::COMMAND => Some(Self::Alloc),
             alloc::LEAK_COMMAND => Some(Self::Leak),
             "collect memory" => Some(Self::Collect),
+            trace_reclaim::COMMAND => Some(Self::Reclaim),
             _ => None,
         }
     }
@@ -123,6 +127,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
             analyze_swap::replay(&args.file, by, args.top, args.exit_code, context)
         }
         ReportArg::Cache => analyze_cache::replay(&args.file, args.top, args.exit_code, context),
+        ReportArg::Reclaim => trace_reclaim::replay(&args.file, args.top, args.exit_code, context),
         ReportArg::Health => health_memory::replay(&args.file, args.top, args.exit_code, context),
     }
 }

@@ -15,6 +15,7 @@ mod identity;
 mod mapping;
 mod sample;
 mod session;
+mod swaps;
 mod text;
 
 pub use alloc::AllocCount;
@@ -43,6 +44,8 @@ pub use event::MarkSource;
 pub use event::Memory;
 pub use event::Reclaim;
 pub use event::ReclaimKind;
+pub use event::Stall;
+pub use event::StallKind;
 pub use event::Step;
 pub use event::StepKind;
 pub use event::TaskRef;
@@ -90,6 +93,9 @@ pub use session::LossCount;
 pub use session::Losses;
 pub(crate) use session::SHORT_ID;
 pub use session::Session;
+pub use swaps::SwapRow;
+pub use swaps::SwapWays;
+pub use swaps::Swaps;
 pub use text::RawText;
 
 use serde::Deserialize;
@@ -130,6 +136,8 @@ pub enum Item {
     Counters(Counters),
     /// What was lost on the way.
     Losses(Losses),
+    /// Swap by process, drained from the kernel's maps.
+    Swaps(Swaps),
     /// The observation ended: the last item, unless it was cut off.
     End(End),
 }
@@ -151,6 +159,7 @@ impl Item {
             Self::Allocs(allocs) => Some(allocs.ts_ns),
             Self::Counters(counters) => Some(counters.ts_ns),
             Self::Losses(losses) => Some(losses.ts_ns),
+            Self::Swaps(swaps) => Some(swaps.ts_ns),
             Self::End(end) => Some(end.ts_ns),
         }
     }

@@ -30,6 +30,7 @@ pub mod plot;
 mod processes;
 mod query;
 mod risk;
+mod stalls;
 mod store;
 pub mod style;
 mod swap;

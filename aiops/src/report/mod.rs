@@ -21,6 +21,7 @@ pub mod processes;
 pub mod query;
 pub mod risk;
 mod size;
+pub mod stalls;
 pub mod store;
 pub mod swap;
 

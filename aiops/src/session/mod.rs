@@ -13,6 +13,7 @@ pub mod risk;
 mod sources;
 mod stacks;
 pub mod subjects;
+pub mod trace;
 mod wait;
 
 pub use wait::stop_flag;

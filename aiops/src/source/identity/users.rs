@@ -41,11 +41,11 @@ impl Users {
         users
     }
 
-    /// The number of a user.
+    /// The id of a user; the smallest where several have the name.
     #[must_use]
     pub fn id(&self, name: &str) -> Option<u32> {
-        let found = self.0.iter().find(|(_, known)| *known == name);
-        found.map(|(id, _)| *id)
+        let ids = self.0.iter().filter(|(_, known)| *known == name);
+        ids.map(|(id, _)| *id).min()
     }
 
     /// The name of a user.
