@@ -360,3 +360,76 @@ fn the_leaking_code_is_named_and_what_is_given_back_is_not() {
         );
     }
 }
+
+#[test]
+fn a_stripped_program_has_places_and_its_fetched_debug_file_has_names() {
+    if !can_trace() {
+        return;
+    }
+    let place = Scratch::new();
+    let Some(program) = build(&place, "stripped", LEAKY) else {
+        return;
+    };
+    let tool = |words: &[&str]| -> Option<String> {
+        let done = Command::new(words[0]).args(&words[1..]).output().ok()?;
+        done.status
+            .success()
+            .then(|| String::from_utf8_lossy(&done.stdout).into_owned())
+    };
+    let whole = place.path("debuginfo");
+    let made = tool(&["objcopy", "--only-keep-debug", &program, &whole])
+        .and_then(|_| tool(&["strip", &program]));
+    let notes = made.and_then(|_| tool(&["readelf", "-n", &program]));
+    let Some(notes) = notes else {
+        println!("SKIPPED: no binutils");
+        return;
+    };
+    let id = notes
+        .split("Build ID: ")
+        .nth(1)
+        .and_then(|rest| rest.split_whitespace().next());
+    let id = id.expect("gcc writes a build id");
+    let cache = place.path("cache");
+    std::fs::create_dir_all(format!("{cache}/{id}")).expect("a cache");
+    std::fs::rename(&whole, format!("{cache}/{id}/debuginfo")).expect("the debug file");
+    let leaky = Shares(Command::new(&program).spawn().expect("it runs"));
+    let pid = leaky.0.id().to_string();
+    let frames = |fetched: &str| -> Vec<Value> {
+        let mut command = aiops(&[
+            "trace",
+            "alloc",
+            "--pid",
+            &pid,
+            "--sample",
+            "64KiB",
+            "--duration",
+            "2s",
+            "-o",
+            "json",
+        ]);
+        let done = command
+            .env("DEBUGINFOD_CACHE_PATH", fetched)
+            .output()
+            .expect("it runs");
+        let report = json(&String::from_utf8_lossy(&done.stdout));
+        let rows = report["data"]["stacks"].as_array().expect("stacks").iter();
+        let frames = rows.flat_map(|row| row["user"].as_array().expect("frames"));
+        let own = |frame: &&Value| frame["module"].as_str() == Some(&program);
+        frames.filter(own).cloned().collect()
+    };
+    let has = |all: &[Value], name: &str| all.iter().any(|frame| frame["function"] == name);
+    let named = frames(&cache);
+    assert!(
+        has(&named, "cache_insert") && has(&named, "main"),
+        "{named:?}"
+    );
+    let nameless = frames(&place.path("no-cache"));
+    assert!(!nameless.is_empty(), "the stack is as deep without names");
+    for frame in &nameless {
+        assert_eq!(frame["function"], Value::Null);
+        assert!(
+            frame["build_id"] == id && frame["module_offset"].is_u64(),
+            "{frame}"
+        );
+    }
+}

@@ -1,5 +1,5 @@
-//! `cargo xtask bench trace [--quick] [--markdown]`: what a storm of page faults costs below `aiops trace alloc`,
-//! and below other tools that take the same stacks.
+//! `cargo xtask bench trace [--quick] [--markdown]`: what a storm of page faults costs below `aiops trace alloc`
+//! and `trace leak`, and below other tools that take the same stacks.
 //!
 //! Rounds are interleaved: each runs the storm alone and below every tracer, and a ratio compares CPU time of
 //! the storm within one round. What the tracer itself uses is a figure of its own.
@@ -42,25 +42,23 @@ struct Subject {
 }
 
 fn subjects(bench: &Bench) -> Vec<Subject> {
-    let ours = |name, more: &[&str], budget| Subject {
+    let ours = |name: &'static str, budget| Subject {
         name,
         program: bench.aiops.clone(),
-        arguments: ["trace", "alloc", "-o", "json"]
-            .iter()
-            .chain(more)
-            .map(|word| (*word).to_owned())
+        arguments: name
+            .split(' ')
+            .skip(1)
+            .chain(["-o", "json"])
+            .map(str::to_owned)
             .collect(),
         ready: Ready::Says("tracing"),
         budget,
     };
     let mut all = vec![
-        ours("aiops trace alloc", &[], Some(1.05)),
-        ours(
-            "aiops trace alloc --sample off",
-            &["--sample", "off"],
-            Some(2.1),
-        ),
-        ours("aiops trace alloc --exact", &["--exact"], None),
+        ours("aiops trace alloc", Some(1.05)),
+        ours("aiops trace leak --min-age 0", Some(1.15)),
+        ours("aiops trace alloc --sample off", Some(2.1)),
+        ours("aiops trace alloc --exact", None),
     ];
     let out = bench.path("perf.data");
     let found = |name: &str| {
