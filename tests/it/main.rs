@@ -26,6 +26,7 @@ mod peers;
 mod power;
 mod processes;
 mod query;
+mod reclaim;
 mod replay;
 mod risk;
 mod store;

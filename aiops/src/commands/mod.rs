@@ -32,6 +32,7 @@ mod store;
 pub mod symbolize;
 mod trace_oom;
 mod trace_reclaim;
+mod trace_swap;
 
 use std::io::Write as _;
 
@@ -168,6 +169,8 @@ pub enum Trace {
     Oom(trace_oom::Args),
     /// Measure who waits while the kernel looks for memory, how long, and for whose limit.
     Reclaim(trace_reclaim::Args),
+    /// Count whose pages go to swap and come back.
+    Swap(trace_swap::Args),
 }
 
 impl Command {
@@ -185,6 +188,7 @@ impl Command {
             Self::Query(Query::Memory(args)) => query_memory::run(args, context),
             Self::Trace(Trace::Oom(args)) => trace_oom::run(args, context),
             Self::Trace(Trace::Reclaim(args)) => trace_reclaim::run(args, context),
+            Self::Trace(Trace::Swap(args)) => trace_swap::run(args, context),
             Self::Collect(Collect::Memory(args)) => collect_memory::run(args, context),
             Self::Inspect(Inspect::Memory(args)) => inspect_memory::run(args, context),
             Self::Inspect(Inspect::Cache(args)) => inspect_cache::run(args, context),
