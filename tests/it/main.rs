@@ -32,4 +32,5 @@ mod risk;
 mod store;
 mod support;
 mod swap;
+mod swap_trace;
 mod trees;

@@ -36,8 +36,9 @@ fn hits(cgroup: &Cgroup) -> u64 {
 /// Writes `mib` MiB of page cache from inside the cgroup; the pid that did.
 fn write_cache(cgroup: &Cgroup, file: &Path, mib: u64) -> u32 {
     let procs = cgroup.procs();
+    // Written through: a cgroup full of dirty pages would be an OOM kill, not a wait.
     let script = format!(
-        "echo $$ > '{}'; exec dd if=/dev/zero of='{}' bs=1M count={mib} status=none",
+        "echo $$ > '{}'; exec dd if=/dev/zero of='{}' bs=1M count={mib} oflag=dsync status=none",
         procs.display(),
         file.display()
     );

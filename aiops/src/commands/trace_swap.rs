@@ -21,7 +21,7 @@ const SCHEMA: &str = "aiops.trace-swap/1";
 /// As recordings have it.
 pub(super) const COMMAND: &str = "trace swap";
 
-/// Options of `trace swap`.
+/// Options of `trace swap`. Its filters choose rows of the report: a page's owner is not who reclaims it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

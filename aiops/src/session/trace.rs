@@ -227,12 +227,17 @@ fn start(options: &Options, sink: &Sink) -> anyhow::Result<(Sources, Session)> {
     };
     let sampler = Sampler::spawn(sampler, sink.clone(), controller.clone());
     notes.extend(guard::settle());
+    let users = wanted.users.iter().map(ToString::to_string);
     let session = Session {
         command: options.command.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_ns: clock::mono_ns(),
         host: host::read(&root),
-        filter: options.filter.clone(),
+        // By number: a replay on another host knows other names.
+        filter: Filter {
+            users: users.collect(),
+            ..options.filter.clone()
+        },
         hooks: tracer.hooks(),
         btf: Some(tracer.btf()),
         notes,
