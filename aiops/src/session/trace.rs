@@ -44,7 +44,8 @@ use crate::source::guard;
 use crate::source::host;
 use crate::source::identity::IdentityTable;
 use crate::source::identity::Users;
-use crate::source::procfs;
+use crate::source::procfs::Scope;
+use crate::source::procfs::read_system;
 use crate::source::sampler::Sampler;
 use crate::source::sampler::SamplerOptions;
 use crate::source::symbols::Resolver;
@@ -294,7 +295,7 @@ fn sample(root: &Path, controller: Option<&Controller>) -> Sample {
         let samples = paths.iter().filter_map(|path| controller.sample(path));
         samples.collect()
     });
-    let system = procfs::read_system(root, procfs::Scope::Memory);
+    let system = read_system(root, Scope::Memory);
     Sample {
         ts_ns: clock::mono_ns(),
         system: Some(system),
