@@ -29,3 +29,4 @@ pub mod runtime;
 pub mod shell;
 pub mod stalls;
 pub mod swap;
+pub mod swapping;

@@ -34,6 +34,7 @@ mod trace_alloc;
 mod trace_leak;
 mod trace_oom;
 mod trace_reclaim;
+mod trace_swap;
 
 use std::io::Write as _;
 
@@ -174,6 +175,8 @@ pub enum Trace {
     Leak(trace_leak::Args),
     /// Measure who waits while the kernel looks for memory, how long, and for whose limit.
     Reclaim(trace_reclaim::Args),
+    /// Count whose pages go to swap and come back.
+    Swap(trace_swap::Args),
 }
 
 impl Command {
@@ -193,6 +196,7 @@ impl Command {
             Self::Trace(Trace::Alloc(args)) => trace_alloc::run(args, context),
             Self::Trace(Trace::Leak(args)) => trace_leak::run(args, context),
             Self::Trace(Trace::Reclaim(args)) => trace_reclaim::run(args, context),
+            Self::Trace(Trace::Swap(args)) => trace_swap::run(args, context),
             Self::Collect(Collect::Memory(args)) => collect_memory::run(args, context),
             Self::Inspect(Inspect::Memory(args)) => inspect_memory::run(args, context),
             Self::Inspect(Inspect::Cache(args)) => inspect_cache::run(args, context),

@@ -61,7 +61,7 @@ pub(super) struct TraceArgs {
     /// Replace an existing recording.
     #[arg(long, requires = "record")]
     force: bool,
-    /// Only tasks of these processes; decided in the kernel, as the other filters.
+    /// Only tasks of these processes.
     #[arg(long, value_name = "PID,PID", value_delimiter = ',')]
     pid: Vec<u32>,
     /// Only threads with this name.

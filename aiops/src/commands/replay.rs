@@ -17,6 +17,7 @@ use super::health_memory;
 use super::inspect_processes;
 use super::options::ByArg;
 use super::trace_reclaim;
+use super::trace_swap;
 
 /// Options of `replay`.
 #[derive(Debug, clap::Args)]
@@ -67,6 +68,8 @@ pub(super) enum ReportArg {
     Cache,
     /// Waits for memory, as `trace reclaim` reports them.
     Reclaim,
+    /// Whose pages were swapped, as `trace swap` reports them.
+    Swapping,
     /// The score, as `health memory` gives it from the first and the last sample.
     Health,
 }
@@ -80,6 +83,7 @@ impl ReportArg {
             alloc::LEAK_COMMAND => Some(Self::Leak),
             "collect memory" => Some(Self::Collect),
             trace_reclaim::COMMAND => Some(Self::Reclaim),
+            trace_swap::COMMAND => Some(Self::Swapping),
             _ => None,
         }
     }
@@ -128,6 +132,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         }
         ReportArg::Cache => analyze_cache::replay(&args.file, args.top, args.exit_code, context),
         ReportArg::Reclaim => trace_reclaim::replay(&args.file, args.top, args.exit_code, context),
+        ReportArg::Swapping => trace_swap::replay(&args.file, args.top, args.exit_code, context),
         ReportArg::Health => health_memory::replay(&args.file, args.top, args.exit_code, context),
     }
 }

@@ -22,7 +22,7 @@ const SCHEMA: &str = "aiops.trace-reclaim/1";
 /// As recordings have it.
 pub(super) const COMMAND: &str = "trace reclaim";
 
-/// Options of `trace reclaim`.
+/// Options of `trace reclaim`. Its filters are decided in the kernel.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

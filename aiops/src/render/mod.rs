@@ -34,6 +34,7 @@ mod stalls;
 mod store;
 pub mod style;
 mod swap;
+mod swapping;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod text;

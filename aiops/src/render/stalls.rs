@@ -63,8 +63,17 @@ fn kind(kind: &str, background: bool, lang: Lang) -> String {
     }
 }
 
+/// A latency with the digits that count.
 fn micros(us: Option<f64>) -> String {
-    us.map_or_else(String::new, |us| format!("{} ms", units::millis(us / 1e3)))
+    us.map_or_else(String::new, |us| {
+        if us < 1000.0 {
+            format!("{us:.0} µs")
+        } else if us < 1e6 {
+            format!("{:.1} ms", us / 1e3)
+        } else {
+            units::span(us / 1e6)
+        }
+    })
 }
 
 fn latency_columns(lang: Lang) -> Vec<Column> {
@@ -211,8 +220,8 @@ fn longest(data: &ReclaimData, out: &mut Out) {
             .as_ref()
             .map_or_else(String::new, |flags| format!(", {flags}"));
         let text = format!(
-            "{} ms  {} (pid {})  {}{order}{flags}",
-            units::millis(row.ms),
+            "{}  {} (pid {})  {}{order}{flags}",
+            micros(Some(row.ms * 1e3)),
             row.comm,
             row.pid,
             kind(row.kind, false, lang)

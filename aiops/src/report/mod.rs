@@ -24,6 +24,7 @@ mod size;
 pub mod stalls;
 pub mod store;
 pub mod swap;
+pub mod swapping;
 
 pub use size::note;
 pub use size::plural;

@@ -44,7 +44,8 @@ use crate::source::guard;
 use crate::source::host;
 use crate::source::identity::IdentityTable;
 use crate::source::identity::Users;
-use crate::source::procfs;
+use crate::source::procfs::Scope;
+use crate::source::procfs::read_system;
 use crate::source::sampler::Sampler;
 use crate::source::sampler::SamplerOptions;
 use crate::source::symbols::Resolver;
@@ -227,12 +228,17 @@ fn start(options: &Options, sink: &Sink) -> anyhow::Result<(Sources, Session)> {
     };
     let sampler = Sampler::spawn(sampler, sink.clone(), controller.clone());
     notes.extend(guard::settle());
+    let users = wanted.users.iter().map(ToString::to_string);
     let session = Session {
         command: options.command.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_ns: clock::mono_ns(),
         host: host::read(&root),
-        filter: options.filter.clone(),
+        // By number: a replay on another host knows other names.
+        filter: Filter {
+            users: users.collect(),
+            ..options.filter.clone()
+        },
         hooks: tracer.hooks(),
         btf: Some(tracer.btf()),
         notes,
@@ -289,7 +295,7 @@ fn sample(root: &Path, controller: Option<&Controller>) -> Sample {
         let samples = paths.iter().filter_map(|path| controller.sample(path));
         samples.collect()
     });
-    let system = procfs::read_system(root, procfs::Scope::Memory);
+    let system = read_system(root, Scope::Memory);
     Sample {
         ts_ns: clock::mono_ns(),
         system: Some(system),

@@ -9,8 +9,12 @@ use super::kmsg::{self, KilledLine};
 /// All scenarios (tests/vm/README.md).
 pub(super) const SCENARIOS: &[&str] = &["global", "group", "other", "v1", "nobtf"];
 /// Scenarios of the /proc plane, and the one kernel on which each runs when none is named.
-pub(super) const PLANE: &[(&str, &str)] =
-    &[("numa", "6.12"), ("pressure", "6.1"), ("plane", "6.12")];
+pub(super) const PLANE: &[(&str, &str)] = &[
+    ("numa", "6.12"),
+    ("pressure", "6.1"),
+    ("plane", "6.12"),
+    ("stalls", "6.1"),
+];
 
 /// Whether a scenario is of the /proc plane.
 pub(super) fn is_plane(scenario: &str) -> bool {

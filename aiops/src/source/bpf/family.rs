@@ -154,7 +154,7 @@ impl FamilyTracer {
         let mut loaded = load_with(options, &mut notes)?;
         let bulk = take_ring(&mut loaded.ebpf, "BULK")?;
         let losses = take_map(&mut loaded.ebpf, "LOSSES")?;
-        let losses = PerCpuArray::try_from(losses).map_err(refused)?;
+        let losses = PerCpuArray::try_from(losses).map_err(|error| refused(&error))?;
         let counts = Arc::new(ring::Counts::default());
         let bulk = ring::start_bulk(bulk, sink, Arc::clone(&counts)).map_err(StartError::Reader)?;
         Ok(Self {
@@ -295,8 +295,8 @@ fn sum<'a>(cpus: impl Iterator<Item = &'a Counts>) -> SwapWays {
     }
 }
 
-fn refused(error: aya::maps::MapError) -> StartError {
-    StartError::Load(load::brief(&error))
+fn refused(error: &aya::maps::MapError) -> StartError {
+    StartError::Load(load::brief(error))
 }
 
 /// Loads and attaches the hooks of a family for a moment.
@@ -353,12 +353,13 @@ fn load_with(options: &FamilyOptions, notes: &mut Vec<String>) -> Result<load::L
             let Some(map) = ebpf.map_mut("CODE") else {
                 return Ok(());
             };
-            let mut map: Array<_, Codes> = Array::try_from(map).map_err(refused)?;
+            let mut map: Array<_, Codes> = Array::try_from(map).map_err(|error| refused(&error))?;
             let mut codes = [stall::Code::default(); stall::CODES];
             for (slot, code) in codes.iter_mut().zip(&ranges) {
                 *slot = *code;
             }
-            map.set(0, Codes(codes), 0).map_err(refused)?;
+            map.set(0, Codes(codes), 0)
+                .map_err(|error| refused(&error))?;
             Ok(())
         },
     )
@@ -373,9 +374,9 @@ fn fill<K: Pod>(
     let map = ebpf
         .map_mut(name)
         .ok_or_else(|| StartError::Load(format!("the object has no map {name}")))?;
-    let mut map: HashMap<_, K, u32> = HashMap::try_from(map).map_err(refused)?;
+    let mut map: HashMap<_, K, u32> = HashMap::try_from(map).map_err(|error| refused(&error))?;
     for key in keys {
-        map.insert(key, 1, 0).map_err(refused)?;
+        map.insert(key, 1, 0).map_err(|error| refused(&error))?;
     }
     Ok(())
 }
