@@ -190,7 +190,10 @@ pub fn cache_sample(ctx: TracePointContext) -> u32 {
 
 /// Hands a sample over with its stacks.
 #[inline(always)]
-fn emit(ctx: &impl EbpfContext, config: &Config, (what, bytes, order, gfp): (u32, u64, u32, u32),
+fn emit(
+    ctx: &impl EbpfContext,
+    config: &Config,
+    (what, bytes, order, gfp): (u32, u64, u32, u32),
     page: u64,
 ) {
     let (pid, _) = current_ids();
