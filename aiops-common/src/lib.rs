@@ -9,10 +9,13 @@
 //! - a change of any record raises [`ABI_VERSION`].
 #![no_std]
 
+pub mod alloc;
+pub mod filter;
 pub mod layout;
 pub mod life;
 pub mod oom;
 pub mod reclaim;
+pub mod stall;
 
 /// Version of every structure of this crate; part of each [`Header`].
 pub const ABI_VERSION: u16 = 1;
@@ -44,16 +47,19 @@ pub enum EventKind {
     ReclaimBegin = 4,
     /// [`life::Life`]: fork, exec or exit of a process.
     Life = 5,
+    /// [`stall::Stall`]: a task waited while the kernel looked for memory.
+    Stall = 6,
 }
 
 impl EventKind {
     /// Every kind, in the order of its number.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::OomMark,
         Self::OomDelivered,
         Self::OomStep,
         Self::ReclaimBegin,
         Self::Life,
+        Self::Stall,
     ];
 
     /// The kind with this number, if there is one.
@@ -123,31 +129,40 @@ pub enum Loss {
     StackTruncated = 3,
     /// A stack helper failed.
     StackFailed = 4,
+    /// No room in the ring of bulk events.
+    BulkRingFull = 5,
+    /// No room in the table of what has begun and not ended.
+    OpenFull = 6,
+    /// No room in the table of processes.
+    TableFull = 7,
 }
 
 impl Loss {
     /// Every cause with its name in `accounting`, in the order of its index.
-    pub const ALL: [(Self, &'static str); 5] = [
+    pub const ALL: [(Self, &'static str); 8] = [
         (Self::OomRingFull, "oom_ring"),
         (Self::LifeRingFull, "life_ring"),
         (Self::PendingFull, "pending_map"),
         (Self::StackTruncated, "stack_truncated"),
         (Self::StackFailed, "stack_failed"),
+        (Self::BulkRingFull, "bulk_ring"),
+        (Self::OpenFull, "open_map"),
+        (Self::TableFull, "process_map"),
     ];
 }
 
 /// An array index that counts records handed over: one per [`EventKind`], after the losses.
-pub const COUNTERS: u32 = 16;
+pub const COUNTERS: u32 = 32;
 
 /// Where the count of records of `kind` stands in the per-CPU array.
 #[must_use]
 pub const fn seen_index(kind: EventKind) -> u32 {
-    8 + kind as u32 - 1
+    16 + kind as u32 - 1
 }
 
 const _: () = {
     assert!(size_of::<Header>() == 24);
     assert!(size_of::<Task>() == 40);
     assert!(size_of::<Stack>() == 8 + 8 * MAX_FRAMES);
-    assert!(Loss::ALL.len() <= 8 && seen_index(EventKind::Life) < COUNTERS);
+    assert!(Loss::ALL.len() <= 16 && seen_index(EventKind::Stall) < COUNTERS);
 };

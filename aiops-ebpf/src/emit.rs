@@ -13,8 +13,6 @@ use aya_ebpf::maps::RingBuf;
 use aya_ebpf::maps::ring_buf::RingBufEntry;
 
 use crate::maps::LOSSES;
-use crate::maps::OOM;
-use crate::maps::OOM_BYTES;
 
 /// Wake the reader when it had read everything before this record.
 pub const WAKE_IF_IDLE: u64 = 0;
@@ -38,15 +36,6 @@ fn add_one(index: u32) {
 #[inline(always)]
 pub fn lost(cause: Loss) {
     add_one(cause as u32);
-}
-
-/// `BPF_RB_AVAIL_DATA`: bytes that nobody has read yet.
-const UNREAD: u64 = 0;
-
-/// Whether half of the OOM ring is unread: the rest is for marks.
-#[inline(always)]
-pub fn crowded() -> bool {
-    OOM.query(UNREAD) > u64::from(OOM_BYTES / 2)
 }
 
 /// Room for a record of type `T`, or counts that there is none.

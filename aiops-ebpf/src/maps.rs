@@ -83,3 +83,12 @@ pub struct LastReclaim {
 /// By thread id. 4,096 tasks may reclaim at once before the oldest is forgotten.
 #[map]
 pub static LAST_RECLAIM: LruHashMap<u32, LastReclaim> = LruHashMap::with_max_entries(4096, 0);
+
+/// `BPF_RB_AVAIL_DATA`: bytes that nobody has read yet.
+const UNREAD: u64 = 0;
+
+/// Whether half of the OOM ring is unread: the rest is for marks.
+#[inline(always)]
+pub fn crowded() -> bool {
+    OOM.query(UNREAD) > u64::from(OOM_BYTES / 2)
+}

@@ -29,7 +29,6 @@ use aya_log_ebpf::debug;
 
 use crate::emit::WAKE;
 use crate::emit::WAKE_IF_IDLE;
-use crate::emit::crowded;
 use crate::emit::header;
 use crate::emit::lost;
 use crate::emit::reserve;
@@ -54,6 +53,7 @@ use crate::maps::PENDING;
 use crate::maps::Pending;
 use crate::maps::SCRATCH;
 use crate::maps::VICTIMS;
+use crate::maps::crowded;
 
 const SIGKILL: i32 = 9;
 /// `SEND_SIG_PRIV` (include/linux/sched/signal.h): sent by the kernel itself.

@@ -11,7 +11,6 @@ use aya_ebpf::macros::tracepoint;
 use aya_ebpf::programs::TracePointContext;
 
 use crate::emit::WAKE_IF_IDLE;
-use crate::emit::crowded;
 use crate::emit::header;
 use crate::emit::reserve;
 use crate::emit::submit;
@@ -22,6 +21,7 @@ use crate::kernel::offset;
 use crate::maps::LAST_RECLAIM;
 use crate::maps::LastReclaim;
 use crate::maps::OOM;
+use crate::maps::crowded;
 
 /// One record per task and this time.
 const QUIET_NS: u64 = 20_000_000;

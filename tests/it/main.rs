@@ -4,6 +4,7 @@
 
 #![expect(clippy::print_stdout, reason = "a skipped part is said aloud")]
 
+mod alloc;
 mod anomaly;
 mod cache;
 mod cli;
@@ -27,9 +28,11 @@ mod peers;
 mod power;
 mod processes;
 mod query;
+mod reclaim;
 mod replay;
 mod risk;
 mod store;
 mod support;
 mod swap;
+mod swap_trace;
 mod trees;

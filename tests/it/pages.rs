@@ -11,6 +11,8 @@ use crate::support::stdout;
 const PAGES: &[(&str, &str)] = &[
     ("aiops", "aiops"),
     ("aiops-trace-oom", "aiops trace oom"),
+    ("aiops-trace-alloc", "aiops trace alloc"),
+    ("aiops-trace-leak", "aiops trace leak"),
     ("aiops-collect-memory", "aiops collect memory"),
     ("aiops-inspect-memory", "aiops inspect memory"),
     ("aiops-inspect-cache", "aiops inspect cache"),

@@ -33,8 +33,8 @@ use crate::support::until;
 use crate::support::want;
 
 const FILE_MIB: u64 = 256;
-const TOUCH_MIB: usize = 160;
-const LIMIT_MIB: u64 = 48;
+pub(crate) const TOUCH_MIB: usize = 160;
+pub(crate) const LIMIT_MIB: u64 = 48;
 const TMPFS_MIB: usize = 80;
 
 /// Folders that may be on a disk.
@@ -73,14 +73,14 @@ fn clean() {
 }
 
 /// A swap file of our own, switched off and removed at the end.
-struct SwapFile {
+pub(crate) struct SwapFile {
     path: String,
     on: bool,
     _place: Scratch,
 }
 
 impl SwapFile {
-    fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
             println!("SKIPPED: a swap file needs root");
             return None;
@@ -150,10 +150,10 @@ impl Drop for SwapFile {
 }
 
 /// A child of ours that is killed at the end.
-struct Own(Child);
+pub(crate) struct Own(pub(crate) Child);
 
 impl Own {
-    fn start(cgroup: &Cgroup, plan: &str) -> Self {
+    pub(crate) fn start(cgroup: &Cgroup, plan: &str) -> Self {
         let exe = std::env::current_exe().expect("the test binary");
         let procs = PathBuf::from("/sys/fs/cgroup")
             .join(if cgroup.is_v2() { "" } else { "memory" })
@@ -176,7 +176,7 @@ impl Own {
     }
 
     /// Waits until it says that it is ready.
-    fn ready(&mut self) {
+    pub(crate) fn ready(&mut self) {
         let out = self.0.stdout.as_mut().expect("stdout");
         let mut said = Vec::new();
         let mut byte = [0];
@@ -196,7 +196,7 @@ impl Own {
     }
 
     /// Stops it, and waits until it stands.
-    fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.signal(Signal::STOP);
         until("it stops", || state(self.0.id()) == Some('T'));
         // Pages on their way to the device when it stopped still arrive there.
@@ -272,7 +272,7 @@ fn swapped_child() {
     }
 }
 
-fn vmstat(key: &str) -> u64 {
+pub(crate) fn vmstat(key: &str) -> u64 {
     field("/proc/vmstat", key).expect("vmstat")
 }
 

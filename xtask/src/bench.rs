@@ -3,6 +3,7 @@
 //! `cargo xtask bench daemon …`: what the daemon costs ([`daemon`]).
 //! `cargo xtask bench query …`: what a question to a month of history costs ([`query`]).
 //! `cargo xtask bench leak …`: what the verdict on one series costs ([`leak`]).
+//! `cargo xtask bench trace …`: what a storm of page faults costs below a tracer ([`trace`]).
 //!
 //! The first runs on this machine: kills happen in memory cgroups made for it, of 16 MB each. Every figure is
 //! printed beside its budget. A budget that is a promise (all kills captured, none lost, recordings
@@ -24,6 +25,7 @@ mod proc;
 mod query;
 mod recorder;
 mod table;
+mod trace;
 mod tracer;
 
 use std::fs;
@@ -74,7 +76,7 @@ impl Drop for Bench {
 }
 
 const USAGE: &str =
-    "bench oom|proc|daemon|query|leak [--quick] [--markdown], daemon: [--minutes N] [--hour]";
+    "bench oom|proc|daemon|query|leak|trace [--quick] [--markdown], daemon: [--minutes N] [--hour]";
 
 /// An hour and a bit, so that the daemon's own hour ends in it.
 const HOUR: Duration = Duration::from_secs(3660);
@@ -93,6 +95,7 @@ pub(crate) fn run(args: &[String]) -> anyhow::Result<Tally> {
             "query" => other = Some(query::run),
             "leak" => other = Some(leak::run),
             "daemon" => other = Some(daemon::run),
+            "trace" => other = Some(trace::run),
             "--quick" => quick = true,
             "--markdown" => markdown = true,
             "--hour" => span = Some(HOUR),

@@ -1,10 +1,11 @@
-//! Builds the BPF object that the repository holds, and checks that it is what its source says.
+//! Builds the BPF objects that the repository holds, and checks that they are what their source says.
 //!
-//! The object is built by another toolchain than the rest: core for the BPF target needs a compiler
+//! They are built by another toolchain than the rest: core for the BPF target needs a compiler
 //! whose library sources are at hand (Debian: rustc-web, cargo-web, rust-web-src), the linker is
-//! bpf-linker and LLVM's objcopy strips the DWARF but leaves BTF. Every path that would reach the
+//! bpf-linker and LLVM's objcopy strips the DWARF but leaves BTF. Every path that would reach an
 //! object is remapped, so that the bytes depend on the versions in the manifest and on the source alone.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
@@ -15,10 +16,16 @@ use anyhow::bail;
 use anyhow::ensure;
 
 const TARGET: &str = "bpfel-unknown-none";
-const OBJECT: &str = "aiops-ebpf/object/aiops.bpf.o";
+/// Binary of `aiops-ebpf`, and the object that is made of it.
+const OBJECTS: &[(&str, &str)] = &[
+    ("aiops-bpf", "aiops.bpf.o"),
+    ("alloc", "alloc.bpf.o"),
+    ("reclaim", "reclaim.bpf.o"),
+];
+const FOLDER: &str = "aiops-ebpf/object";
 const MANIFEST: &str = "aiops-ebpf/object/manifest.json";
-/// Where `--check` leaves an object of other tools, for the kernel tests.
-const FRESH: &str = "target/bpf/aiops.bpf.o";
+/// Where `--check` leaves objects of other tools, for the kernel tests.
+const FRESH: &str = "target/bpf";
 
 /// The tools whose versions decide the bytes.
 struct Tools {
@@ -39,11 +46,11 @@ struct Manifest {
     bpf_linker: String,
     /// LLVM that rustc was built with, and that of objcopy.
     llvm: String,
-    /// Of the object, lower-case hexadecimal.
-    sha256: String,
+    /// Of each object, lower-case hexadecimal.
+    sha256: BTreeMap<String, String>,
 }
 
-/// Builds the object into the repository, or, with `check`, compares a fresh build with it.
+/// Builds the objects into the repository, or, with `check`, compares fresh ones with them.
 ///
 /// # Errors
 /// When a tool is missing, the build fails, or the same tools give other bytes.
@@ -55,17 +62,15 @@ pub(crate) fn run(check: bool) -> anyhow::Result<()> {
     if check {
         return compare(&root, &fresh, &manifest);
     }
-    let object = root.join(OBJECT);
-    copy(&fresh, &object)?;
+    for (_, name) in OBJECTS {
+        let object = root.join(FOLDER).join(name);
+        copy(&fresh.join(name), &object)?;
+        let sum = &manifest.sha256[*name];
+        say(&format!("{name}: {} bytes, sha256 {sum}", size(&object)?));
+    }
     let text = serde_json::to_string_pretty(&manifest)? + "\n";
     let path = root.join(MANIFEST);
-    fs::write(&path, text).with_context(|| path.display().to_string())?;
-    say(&format!(
-        "{OBJECT}: {} bytes, sha256 {}",
-        size(&object)?,
-        manifest.sha256
-    ));
-    Ok(())
+    fs::write(&path, text).with_context(|| path.display().to_string())
 }
 
 fn compare(root: &Path, fresh: &Path, manifest: &Manifest) -> anyhow::Result<()> {
@@ -73,17 +78,19 @@ fn compare(root: &Path, fresh: &Path, manifest: &Manifest) -> anyhow::Result<()>
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     let committed: Manifest =
         serde_json::from_str(&text).with_context(|| path.display().to_string())?;
-    let held = sha256(&root.join(OBJECT))?;
+    let held = sums(&root.join(FOLDER))?;
     ensure!(
         held == committed.sha256,
-        "{OBJECT} has sha256 {held}, its manifest says {}",
+        "{FOLDER} has {held:?}, its manifest says {:?}",
         committed.sha256
     );
     if *manifest == committed {
-        say(&format!(
-            "{OBJECT}: a fresh build gives the same {} bytes",
-            size(fresh)?
-        ));
+        for (_, name) in OBJECTS {
+            let bytes = size(&fresh.join(name))?;
+            say(&format!(
+                "{name}: a fresh build gives the same {bytes} bytes"
+            ));
+        }
         return Ok(());
     }
     let same_tools = Manifest {
@@ -92,11 +99,13 @@ fn compare(root: &Path, fresh: &Path, manifest: &Manifest) -> anyhow::Result<()>
     } == committed;
     ensure!(
         !same_tools,
-        "the same tools build sha256 {} from the source, the repository holds {held}: run `cargo xtask bpf` and commit",
+        "the same tools build {:?} from the source, the repository holds {held:?}: run `cargo xtask bpf` and commit",
         manifest.sha256
     );
     let kept = root.join(FRESH);
-    copy(fresh, &kept)?;
+    for (_, name) in OBJECTS {
+        copy(&fresh.join(name), &kept.join(name))?;
+    }
     say(&format!(
         "refresh: other tools ({}, {}, {}); run the kernel tests with AIOPS_BPF_OBJECT={}",
         manifest.rustc,
@@ -107,6 +116,12 @@ fn compare(root: &Path, fresh: &Path, manifest: &Manifest) -> anyhow::Result<()>
     Ok(())
 }
 
+/// The hash of each object in a folder.
+fn sums(folder: &Path) -> anyhow::Result<BTreeMap<String, String>> {
+    let sum = |name: &str| anyhow::Ok((name.to_owned(), sha256(&folder.join(name))?));
+    OBJECTS.iter().map(|(_, name)| sum(name)).collect()
+}
+
 impl Manifest {
     fn clone_versions(&self) -> Self {
         Self {
@@ -114,7 +129,7 @@ impl Manifest {
             cargo: self.cargo.clone(),
             bpf_linker: self.bpf_linker.clone(),
             llvm: self.llvm.clone(),
-            sha256: String::new(),
+            sha256: BTreeMap::new(),
         }
     }
 }
@@ -152,7 +167,7 @@ impl Tools {
         })
     }
 
-    fn manifest(&self, object: &Path) -> anyhow::Result<Manifest> {
+    fn manifest(&self, objects: &Path) -> anyhow::Result<Manifest> {
         let of_rustc = first_line_with(
             &output(Command::new(&self.rustc).arg("-vV"))?,
             "LLVM version",
@@ -166,12 +181,12 @@ impl Tools {
             cargo: output(Command::new(&self.cargo).arg("--version"))?,
             bpf_linker: output(Command::new(&self.linker).arg("--version"))?,
             llvm: format!("rustc: {of_rustc}; objcopy: {of_objcopy}"),
-            sha256: sha256(object)?,
+            sha256: sums(objects)?,
         })
     }
 }
 
-/// Builds and strips; gives the path of the object.
+/// Builds and strips; gives the folder of the objects.
 fn build(root: &Path, tools: &Tools) -> anyhow::Result<PathBuf> {
     let package = root.join("aiops-ebpf");
     let folder = root.join("target/bpf/build");
@@ -208,14 +223,17 @@ fn build(root: &Path, tools: &Tools) -> anyhow::Result<PathBuf> {
         .status()
         .with_context(|| tools.cargo.display().to_string())?;
     ensure!(status.success(), "the BPF programs do not build");
-    let built = folder.join(TARGET).join("release/aiops-bpf");
-    let stripped = folder.join("aiops.bpf.o");
-    output(
-        Command::new(&tools.objcopy)
-            .arg("--strip-debug")
-            .arg(&built)
-            .arg(&stripped),
-    )?;
+    let stripped = folder.join("stripped");
+    fs::create_dir_all(&stripped).with_context(|| stripped.display().to_string())?;
+    for (binary, name) in OBJECTS {
+        let built = folder.join(TARGET).join("release").join(binary);
+        output(
+            Command::new(&tools.objcopy)
+                .arg("--strip-debug")
+                .arg(&built)
+                .arg(stripped.join(name)),
+        )?;
+    }
     Ok(stripped)
 }
 

@@ -29,6 +29,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("clap_complete", &["commands"]),
     ("clap_mangen", &["commands"]),
     ("crc32c", &["record", "store"]),
+    ("framehop", &["source/unwind"]),
+    ("hdrhistogram", &["analysis/latency"]),
     ("jiff", &["time"]),
     (
         "libc",
@@ -100,6 +102,10 @@ const UNSAFE_HOMES: &[(&str, &str)] = &[
     (
         "aiops/src/source/procfs/live_tests.rs",
         "mappings of every kind, made to be looked at",
+    ),
+    (
+        "aiops/src/source/unwind/programs/",
+        "programs that tests build and look at",
     ),
     (
         "tests/it/inspect.rs",

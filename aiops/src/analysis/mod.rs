@@ -1,14 +1,17 @@
 //! What the facts mean: pure functions over items; the time comes from the data.
 
+pub mod alloc;
 pub mod anomaly;
 pub mod anomaly_report;
 pub mod cache;
 pub mod collect;
 pub mod diff;
+pub mod gfp;
 pub mod grouping;
 pub mod health;
 pub mod history;
 pub mod inspect;
+pub mod latency;
 pub mod leak;
 mod leak_changes;
 pub mod leak_evidence;
@@ -27,4 +30,6 @@ pub mod risk;
 pub mod risk_report;
 pub mod runtime;
 pub mod shell;
+pub mod stalls;
 pub mod swap;
+pub mod swapping;

@@ -89,7 +89,9 @@ impl Readings {
             Item::Event(_)
             | Item::Kmsg(_)
             | Item::Symbols(_)
+            | Item::Allocs(_)
             | Item::Counters(_)
+            | Item::Swaps(_)
             | Item::Losses(_) => {}
         }
     }

@@ -18,7 +18,7 @@ use crate::report::doctor::CommandState;
 use crate::report::doctor::DoctorData;
 use crate::session::plane;
 use crate::source::bpf;
-use crate::source::bpf::hooks::HOOKS;
+use crate::source::bpf::hooks;
 use crate::source::cgroup::Controller;
 use crate::source::host;
 use crate::source::kmsg::Kmsg;
@@ -54,12 +54,12 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         psi(root),
         kmsg(),
     ];
-    let (hooks, tracer_error) = if root == Path::new("/") {
+    let (states, tracer_error) = if root == Path::new("/") {
         probe()
     } else {
         (Vec::new(), None)
     };
-    checks.extend(HOOKS.iter().filter_map(|hook| hook_check(hook, &hooks)));
+    checks.extend(hooks::all().filter_map(|hook| hook_check(hook, &states)));
     if let Some(check) = tracer_error {
         checks.insert(1, check);
     }
@@ -295,7 +295,7 @@ fn probe() -> (Vec<HookState>, Option<Check>) {
     }
 }
 
-fn hook_check(hook: &bpf::hooks::Hook, states: &[HookState]) -> Option<Check> {
+fn hook_check(hook: &hooks::Hook, states: &[HookState]) -> Option<Check> {
     let state = states.iter().find(|state| state.name == hook.name)?;
     let attached = state.attached;
     let outcome = match (attached, hook.required) {

@@ -32,7 +32,11 @@ mod query_memory;
 mod replay;
 mod store;
 pub mod symbolize;
+mod trace_alloc;
+mod trace_leak;
 mod trace_oom;
+mod trace_reclaim;
+mod trace_swap;
 
 use std::io::Write as _;
 
@@ -167,6 +171,14 @@ pub enum Monitor {
 pub enum Trace {
     /// Catch every OOM kill: who was killed, why, at whose request.
     Oom(trace_oom::Args),
+    /// Tell who allocates memory: by process and by the code that asks for it.
+    Alloc(trace_alloc::Args),
+    /// Tell which code takes memory and does not give it back.
+    Leak(trace_leak::Args),
+    /// Measure who waits while the kernel looks for memory, how long, and for whose limit.
+    Reclaim(trace_reclaim::Args),
+    /// Count whose pages go to swap and come back.
+    Swap(trace_swap::Args),
 }
 
 impl Command {
@@ -183,6 +195,10 @@ impl Command {
         match self {
             Self::Query(Query::Memory(args)) => query_memory::run(args, context),
             Self::Trace(Trace::Oom(args)) => trace_oom::run(args, context),
+            Self::Trace(Trace::Alloc(args)) => trace_alloc::run(args, context),
+            Self::Trace(Trace::Leak(args)) => trace_leak::run(args, context),
+            Self::Trace(Trace::Reclaim(args)) => trace_reclaim::run(args, context),
+            Self::Trace(Trace::Swap(args)) => trace_swap::run(args, context),
             Self::Collect(Collect::Memory(args)) => collect_memory::run(args, context),
             Self::Inspect(Inspect::Memory(args)) => inspect_memory::run(args, context),
             Self::Inspect(Inspect::Cache(args)) => inspect_cache::run(args, context),

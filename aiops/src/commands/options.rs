@@ -1,7 +1,16 @@
 //! Options that several commands share: the same name means the same everywhere.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
 use crate::analysis::grouping::By;
+use crate::cli;
+use crate::cli::Context;
 use crate::model::Filter;
+use crate::session::Record;
+use crate::session::trace;
+use crate::source::bpf::hooks::Family;
 
 /// Which processes.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -33,6 +42,76 @@ impl FilterArgs {
             cgroups: self.cgroup.iter().map(|path| kernel_path(path)).collect(),
             containers: self.container.clone(),
             users: self.user.clone(),
+        }
+    }
+}
+
+/// Options of live traces.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct TraceArgs {
+    /// Stop after this time: 90s, 5m, 24h. Without it, until Ctrl-C.
+    #[arg(long, value_name = "TIME", value_parser = cli::duration)]
+    duration: Option<Duration>,
+    /// Say how it goes on stderr, this often.
+    #[arg(long, value_name = "TIME", value_parser = cli::duration)]
+    interval: Option<Duration>,
+    /// Write everything that is seen to a recording.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// Replace an existing recording.
+    #[arg(long, requires = "record")]
+    force: bool,
+    /// Only tasks of these processes.
+    #[arg(long, value_name = "PID,PID", value_delimiter = ',')]
+    pid: Vec<u32>,
+    /// Only threads with this name.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    comm: Vec<String>,
+    /// Only tasks in this memory cgroup or below it, as the kernel prints its path.
+    #[arg(long, value_name = "PATH", value_delimiter = ',')]
+    cgroup: Vec<String>,
+    /// Only tasks of this user, by name or id.
+    #[arg(long, value_name = "USER", value_delimiter = ',')]
+    user: Vec<String>,
+    /// Most memory of the kernel's ring and tables; events that find no room are counted.
+    #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = bytes)]
+    max_memory: u64,
+    /// Rows of the text report, 0: all; JSON is whole.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(super) top: usize,
+    /// Exit with 10 for findings of severity warning, 20 for critical.
+    #[arg(long)]
+    pub(super) exit_code: bool,
+}
+
+impl TraceArgs {
+    /// As a session takes them; `noted` is what the report needs besides.
+    pub(super) fn options(
+        &self,
+        family: Family,
+        command: &str,
+        noted: BTreeMap<String, String>,
+        context: &Context,
+    ) -> trace::Options {
+        trace::Options {
+            family,
+            command: command.to_owned(),
+            root: context.root.clone(),
+            filter: Filter {
+                pids: self.pid.clone(),
+                comms: self.comm.iter().map(|name| kernel_name(name)).collect(),
+                cgroups: self.cgroup.iter().map(|path| kernel_path(path)).collect(),
+                users: self.user.clone(),
+                ..Filter::default()
+            },
+            duration: self.duration,
+            interval: self.interval,
+            record: self.record.clone().map(|path| Record {
+                path,
+                force: self.force,
+            }),
+            max_memory: self.max_memory,
+            options: noted,
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::diag::Exit;
 use crate::render::Format;
 use crate::report::oom::Incident;
 use crate::session;
+use crate::session::alloc;
 use crate::session::plane;
 
 use super::analyze_cache;
@@ -15,6 +16,8 @@ use super::collect_memory;
 use super::health_memory;
 use super::inspect_processes;
 use super::options::ByArg;
+use super::trace_reclaim;
+use super::trace_swap;
 
 /// Options of `replay`.
 #[derive(Debug, clap::Args)]
@@ -51,6 +54,10 @@ pub struct Args {
 pub(super) enum ReportArg {
     /// OOM kills, as `trace oom` reports them.
     Oom,
+    /// Who allocated, as `trace alloc` reports it.
+    Alloc,
+    /// What was taken and not given back, as `trace leak` reports it.
+    Leak,
     /// Least, mean, most and last, as `collect memory` reports them.
     Collect,
     /// The largest processes at the end, as `inspect processes` reports them.
@@ -59,6 +66,10 @@ pub(super) enum ReportArg {
     Swap,
     /// Page cache and slab: what the recording knows of what `analyze cache` reports.
     Cache,
+    /// Waits for memory, as `trace reclaim` reports them.
+    Reclaim,
+    /// Whose pages were swapped, as `trace swap` reports them.
+    Swapping,
     /// The score, as `health memory` gives it from the first and the last sample.
     Health,
 }
@@ -68,7 +79,11 @@ impl ReportArg {
     fn of(command: &str) -> Option<Self> {
         match command {
             "trace oom" => Some(Self::Oom),
+            alloc::COMMAND => Some(Self::Alloc),
+            alloc::LEAK_COMMAND => Some(Self::Leak),
             "collect memory" => Some(Self::Collect),
+            trace_reclaim::COMMAND => Some(Self::Reclaim),
+            trace_swap::COMMAND => Some(Self::Swapping),
             _ => None,
         }
     }
@@ -95,6 +110,14 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
             let report = session::replay_oom(&args.file, &mut show)?;
             super::print(&report, context, args.exit_code)
         }
+        ReportArg::Alloc => {
+            let report = alloc::replay(&args.file, args.top)?;
+            super::print(&report, context, args.exit_code)
+        }
+        ReportArg::Leak => {
+            let report = alloc::replay_leak(&args.file, args.top)?;
+            super::print(&report, context, args.exit_code)
+        }
         ReportArg::Collect => {
             let by = args.by.map(Into::into);
             collect_memory::replay(&args.file, by, args.top, args.exit_code, context)
@@ -108,6 +131,8 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
             analyze_swap::replay(&args.file, by, args.top, args.exit_code, context)
         }
         ReportArg::Cache => analyze_cache::replay(&args.file, args.top, args.exit_code, context),
+        ReportArg::Reclaim => trace_reclaim::replay(&args.file, args.top, args.exit_code, context),
+        ReportArg::Swapping => trace_swap::replay(&args.file, args.top, args.exit_code, context),
         ReportArg::Health => health_memory::replay(&args.file, args.top, args.exit_code, context),
     }
 }

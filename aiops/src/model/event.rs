@@ -32,6 +32,8 @@ pub enum EventKind {
     Step(Step),
     /// A task begins to reclaim memory.
     Reclaim(Reclaim),
+    /// A task waited while the kernel looked for memory; the event's time is the end.
+    Stall(Box<Stall>),
 }
 
 /// A thread at the moment of an event.
@@ -180,4 +182,72 @@ pub enum ReclaimKind {
     Direct,
     /// `vmscan/mm_vmscan_memcg_reclaim_begin`.
     Memcg,
+}
+
+/// A task waited while the kernel looked for memory, or a thread of the kernel looked for it in the background.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stall {
+    /// Who.
+    pub task: TaskRef,
+    /// For what.
+    pub kind: StallKind,
+    /// When it began.
+    pub begin_ns: Nanos,
+    /// Pages reclaimed.
+    pub reclaimed: Option<u64>,
+    /// Pages scanned.
+    pub scanned: Option<u64>,
+    /// Allocation flags.
+    pub gfp_mask: Option<u32>,
+    /// Allocation order.
+    pub order: Option<i32>,
+    /// Result of a compaction (`enum compact_result`), reasons of a throttling (a bit mask).
+    pub status: Option<i32>,
+    /// NUMA node.
+    pub node: Option<u32>,
+    /// Kernel stack at its end, innermost first; none for a short one.
+    pub stack: Vec<u64>,
+}
+
+/// What a task waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StallKind {
+    /// Direct reclaim: the host is short of memory.
+    Direct,
+    /// Reclaim of a memory cgroup at its limit.
+    Memcg,
+    /// Reclaim of one NUMA node.
+    Node,
+    /// kswapd works.
+    Kswapd,
+    /// A zone is compacted.
+    Compaction,
+    /// Reclaim sleeps for want of progress.
+    Throttled,
+}
+
+impl StallKind {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Direct,
+        Self::Memcg,
+        Self::Node,
+        Self::Kswapd,
+        Self::Compaction,
+        Self::Throttled,
+    ];
+
+    /// Its name in recordings and JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Memcg => "memcg",
+            Self::Node => "node",
+            Self::Kswapd => "kswapd",
+            Self::Compaction => "compaction",
+            Self::Throttled => "throttled",
+        }
+    }
 }

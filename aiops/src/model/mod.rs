@@ -7,6 +7,7 @@
 //!
 //! Recordings outlive versions: a new field is an `Option` or has `#[serde(default)]`.
 
+mod alloc;
 mod detail;
 mod event;
 mod history;
@@ -14,8 +15,14 @@ mod identity;
 mod mapping;
 mod sample;
 mod session;
+mod swaps;
 mod text;
 
+pub use alloc::AllocCount;
+pub use alloc::AllocKind;
+pub use alloc::AllocStack;
+pub use alloc::Allocs;
+pub use alloc::StackEnd;
 pub use detail::Detail;
 pub use detail::Node;
 pub use detail::PageType;
@@ -37,6 +44,8 @@ pub use event::MarkSource;
 pub use event::Memory;
 pub use event::Reclaim;
 pub use event::ReclaimKind;
+pub use event::Stall;
+pub use event::StallKind;
 pub use event::Step;
 pub use event::StepKind;
 pub use event::TaskRef;
@@ -84,6 +93,9 @@ pub use session::LossCount;
 pub use session::Losses;
 pub(crate) use session::SHORT_ID;
 pub use session::Session;
+pub use swaps::SwapRow;
+pub use swaps::SwapWays;
+pub use swaps::Swaps;
 pub use text::RawText;
 
 use serde::Deserialize;
@@ -118,10 +130,14 @@ pub enum Item {
     Kmsg(KmsgLine),
     /// Names of instruction pointers.
     Symbols(SymbolSet),
+    /// Allocations, by where they were made.
+    Allocs(Box<Allocs>),
     /// The kernel's own counts of OOM kills.
     Counters(Counters),
     /// What was lost on the way.
     Losses(Losses),
+    /// Swap by process, drained from the kernel's maps.
+    Swaps(Swaps),
     /// The observation ended: the last item, unless it was cut off.
     End(End),
 }
@@ -140,8 +156,10 @@ impl Item {
             Self::Identity(identity) => Some(identity.ts_ns),
             Self::Kmsg(line) => Some(line.ts_ns),
             Self::Symbols(_) => None,
+            Self::Allocs(allocs) => Some(allocs.ts_ns),
             Self::Counters(counters) => Some(counters.ts_ns),
             Self::Losses(losses) => Some(losses.ts_ns),
+            Self::Swaps(swaps) => Some(swaps.ts_ns),
             Self::End(end) => Some(end.ts_ns),
         }
     }

@@ -40,6 +40,7 @@ pub(super) struct Batch {
     delivery: Table<Event>,
     step: Table<Event>,
     reclaim: Table<Event>,
+    stall: Table<Event>,
     kmsg: Table<KmsgLine>,
     sample: Table<SampleHead>,
     system: Table<SystemMetrics>,
@@ -60,6 +61,7 @@ impl Batch {
             delivery: Table::new(&tables::DELIVERY),
             step: Table::new(&tables::STEP),
             reclaim: Table::new(&tables::RECLAIM),
+            stall: Table::new(&tables::STALL),
             kmsg: Table::new(&tables::KMSG),
             sample: Table::new(&tables::SAMPLE),
             system: Table::new(&tables::SYSTEM),
@@ -126,6 +128,7 @@ impl Batch {
             EventKind::Delivery(_) => ("delivery", 0, self.delivery.push(event)),
             EventKind::Step(_) => ("step", 0, self.step.push(event)),
             EventKind::Reclaim(_) => ("reclaim", 0, self.reclaim.push(event)),
+            EventKind::Stall(_) => ("stall", 0, self.stall.push(event)),
         }
     }
 
@@ -159,7 +162,7 @@ impl Batch {
                 self.$table.clear();
             )*};
         }
-        each!(order meta mark delivery step reclaim kmsg sample system cgroup process);
+        each!(order meta mark delivery step reclaim stall kmsg sample system cgroup process);
         (self.bytes, self.rows, self.span, self.kinds) = (0, 0, None, 0);
     }
 }
@@ -241,6 +244,7 @@ pub(super) fn unpack(payload: &[u8]) -> Result<Unpacked, Malformed> {
     let mut delivery = bodies.rows(&tables::DELIVERY, budget)?;
     let mut step = bodies.rows(&tables::STEP, budget)?;
     let mut reclaim = bodies.rows(&tables::RECLAIM, budget)?;
+    let mut stall = bodies.rows(&tables::STALL, budget)?;
     let mut kmsg = bodies.rows(&tables::KMSG, budget)?;
     let mut sample = bodies.rows(&tables::SAMPLE, budget)?;
     let mut parts = Parts {
@@ -258,6 +262,7 @@ pub(super) fn unpack(payload: &[u8]) -> Result<Unpacked, Malformed> {
             b"delivery" => next(&mut delivery)?.map(Item::Event),
             b"step" => next(&mut step)?.map(Item::Event),
             b"reclaim" => next(&mut reclaim)?.map(Item::Event),
+            b"stall" => next(&mut stall)?.map(Item::Event),
             b"kmsg" => next(&mut kmsg)?.map(Item::Kmsg),
             // Without its counts a sample's parts cannot be told from the next sample's.
             b"sample" => Some(parts.sample(next(&mut sample)?.ok_or(TOO_FEW)?)?),

@@ -6,6 +6,7 @@ use bytes::BytesMut;
 use crate::model::MarkSource;
 use crate::model::RawText;
 use crate::model::ReclaimKind;
+use crate::model::StallKind;
 use crate::model::StepKind;
 
 use super::column::Column;
@@ -165,6 +166,14 @@ macro_rules! names {
 }
 names!(MarkSource { Signal = b"signal", AlreadyExiting = b"already_exiting", Tracepoint = b"tracepoint" });
 names!(ReclaimKind { Direct = b"direct", Memcg = b"memcg" });
+names!(StallKind {
+    Direct = b"direct",
+    Memcg = b"memcg",
+    Node = b"node",
+    Kswapd = b"kswapd",
+    Compaction = b"compaction",
+    Throttled = b"throttled",
+});
 names!(StepKind {
     Exit = b"exit",
     WakeReaper = b"wake_reaper",

@@ -110,6 +110,35 @@ fn mark() -> BoxedStrategy<EventKind> {
         .boxed()
 }
 
+fn stall() -> BoxedStrategy<EventKind> {
+    let kinds = prop_oneof![
+        Just(StallKind::Direct),
+        Just(StallKind::Memcg),
+        Just(StallKind::Node),
+        Just(StallKind::Kswapd),
+        Just(StallKind::Compaction),
+        Just(StallKind::Throttled)
+    ];
+    let counts = any::<(u64, Option<u64>, Option<u64>)>();
+    let asked = any::<(Option<u32>, Option<i32>, Option<i32>, Option<u32>)>();
+    (task(), kinds, counts, asked, stack())
+        .prop_map(|(task, kind, counts, asked, stack)| {
+            EventKind::Stall(Box::new(Stall {
+                task,
+                kind,
+                begin_ns: counts.0,
+                reclaimed: counts.1,
+                scanned: counts.2,
+                gfp_mask: asked.0,
+                order: asked.1,
+                status: asked.2,
+                node: asked.3,
+                stack,
+            }))
+        })
+        .boxed()
+}
+
 fn kind() -> BoxedStrategy<EventKind> {
     let steps = prop_oneof![
         Just(StepKind::Exit),
@@ -133,6 +162,7 @@ fn kind() -> BoxedStrategy<EventKind> {
                 order
             })
         ),
+        stall(),
     ]
     .boxed()
 }

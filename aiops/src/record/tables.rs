@@ -21,6 +21,8 @@ use crate::model::RawText;
 use crate::model::Reclaim;
 use crate::model::ReclaimKind;
 use crate::model::Sample;
+use crate::model::Stall;
+use crate::model::StallKind;
 use crate::model::Step;
 use crate::model::StepKind;
 use crate::model::SystemMetrics;
@@ -128,6 +130,7 @@ body!(mark, mark_mut, Mark, Mark);
 body!(delivery, delivery_mut, Delivery, Delivery);
 body!(step, step_mut, Step, Step);
 body!(reclaim, reclaim_mut, Reclaim, Reclaim);
+body!(stall, stall_mut, Stall, Stall);
 
 fn event(event: &Event) -> Option<&Event> {
     Some(event)
@@ -262,6 +265,37 @@ pub(super) static RECLAIM: LazyLock<Schema<Event>> = LazyLock::new(|| {
     ];
     fields.extend(task!(reclaim, reclaim_mut, "task", task));
     event_schema("reclaim", blank, fields)
+});
+
+/// Waits for memory.
+pub(super) static STALL: LazyLock<Schema<Event>> = LazyLock::new(|| {
+    let blank = || {
+        blank_event(EventKind::Stall(Box::new(Stall {
+            task: TaskRef::default(),
+            kind: StallKind::Direct,
+            begin_ns: 0,
+            reclaimed: None,
+            scanned: None,
+            gfp_mask: None,
+            order: None,
+            status: None,
+            node: None,
+            stack: Vec::new(),
+        })))
+    };
+    let mut fields = vec![
+        text!(stall, stall_mut, "kind", kind),
+        int!(stall, stall_mut, "begin_ns", begin_ns),
+        int!(stall, stall_mut, "reclaimed", reclaimed),
+        int!(stall, stall_mut, "scanned", scanned),
+        int!(stall, stall_mut, "gfp_mask", gfp_mask),
+        int!(stall, stall_mut, "order", order),
+        int!(stall, stall_mut, "status", status),
+        int!(stall, stall_mut, "node", node),
+        list!(stall, stall_mut, "stack", stack),
+    ];
+    fields.extend(task!(stall, stall_mut, "task", task));
+    event_schema("stall", blank, fields)
 });
 
 /// Lines of the kernel's log.

@@ -6,6 +6,7 @@
 //! program calls itself, no renderer has to think of it.
 
 mod account;
+mod alloc;
 mod anomaly;
 mod cache;
 mod collect;
@@ -29,9 +30,11 @@ pub mod plot;
 mod processes;
 mod query;
 mod risk;
+mod stalls;
 mod store;
 pub mod style;
 mod swap;
+mod swapping;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod text;

@@ -4,6 +4,7 @@
 //! `data`, `findings`, `accounting`. Keys are English snake_case with the unit in the name; unknown is
 //! `null`. Texts for people are [`Msg`]s, which carry both languages until a renderer chooses.
 
+pub mod alloc;
 pub mod anomaly;
 pub mod cache;
 pub mod collect;
@@ -20,8 +21,10 @@ pub mod processes;
 pub mod query;
 pub mod risk;
 mod size;
+pub mod stalls;
 pub mod store;
 pub mod swap;
+pub mod swapping;
 
 pub use size::note;
 pub use size::plural;

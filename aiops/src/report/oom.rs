@@ -6,6 +6,8 @@
 use serde::Serialize;
 
 use super::Msg;
+use crate::model::Frame;
+use crate::model::RawText;
 
 /// Data of `aiops.trace-oom/1`.
 #[derive(Clone, Debug, Serialize)]
@@ -285,6 +287,25 @@ pub struct FrameInfo {
     pub line: Option<u32>,
     /// Inlined into the next frame.
     pub inlined: bool,
+}
+
+impl FrameInfo {
+    /// A resolved frame of this address.
+    #[must_use]
+    pub fn of(ip: u64, frame: &Frame) -> Self {
+        let text = |raw: &RawText| raw.lossy().into_owned();
+        Self {
+            ip: format!("{ip:#x}"),
+            function: frame.function.as_ref().map(text),
+            offset: frame.offset,
+            module: frame.module.as_ref().map(text),
+            module_offset: frame.module_offset,
+            build_id: frame.build_id.clone(),
+            file: frame.file.as_ref().map(text),
+            line: frame.line,
+            inlined: frame.inlined,
+        }
+    }
 }
 
 /// The host, the cgroup and the victim at one moment before the kill.

@@ -248,7 +248,7 @@ impl<'a> Desk<'a> {
                 }
                 sources.sampler.hurry();
             }
-            EventKind::Delivery(_) | EventKind::Step(_) => {}
+            EventKind::Delivery(_) | EventKind::Step(_) | EventKind::Stall(_) => {}
         }
         self.stacks.event(event, &sources.resolver);
     }
@@ -269,7 +269,7 @@ impl<'a> Desk<'a> {
 }
 
 /// Says that the recording misses something; tracing goes on.
-fn incomplete(error: RecordError) {
+pub(super) fn incomplete(error: RecordError) {
     let error = anyhow::Error::new(error);
     diag::warn(&format!(
         "{error:#}; what was written before is valid, the rest is not recorded"

@@ -4,6 +4,7 @@
 //! the report from what it says. A live session writes each item to the recording before it is analysed,
 //! so the recording holds everything that the report was made from.
 
+pub mod alloc;
 mod desk;
 pub mod limits;
 pub mod monitor;
@@ -12,6 +13,7 @@ pub mod risk;
 mod sources;
 mod stacks;
 pub mod subjects;
+pub mod trace;
 mod wait;
 
 pub use wait::stop_flag;

@@ -48,7 +48,7 @@ impl Stacks {
             EventKind::Delivery(delivery) => {
                 self.user(delivery.victim.pid, &delivery.user, resolver);
             }
-            EventKind::Step(_) | EventKind::Reclaim(_) => {}
+            EventKind::Step(_) | EventKind::Reclaim(_) | EventKind::Stall(_) => {}
         }
     }
 

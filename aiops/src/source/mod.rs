@@ -10,11 +10,13 @@ pub mod cgroup;
 pub mod clock;
 pub mod container;
 pub mod counters;
+pub mod elf;
 mod files;
 pub mod guard;
 pub mod host;
 pub mod identity;
 pub mod kmsg;
+pub mod mapped;
 pub mod maps;
 mod mounts;
 pub mod plane;
@@ -24,6 +26,7 @@ pub mod procfs;
 pub mod residency;
 pub mod sampler;
 pub mod symbols;
+pub mod unwind;
 
 use std::path::Path;
 

@@ -14,6 +14,7 @@ pub(super) const PLANE: &[(&str, &str)] = &[
     ("pressure", "6.1"),
     ("plane", "6.12"),
     ("risk", "6.12"),
+    ("stalls", "6.1"),
 ];
 
 /// Whether a scenario is of the /proc plane.

@@ -165,7 +165,7 @@ impl Assembler {
                 }
                 self.window.push(sample);
             }
-            Item::Detail(_) | Item::Regions(_) => {}
+            Item::Detail(_) | Item::Regions(_) | Item::Allocs(_) | Item::Swaps(_) => {}
             Item::Identity(identity) => self.people.identity(identity),
             Item::Kmsg(line) if line.priority >> 3 == 0 => self.kernel_line(line),
             Item::Kmsg(_) => {}
@@ -287,6 +287,7 @@ impl Assembler {
                 self.early.retain(|entry| entry.0 >= from);
             }
             EventKind::Step(step) => self.step(event.ts_ns, *step),
+            EventKind::Stall(_) => {}
             EventKind::Reclaim(reclaim) => {
                 self.reclaims.push_back((event.ts_ns, reclaim.task.tid));
                 let from = event.ts_ns.saturating_sub(2 * WAIT_NS);

@@ -151,7 +151,7 @@ impl People {
         for ip in stack {
             match names.and_then(|names| names.get(ip)) {
                 Some(frames) if !frames.is_empty() => {
-                    out.extend(frames.iter().map(|frame| frame_info(*ip, frame)));
+                    out.extend(frames.iter().map(|frame| FrameInfo::of(*ip, frame)));
                 }
                 _ => out.push(FrameInfo {
                     ip: format!("{ip:#x}"),
@@ -160,20 +160,6 @@ impl People {
             }
         }
         out
-    }
-}
-
-fn frame_info(ip: u64, frame: &Frame) -> FrameInfo {
-    FrameInfo {
-        ip: format!("{ip:#x}"),
-        function: frame.function.as_ref().map(text),
-        offset: frame.offset,
-        module: frame.module.as_ref().map(text),
-        module_offset: frame.module_offset,
-        build_id: frame.build_id.clone(),
-        file: frame.file.as_ref().map(text),
-        line: frame.line,
-        inlined: frame.inlined,
     }
 }
 

@@ -202,7 +202,7 @@ fn stacks(incident: &Incident, out: &mut Out) {
 }
 
 /// `function+0x12 (module) file:line`, or as much as is known.
-fn name(frame: &FrameInfo) -> String {
+pub(in crate::render) fn name(frame: &FrameInfo) -> String {
     let module = frame
         .module
         .as_deref()

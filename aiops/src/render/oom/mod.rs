@@ -4,6 +4,8 @@ mod detail;
 mod incident;
 mod reconcile;
 
+pub(super) use self::detail::name as frame_name;
+
 use super::TextReport;
 use super::account;
 use super::lang::Group;

@@ -15,6 +15,7 @@ use aiops_common::Task;
 use aiops_common::life;
 use aiops_common::oom;
 use aiops_common::reclaim;
+use aiops_common::stall as wire;
 
 use crate::model::Delivery;
 use crate::model::Event;
@@ -26,6 +27,8 @@ use crate::model::Nanos;
 use crate::model::RawText;
 use crate::model::Reclaim;
 use crate::model::ReclaimKind;
+use crate::model::Stall;
+use crate::model::StallKind;
 use crate::model::Step;
 use crate::model::StepKind;
 use crate::model::TaskRef;
@@ -87,6 +90,7 @@ pub fn decode(bytes: &[u8], received_ns: Nanos) -> Result<Record, DecodeError> {
         Wire::OomStep => EventKind::Step(step(bytes)?),
         Wire::ReclaimBegin => EventKind::Reclaim(begin(bytes)?),
         Wire::Life => return life(bytes).map(Record::Life),
+        Wire::Stall => EventKind::Stall(Box::new(stall(bytes)?)),
     };
     Ok(Record::Event(Event {
         ts_ns: bytes.u64(offset_of!(Header, ts_ns))?,
@@ -103,29 +107,30 @@ fn size_of_kind(kind: Wire) -> usize {
         Wire::OomStep => size_of::<oom::Step>(),
         Wire::ReclaimBegin => size_of::<reclaim::Begin>(),
         Wire::Life => size_of::<life::Life>(),
+        Wire::Stall => size_of::<wire::Stall>(),
     }
 }
 
 /// Bytes with reads that cannot run over the end.
 #[derive(Clone, Copy)]
-struct Bytes<'a>(&'a [u8]);
+pub(super) struct Bytes<'a>(pub(super) &'a [u8]);
 
 impl Bytes<'_> {
-    fn array<const N: usize>(self, at: usize) -> Result<[u8; N], DecodeError> {
+    pub(super) fn array<const N: usize>(self, at: usize) -> Result<[u8; N], DecodeError> {
         let end = at.saturating_add(N);
         let found = self.0.get(at..end).and_then(|part| part.try_into().ok());
         found.ok_or(DecodeError::Short(self.0.len()))
     }
 
-    fn u32(self, at: usize) -> Result<u32, DecodeError> {
+    pub(super) fn u32(self, at: usize) -> Result<u32, DecodeError> {
         self.array(at).map(u32::from_ne_bytes)
     }
 
-    fn i32(self, at: usize) -> Result<i32, DecodeError> {
+    pub(super) fn i32(self, at: usize) -> Result<i32, DecodeError> {
         self.array(at).map(i32::from_ne_bytes)
     }
 
-    fn u64(self, at: usize) -> Result<u64, DecodeError> {
+    pub(super) fn u64(self, at: usize) -> Result<u64, DecodeError> {
         self.array(at).map(u64::from_ne_bytes)
     }
 
@@ -257,6 +262,34 @@ fn begin(bytes: Bytes<'_>) -> Result<Reclaim, DecodeError> {
     })
 }
 
+fn stall(bytes: Bytes<'_>) -> Result<Stall, DecodeError> {
+    let kind = match bytes.u32(offset_of!(wire::Stall, stall))? {
+        wire::STALL_DIRECT => StallKind::Direct,
+        wire::STALL_MEMCG => StallKind::Memcg,
+        wire::STALL_NODE => StallKind::Node,
+        wire::STALL_KSWAPD => StallKind::Kswapd,
+        wire::STALL_COMPACTION => StallKind::Compaction,
+        wire::STALL_THROTTLED => StallKind::Throttled,
+        other => return Err(DecodeError::Number(other)),
+    };
+    let frames = bytes.i32(offset_of!(wire::Stall, frames_len))?;
+    let frames = usize::try_from(frames).unwrap_or(0).min(wire::STALL_FRAMES);
+    let first = offset_of!(wire::Stall, frames);
+    let stack = (0..frames).map(|frame| bytes.u64(first + 8 * frame));
+    Ok(Stall {
+        task: bytes.task(offset_of!(wire::Stall, task))?,
+        kind,
+        begin_ns: bytes.u64(offset_of!(wire::Stall, begin_ns))?,
+        reclaimed: bytes.some_u64(offset_of!(wire::Stall, reclaimed))?,
+        scanned: bytes.some_u64(offset_of!(wire::Stall, scanned))?,
+        gfp_mask: bytes.some_u32(offset_of!(wire::Stall, gfp_mask))?,
+        order: bytes.some_i32(offset_of!(wire::Stall, order))?,
+        status: bytes.some_i32(offset_of!(wire::Stall, status))?,
+        node: bytes.some_u32(offset_of!(wire::Stall, node))?,
+        stack: stack.collect::<Result<_, _>>()?,
+    })
+}
+
 fn life(bytes: Bytes<'_>) -> Result<Life, DecodeError> {
     let task = bytes.task(offset_of!(life::Life, task))?;
     let kind = match bytes.u32(offset_of!(life::Life, life))? {
@@ -313,7 +346,7 @@ mod tests {
 
         #[test]
         fn a_right_header_with_any_body_never_panics(
-            number in 1_u16..=5,
+            number in 1_u16..=6,
             body in proptest::collection::vec(any::<u8>(), 2000),
             cut in 0_usize..2000,
         ) {

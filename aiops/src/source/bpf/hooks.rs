@@ -1,5 +1,81 @@
 //! The one table of kernel hooks: what is attached, since when it is known to work, and what is lost
-//! without it. Loading, `aiops doctor` and docs/hooks.md are made from [`HOOKS`].
+//! without it. Loading, `aiops doctor` and docs/hooks.md are made from [`FAMILIES`].
+
+mod stall;
+
+pub use stall::RECLAIM;
+pub use stall::SWAP;
+
+/// An object of `aiops-ebpf`: programs that share maps and are loaded together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Object {
+    /// `aiops.bpf.o`: OOM kills and process lives.
+    Oom,
+    /// `reclaim.bpf.o`: stalls and swap.
+    Reclaim,
+}
+
+impl Object {
+    /// Its file in `aiops-ebpf/object`.
+    #[must_use]
+    pub fn file(self) -> &'static str {
+        match self {
+            Self::Oom => "aiops.bpf.o",
+            Self::Reclaim => "reclaim.bpf.o",
+        }
+    }
+}
+
+/// What one command attaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// `trace oom`.
+    Oom,
+    /// `trace reclaim`.
+    Reclaim,
+    /// `trace swap`.
+    Swap,
+}
+
+impl Family {
+    /// Its name in recordings and pages.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Oom => "oom",
+            Self::Reclaim => "reclaim",
+            Self::Swap => "swap",
+        }
+    }
+
+    /// The object that has its programs.
+    #[must_use]
+    pub fn object(self) -> Object {
+        match self {
+            Self::Oom => Object::Oom,
+            Self::Reclaim | Self::Swap => Object::Reclaim,
+        }
+    }
+
+    /// Its rows, in the order in which they are attached.
+    #[must_use]
+    pub fn hooks(self) -> &'static [Hook] {
+        let family = FAMILIES.iter().find(|(family, _)| *family == self);
+        family.map_or(&[], |(_, hooks)| hooks)
+    }
+}
+
+/// Every family with its hooks.
+pub const FAMILIES: &[(Family, &[Hook])] = &[
+    (Family::Oom, HOOKS),
+    (Family::Reclaim, RECLAIM),
+    (Family::Swap, SWAP),
+];
+
+/// Every hook of every family.
+pub fn all() -> impl Iterator<Item = &'static Hook> {
+    FAMILIES.iter().flat_map(|(_, hooks)| *hooks)
+}
 
 /// How a program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +159,7 @@ const fn classic(
     }
 }
 
-/// Every hook, in the order in which they are attached: what completes a record before what emits it.
+/// The hooks of `trace oom`, in the order in which they are attached: what completes a record before what emits it.
 pub const HOOKS: &[Hook] = &[
     Hook {
         name: "signal_generate",
@@ -204,7 +280,7 @@ pub const HOOKS: &[Hook] = &[
 /// The hook of this BPF program.
 #[must_use]
 pub fn by_program(program: &str) -> Option<&'static Hook> {
-    HOOKS.iter().find(|hook| hook.program == program)
+    all().find(|hook| hook.program == program)
 }
 
 #[cfg(test)]
@@ -219,10 +295,13 @@ mod tests {
         let mut text = String::from(
             "# Kernel hooks\n\nMade from the table in `aiops/src/source/bpf/hooks.rs` by its test with \
              `AIOPS_UPDATE_DOCS=1`; do not edit.\n\n\
-             | program | hook | required | without it | lost without it | 缺少时失去 | oldest kernel seen | privilege |\n\
-             |---|---|---|---|---|---|---|---|\n",
+             | program | command | hook | required | without it | lost without it | 缺少时失去 | oldest kernel seen | privilege |\n\
+             |---|---|---|---|---|---|---|---|---|\n",
         );
-        for hook in HOOKS {
+        for (family, hook) in FAMILIES
+            .iter()
+            .flat_map(|(family, hooks)| hooks.iter().map(move |hook| (family.name(), hook)))
+        {
             let required = if hook.required { "yes" } else { "no" };
             let fallback = hook.fallback.unwrap_or("–");
             let Hook {
@@ -236,7 +315,7 @@ mod tests {
             let label = hook.attach.label();
             writeln!(
                 text,
-                "| {program} | {label} | {required} | {fallback} | {lost_en} | {lost_zh} | {oldest} | {privilege} |"
+                "| {program} | trace {family} | {label} | {required} | {fallback} | {lost_en} | {lost_zh} | {oldest} | {privilege} |"
             )
             .expect("a string takes any text");
         }
@@ -245,10 +324,13 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_texts_are_there_in_both_languages() {
-        let names: HashSet<_> = HOOKS.iter().map(|hook| hook.name).collect();
-        let programs: HashSet<_> = HOOKS.iter().map(|hook| hook.program).collect();
-        assert_eq!((names.len(), programs.len()), (HOOKS.len(), HOOKS.len()));
-        for hook in HOOKS {
+        let names: HashSet<_> = all().map(|hook| hook.name).collect();
+        let programs: HashSet<_> = all().map(|hook| hook.program).collect();
+        assert_eq!(
+            (names.len(), programs.len()),
+            (all().count(), all().count())
+        );
+        for hook in all() {
             assert!(
                 hook.lost_en.is_ascii() && !hook.lost_en.is_empty(),
                 "{}",
@@ -281,8 +363,7 @@ mod tests {
     #[test]
     fn required_hooks_exist_on_this_kernel() {
         let seen = super::super::tracefs::with_tracefs(|tracefs| {
-            HOOKS
-                .iter()
+            all()
                 .filter(|hook| hook.required)
                 .all(|hook| match hook.attach {
                     Attach::Tracepoint { category, name } => {

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::error::Error;
 use std::io;
+use std::path::Path;
 
 use aiops_common::layout::Layout;
 use aya::Btf;
@@ -19,20 +20,31 @@ use aya::programs::TracePoint;
 use super::Options;
 use super::StartError;
 use super::hooks::Attach;
+use super::hooks::Family;
 use super::hooks::HOOKS;
 use super::hooks::Hook;
+use super::hooks::Object;
 use super::offsets;
+use super::offsets::Discovered;
 use super::tracefs;
 use super::tracefs::Tracefs;
 use crate::model::HookState;
 
-/// The committed object; `cargo xtask bpf` builds it from `aiops-ebpf`.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../aiops-ebpf/object/aiops.bpf.o"
-));
+/// A committed object; `cargo xtask bpf` builds it from `aiops-ebpf`.
+macro_rules! committed {
+    ($file:literal) => {
+        aya::include_bytes_aligned!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../aiops-ebpf/object/",
+            $file
+        ))
+    };
+}
 
-/// Names another object file to load in place of the embedded one (tests of a fresh build).
+static OOM_OBJECT: &[u8] = committed!("aiops.bpf.o");
+static RECLAIM_OBJECT: &[u8] = committed!("reclaim.bpf.o");
+
+/// Names a folder of objects to load in place of the embedded ones (tests of a fresh build).
 const OBJECT_VARIABLE: &str = "AIOPS_BPF_OBJECT";
 /// Turns BTF off, as on a kernel without it.
 pub(super) const NO_BTF_VARIABLE: &str = "AIOPS_NO_BTF";
@@ -49,7 +61,7 @@ const LOG_NOTHING: u8 = 0;
 /// A [`Layout`] as a global of the object.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-struct LayoutGlobal(Layout);
+pub(super) struct LayoutGlobal(pub(super) Layout);
 
 // SAFETY: a `repr(C)` structure of u32 alone: no padding, any bits are valid.
 unsafe impl Pod for LayoutGlobal {}
@@ -85,7 +97,7 @@ pub(super) fn load(options: &Options) -> Result<Loaded, StartError> {
 }
 
 /// Before Linux 5.11 maps count as locked memory. Where it is not permitted, creating them says so.
-fn lift_memlock() {
+pub(super) fn lift_memlock() {
     let unlimited = rustix::process::Rlimit {
         current: None,
         maximum: None,
@@ -97,7 +109,7 @@ fn load_here(tracefs: &Tracefs, options: &Options) -> Result<Loaded, StartError>
     if tracefs.event_id("oom", "mark_victim").is_none() {
         return Err(StartError::NoMarkVictim);
     }
-    let wanted = options.btf && std::env::var_os(NO_BTF_VARIABLE).is_none_or(|value| value != "1");
+    let wanted = options.btf && !btf_is_off();
     let found = offsets::discover(tracefs, wanted);
     let btf = if found.btf {
         Btf::from_sys_fs().ok()
@@ -105,7 +117,7 @@ fn load_here(tracefs: &Tracefs, options: &Options) -> Result<Loaded, StartError>
         None
     };
     let fills = btf.is_some() && found.signal_generate;
-    let object = object()?;
+    let object = object(Object::Oom)?;
     let mut loaded = attach_all(&object, &found.layout, btf.as_ref(), fills, options.verbose)?;
     if fills && !loaded.is_attached(SIGNAL) {
         // A mark without a record must not pass for "was already exiting": once more, without it.
@@ -116,13 +128,100 @@ fn load_here(tracefs: &Tracefs, options: &Options) -> Result<Loaded, StartError>
 }
 
 /// The object that is to be loaded.
-fn object() -> Result<Cow<'static, [u8]>, StartError> {
-    let Some(path) = std::env::var_os(OBJECT_VARIABLE) else {
-        return Ok(Cow::Borrowed(OBJECT));
+fn object(object: Object) -> Result<Cow<'static, [u8]>, StartError> {
+    let Some(folder) = std::env::var_os(OBJECT_VARIABLE) else {
+        return Ok(Cow::Borrowed(match object {
+            Object::Oom => OOM_OBJECT,
+            Object::Reclaim => RECLAIM_OBJECT,
+        }));
     };
+    let path = Path::new(&folder).join(object.file());
     std::fs::read(&path)
         .map(Cow::Owned)
         .map_err(|error| StartError::Object(path.to_string_lossy().into_owned(), error))
+}
+
+/// What a family's object wants besides its layout.
+#[derive(Debug, Default)]
+pub(super) struct Wishes {
+    /// Globals by name, as the bytes that the object holds.
+    pub(super) globals: Vec<(&'static str, Vec<u8>)>,
+    /// Sizes of maps that differ from the object's.
+    pub(super) sizes: Vec<(&'static str, u32)>,
+}
+
+/// Loads the object of a family other than `Oom`; `wishes` sees where the kernel's fields are, `ready` fills
+/// maps before anything runs. A hook that is not there is told by name, unless it is required or none is left.
+///
+/// # Errors
+/// See [`StartError`].
+pub(super) fn load_family(
+    family: Family,
+    options: &Options,
+    wishes: impl FnOnce(&Tracefs, &Discovered) -> Wishes + Send,
+    ready: impl FnOnce(&mut Ebpf) -> Result<(), StartError> + Send,
+) -> Result<Loaded, StartError> {
+    lift_memlock();
+    let loaded = tracefs::with_tracefs(|tracefs| {
+        let wanted = options.btf && !btf_is_off();
+        let found = offsets::discover(tracefs, wanted);
+        let wishes = wishes(tracefs, &found);
+        let layout = LayoutGlobal(found.layout);
+        let object = object(family.object())?;
+        let mut loader = EbpfLoader::new();
+        let btf = found.btf.then(|| Btf::from_sys_fs().ok()).flatten();
+        loader
+            .btf(btf.as_ref())
+            .override_global("LAYOUT", &layout, true);
+        for (name, bytes) in &wishes.globals {
+            loader.override_global(name, bytes.as_slice(), true);
+        }
+        for (name, size) in &wishes.sizes {
+            loader.map_max_entries(name, *size);
+        }
+        let mut ebpf = loader
+            .load(&object)
+            .map_err(|error| StartError::from_load(&error))?;
+        ready(&mut ebpf)?;
+        let hooks = attach_family(&mut ebpf, family.hooks(), btf.as_ref())?;
+        Ok(Loaded {
+            ebpf,
+            hooks,
+            btf: found.btf,
+            notes: found.notes,
+        })
+    });
+    loaded.map_err(StartError::from_tracefs)?
+}
+
+fn attach_family(
+    ebpf: &mut Ebpf,
+    table: &'static [Hook],
+    btf: Option<&Btf>,
+) -> Result<Vec<HookState>, StartError> {
+    let mut hooks = Vec::with_capacity(table.len());
+    for hook in table {
+        let attached = attach(ebpf, hook, btf);
+        if let (Err(error), true) = (&attached, hook.required) {
+            return Err(StartError::Hook(hook.name, error.clone()));
+        }
+        hooks.push(HookState {
+            name: hook.name.to_owned(),
+            attached: attached.is_ok(),
+            error: attached.err(),
+        });
+    }
+    match (hooks.iter().any(|hook| hook.attached), table.first()) {
+        (false, Some(first)) => {
+            let error = hooks.into_iter().find_map(|hook| hook.error);
+            Err(StartError::Hook(first.name, error.unwrap_or_default()))
+        }
+        _ => Ok(hooks),
+    }
+}
+
+fn btf_is_off() -> bool {
+    std::env::var_os(NO_BTF_VARIABLE).is_some_and(|value| value == "1")
 }
 
 fn attach_all(
@@ -228,7 +327,10 @@ pub(super) fn brief(error: &dyn Error) -> String {
         }
         text.push_str(first.trim().trim_end_matches('.'));
         let mut said = log.lines().map(str::trim).rev();
-        if let Some(line) = said.find(|line| !line.is_empty() && !line.starts_with("processed ")) {
+        let figures = ["processed ", "stack depth ", "verification time "];
+        let tells =
+            |line: &&str| !line.is_empty() && !figures.iter().any(|one| line.starts_with(one));
+        if let Some(line) = said.find(tells) {
             text.push_str(": ");
             text.push_str(line);
         }

@@ -4,8 +4,11 @@
 //! process lives to the table of identities. One hook that this kernel does not have costs what the
 //! table of hooks says, by name; only `oom/mark_victim` is needed.
 
+pub mod alloc;
 pub mod btf;
 pub mod decode;
+mod family;
+mod gfp;
 pub mod hooks;
 mod load;
 pub mod offsets;
@@ -14,6 +17,10 @@ pub mod tracefs;
 
 #[cfg(test)]
 mod live_tests;
+
+pub use family::FamilyOptions;
+pub use family::FamilyTracer;
+pub use gfp::names as gfp_names;
 
 use std::fmt;
 use std::io;
@@ -263,12 +270,25 @@ impl Tracer {
     }
 }
 
-/// Tries every hook once and lets go again: for `doctor`.
+/// Tries every hook of every family once and lets go again: for `doctor`. A family whose object is refused, or
+/// whose needed hook is missing, has none.
 ///
 /// # Errors
-/// See [`StartError`].
+/// See [`StartError`]; of `trace oom`, which is the first.
 pub fn probe() -> Result<Vec<HookState>, StartError> {
-    load::load(&Options::default()).map(|loaded| loaded.hooks)
+    let mut hooks = load::load(&Options::default()).map(|loaded| loaded.hooks)?;
+    for (family, table) in hooks::FAMILIES.iter().skip(1) {
+        let states = family::probe(*family).unwrap_or_else(|error| {
+            let missing = |hook: &hooks::Hook| HookState {
+                name: hook.name.to_owned(),
+                attached: false,
+                error: Some(error.to_string()),
+            };
+            table.iter().map(missing).collect()
+        });
+        hooks.extend(states);
+    }
+    Ok(hooks)
 }
 
 fn take_map(ebpf: &mut Ebpf, name: &str) -> Result<aya::maps::Map, StartError> {
@@ -289,10 +309,37 @@ fn kind_name(kind: EventKind) -> &'static str {
         EventKind::OomStep => "oom_step",
         EventKind::ReclaimBegin => "reclaim_begin",
         EventKind::Life => "life",
+        EventKind::Stall => "stall",
     }
 }
 
+/// What the object of `trace oom` counts.
+const OOM_KINDS: &[EventKind] = &[
+    EventKind::OomMark,
+    EventKind::OomDelivered,
+    EventKind::OomStep,
+    EventKind::ReclaimBegin,
+    EventKind::Life,
+];
+const OOM_CAUSES: &[Loss] = &[
+    Loss::OomRingFull,
+    Loss::LifeRingFull,
+    Loss::PendingFull,
+    Loss::StackTruncated,
+    Loss::StackFailed,
+];
+
 fn count_losses(map: &PerCpuArray<MapData, u64>, counts: &ring::Counts, ts_ns: Nanos) -> Losses {
+    count_some(map, counts, ts_ns, (OOM_KINDS, OOM_CAUSES))
+}
+
+/// The counts of these kinds and causes: an object does not know those of others.
+fn count_some(
+    map: &PerCpuArray<MapData, u64>,
+    counts: &ring::Counts,
+    ts_ns: Nanos,
+    (kinds, causes): (&[EventKind], &[Loss]),
+) -> Losses {
     let mut sums = [0_u64; COUNTERS as usize];
     for (index, sum) in (0..COUNTERS).zip(&mut sums) {
         // The array has this index: reading it fails only when the map's descriptor is gone.
@@ -305,10 +352,12 @@ fn count_losses(map: &PerCpuArray<MapData, u64>, counts: &ring::Counts, ts_ns: N
     };
     let seen = EventKind::ALL
         .iter()
+        .filter(|kind| kinds.contains(kind))
         .map(|kind| row(kind_name(*kind), sums[seen_index(*kind) as usize]))
         .collect();
     let mut lost: Vec<LossCount> = Loss::ALL
         .iter()
+        .filter(|(cause, _)| causes.contains(cause))
         .map(|(cause, name)| row(name, sums[*cause as usize]))
         .collect();
     lost.push(row(

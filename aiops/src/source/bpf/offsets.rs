@@ -18,6 +18,10 @@ pub struct Discovered {
     pub btf: bool,
     /// Whether `signal_generate` hands over the victim as its third argument (index 2).
     pub signal_generate: bool,
+    /// `cgroup_subsys_state.parent`, or [`ABSENT`].
+    pub css_parent: u32,
+    /// `mm_struct.owner`, or [`ABSENT`].
+    pub mm_owner: u32,
     /// What is missing, in English, one line each.
     pub notes: Vec<String>,
 }
@@ -39,6 +43,8 @@ pub fn discover(tracefs: &Tracefs, use_btf: bool) -> Discovered {
         layout: Layout::UNKNOWN,
         btf: btf.is_some(),
         signal_generate: false,
+        css_parent: ABSENT,
+        mm_owner: ABSENT,
         notes,
     };
     if let Ok(page_size) = u32::try_from(rustix::param::page_size()) {
@@ -86,6 +92,8 @@ fn from_btf(found: &mut Discovered, btf: &Btf) {
     layout.mm_anon = ask.constant("MM_ANONPAGES");
     layout.mm_swap = ask.constant("MM_SWAPENTS");
     layout.mm_shmem = ask.constant("MM_SHMEMPAGES");
+    found.css_parent = ask.pointer("cgroup_subsys_state", "parent");
+    found.mm_owner = ask.pointer("mm_struct", "owner");
     if let Some((offset, stride, kind)) = rss_counters(btf) {
         (layout.mm_rss, layout.mm_rss_stride, layout.mm_rss_kind) = (offset, stride, kind);
     } else {
@@ -213,6 +221,22 @@ fn from_tracefs(found: &mut Discovered, tracefs: &Tracefs) {
     let fork = ask.format("sched", "sched_process_fork");
     layout.tp_fork_child = ask.sized(&fork, "child_pid", &[4]);
     layout.tp_fork_parent = ask.sized(&fork, "parent_pid", &[4]);
+}
+
+/// Offsets of fields of classic tracepoints, [`ABSENT`] where this kernel has none of a size that can be read.
+/// Whether the event itself is there is told when its hook is attached.
+#[must_use]
+pub fn tracepoint_fields(
+    tracefs: &Tracefs,
+    wanted: &[aiops_common::stall::TracepointField],
+) -> Vec<u32> {
+    let offset = |(category, event, field, sizes): &aiops_common::stall::TracepointField| {
+        let format = tracefs.format(category, event)?;
+        let found = format.field(field)?;
+        sizes.contains(&found.size).then_some(found.offset)
+    };
+    let offsets = wanted.iter().map(|one| offset(one).unwrap_or(ABSENT));
+    offsets.collect()
 }
 
 /// Questions to tracefs that note what they do not find.

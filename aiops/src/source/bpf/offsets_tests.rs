@@ -51,6 +51,8 @@ fn other_kernels_say_everything_too() {
             layout: Layout::UNKNOWN,
             btf: true,
             signal_generate: false,
+            css_parent: ABSENT,
+            mm_owner: ABSENT,
             notes: Vec::new(),
         };
         from_btf(&mut found, &btf);

@@ -191,29 +191,62 @@ fn drain_oom(ring: &mut RingBuf<MapData>, batch: &mut Batch, sink: &Sink, counts
 /// # Errors
 /// When the thread cannot be made.
 pub(super) fn start_life(
-    mut ring: RingBuf<MapData>,
+    ring: RingBuf<MapData>,
     mut messages: Option<EbpfLogger<&'static dyn log::Log>>,
     lives: mpsc::Sender<Life>,
     counts: Arc<Counts>,
 ) -> io::Result<LifeReader> {
+    let each = move |record| {
+        if let Record::Life(life) = record {
+            // Nobody keeps a table of identities any more.
+            drop(lives.send(life));
+        }
+    };
+    let more = move || {
+        if let Some(messages) = &mut messages {
+            messages.flush();
+        }
+    };
+    start_poll("aiops-life", ring, counts, each, more)
+}
+
+/// Starts a reader of bulk events.
+///
+/// # Errors
+/// When the thread cannot be made.
+pub(super) fn start_bulk(
+    ring: RingBuf<MapData>,
+    sink: Sink,
+    counts: Arc<Counts>,
+) -> io::Result<LifeReader> {
+    let each = move |record| {
+        if let Record::Event(event) = record {
+            // A closed sink means that the session is over.
+            drop(sink.send(Item::Event(event)));
+        }
+    };
+    start_poll("aiops-bulk", ring, counts, each, || {})
+}
+
+/// A reader that is not woken: it looks every [`LIFE_PERIOD`], and does `more` each time.
+fn start_poll(
+    name: &str,
+    mut ring: RingBuf<MapData>,
+    counts: Arc<Counts>,
+    mut each: impl FnMut(Record) + Send + 'static,
+    mut more: impl FnMut() + Send + 'static,
+) -> io::Result<LifeReader> {
     let (commands, orders) = mpsc::channel::<Flush>();
     let thread = std::thread::Builder::new()
-        .name("aiops-life".to_owned())
+        .name(name.to_owned())
         .spawn(move || {
             let mut batch = Batch::new();
             loop {
                 let order = orders.recv_timeout(LIFE_PERIOD);
                 while batch.take(&mut ring) {
-                    batch.decode(&counts, |record| {
-                        if let Record::Life(life) = record {
-                            // Nobody keeps a table of identities any more.
-                            drop(lives.send(life));
-                        }
-                    });
+                    batch.decode(&counts, &mut each);
                 }
-                if let Some(messages) = &mut messages {
-                    messages.flush();
-                }
+                more();
                 match order {
                     Ok(answer) => drop(answer.send(())),
                     Err(mpsc::RecvTimeoutError::Timeout) => {}

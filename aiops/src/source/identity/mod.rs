@@ -29,6 +29,7 @@ use std::time::Instant;
 use self::table::Table;
 pub use self::users::Users;
 pub use self::users::identify;
+pub use self::users::identify_mapped;
 pub use self::users::identify_open;
 use super::Life;
 use super::LifeKind;

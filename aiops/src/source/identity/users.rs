@@ -8,6 +8,7 @@ use super::read;
 use crate::model::Identity;
 use crate::model::ProcessSample;
 use crate::model::RawText;
+use crate::source::buildid;
 use crate::source::clock;
 use crate::source::container;
 use crate::source::files;
@@ -40,6 +41,13 @@ impl Users {
         users
     }
 
+    /// The id of a user; the smallest where several have the name.
+    #[must_use]
+    pub fn id(&self, name: &str) -> Option<u32> {
+        let ids = self.0.iter().filter(|(_, known)| *known == name);
+        ids.map(|(id, _)| *id).min()
+    }
+
     /// The name of a user.
     #[must_use]
     pub fn name(&self, uid: u32) -> Option<&str> {
@@ -53,6 +61,24 @@ impl Users {
 /// As reading ROOT/proc/PID/stat: `NotFound` when it is gone.
 pub fn identify(root: &Path, pid: u32, users: &Users) -> io::Result<Identity> {
     Ok(told(read::facts(root, pid, None)?, pid, users))
+}
+
+/// Reads who a process is, with its executable mappings.
+///
+/// # Errors
+/// As reading ROOT/proc/PID/stat: `NotFound` when it is gone.
+pub fn identify_mapped(
+    root: &Path,
+    pid: u32,
+    users: &Users,
+    build_ids: &mut buildid::Cache,
+) -> io::Result<Identity> {
+    let mut facts = read::facts(root, pid, Some(build_ids))?;
+    let mappings = facts.mappings.take().unwrap_or_default();
+    Ok(Identity {
+        mappings,
+        ..told(facts, pid, users)
+    })
 }
 
 /// Reads who a process is that is being sampled, through its open folder.

@@ -16,6 +16,32 @@ const MAX_FUNCTION: u64 = 1 << 20;
 /// The module name of the kernel itself.
 const KERNEL: &str = "[kernel]";
 
+/// First address and one past the last of functions of the kernel, by name; a compiler's suffix (`.isra.0`,
+/// `.cold`) belongs to the name. Where addresses are hidden, there are none.
+pub(super) fn ranges(kallsyms: impl BufRead, names: &[&str]) -> Vec<(String, u64, u64)> {
+    let mut found: Vec<(String, u64, u64)> = Vec::new();
+    let mut open: Vec<usize> = Vec::new();
+    // The kernel's own symbols come in the order of their addresses.
+    for line in kallsyms.split(b'\n').map_while(Result::ok) {
+        let Some(symbol) = symbol(&line) else {
+            continue;
+        };
+        open.retain(|at| {
+            let begin = found[*at].1;
+            if symbol.addr > begin {
+                found[*at].2 = symbol.addr.min(begin + MAX_FUNCTION);
+            }
+            symbol.addr <= begin
+        });
+        let plain = symbol.name.split('.').next().unwrap_or_default();
+        if symbol.text && symbol.module.is_none() && names.contains(&plain) {
+            open.push(found.len());
+            found.push((plain.to_owned(), symbol.addr, symbol.addr + 1));
+        }
+    }
+    found
+}
+
 #[derive(Clone, Debug)]
 struct Found {
     addr: u64,

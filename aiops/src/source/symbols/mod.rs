@@ -4,7 +4,9 @@
 //! per request on its stdin, one per reply on its stdout. It ends when a second passes without a
 //! request. When it fails, addresses still get their module and offset.
 
+mod debugfile;
 mod kallsyms;
+mod perfmap;
 mod resolve;
 #[cfg(test)]
 mod tests;
@@ -44,6 +46,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_secs(1);
 /// Kernel addresses remembered.
 const MAX_KNOWN: usize = 4096;
+
+/// Where functions of the running kernel are: name, first address, one past the last. None where addresses are
+/// hidden.
+#[must_use]
+pub fn kernel_ranges(names: &[&str]) -> Vec<(String, u64, u64)> {
+    let file = std::fs::File::open("/proc/kallsyms").map(BufReader::new);
+    file.map_or_else(|_| Vec::new(), |file| kallsyms::ranges(file, names))
+}
 
 /// Answers requests, one JSON line each, until the input ends. A line that is no request ends it too.
 ///
@@ -249,7 +259,11 @@ struct Helper {
 impl Helper {
     fn start(mut command: Command) -> io::Result<Self> {
         // A group of its own: Ctrl-C is for the tracer, which still waits for the last names.
-        command.env_clear().process_group(0);
+        let kept = debugfile::VARIABLES.map(|name| (name, std::env::var_os(name)));
+        let kept = kept
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)));
+        command.env_clear().envs(kept).process_group(0);
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -166,3 +166,46 @@ fn a_child_that_fails_leaves_module_and_offset() {
         assert_eq!(set.symbols[0].frames, [kallsyms::unknown()]);
     }
 }
+
+#[test]
+fn the_kernels_own_code_in_a_process_has_names() {
+    let bytes = crate::source::elf::vdso().unwrap();
+    let dir = ProcDir::open(Path::new("/"), std::process::id()).unwrap();
+    let regions = maps::parse(&dir.read("maps", 1 << 20).unwrap());
+    let all = regions.into_iter().map(|one| one.mapping);
+    let vdso: Vec<Mapping> = all.filter(|one| one.path.as_bytes() == b"[vdso]").collect();
+    let len = u64::try_from(bytes.len()).unwrap();
+    // Somewhere in there stands the function that tells the time.
+    let ips: Vec<u64> = (0..len / 16).map(|at| vdso[0].start + at * 16).collect();
+    let request = Request {
+        mappings: vdso,
+        ips,
+        ..own()
+    };
+    let reply = resolve(&request);
+    assert!(fits(&reply, &request));
+    let mut names = reply.symbols.iter().filter_map(name);
+    assert!(names.any(|name| name.contains("clock_gettime")));
+}
+
+#[test]
+fn code_that_a_runtime_made_is_named_by_its_map() {
+    let path = format!("/tmp/perf-{}.map", std::process::id());
+    std::fs::write(&path, "7000 100 made();\n").unwrap();
+    let made = Mapping {
+        start: 0x7000,
+        end: 0x9000,
+        offset: 0,
+        path: RawText::from(""),
+        build_id: None,
+    };
+    let mut request = own();
+    request.mappings = vec![made];
+    request.ips = vec![0x7010, 0x7200];
+    let reply = resolve(&request);
+    std::fs::remove_file(path).unwrap();
+    assert_eq!(name(&reply.symbols[0]).as_deref(), Some("made();"));
+    assert_eq!(reply.symbols[0].frames[0].offset, Some(0x10));
+    assert_eq!(name(&reply.symbols[1]), None);
+    assert_eq!(reply.symbols[1].frames[0].module_offset, Some(0x200));
+}

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 
 use crate::capture;
 use crate::frames::Frames;
-use crate::scenario::{bytes, cgroup2, write};
+use crate::scenario::{bytes, cgroup2, order, write};
 use crate::setup::{self, CGROUPS};
 use crate::subject::Subject;
 
@@ -25,6 +25,7 @@ pub(crate) fn run(name: &str, frames: &mut Frames) -> anyhow::Result<()> {
         "pressure" => pressure(frames)?,
         "plane" => plane(frames)?,
         "risk" => return crate::risk::run(frames),
+        "stalls" => stalls(frames)?,
         _ => {
             let (subject, _plain) = subjects()?;
             let pids = chosen(&subject, _plain.child.id());
@@ -74,6 +75,49 @@ pub(crate) fn commands(frames: &mut Frames, list: &[(&str, &[&str])]) -> anyhow:
         frames.send(&format!("{name}-stderr"), said.as_bytes())?;
     }
     Ok(())
+}
+
+/// A process that grows into its cgroup's limit until it is killed: what it waited for is traced, recorded and
+/// replayed; and the hook of swap is attached.
+fn stalls(frames: &mut Frames) -> anyhow::Result<()> {
+    const RECORDING: &str = "/tmp/stalls.aiops";
+    setup::tracefs()?;
+    let procs = cgroup2("stalls", 48)?;
+    let mut tracer = Command::new(AIOPS)
+        .args(["trace", "reclaim", "--duration", "20s"])
+        .args(["--record", RECORDING, "-o", "json"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(fs::File::create("/tmp/stalls.stderr")?)
+        .spawn()
+        .context("cannot start aiops")?;
+    let end = Instant::now() + Duration::from_secs(60);
+    let attached = || {
+        let talk = fs::read_to_string("/tmp/stalls.stderr").unwrap_or_default();
+        talk.lines().any(|line| line.starts_with("tracing"))
+    };
+    while !attached() && tracer.try_wait()?.is_none() {
+        if Instant::now() > end {
+            bail!("aiops trace reclaim was not attached");
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let mut grower = order("grower", Some(&procs), 0, 0).start()?;
+    let killed = grower.wait_killed(Duration::from_secs(40));
+    let done = tracer.wait_with_output()?;
+    frames.send("live", &done.stdout)?;
+    let talk = fs::read_to_string("/tmp/stalls.stderr")?;
+    let said = format!("{}\n{talk}", done.status);
+    frames.send("live-stderr", said.as_bytes())?;
+    killed?;
+    frames.send("subject", grower.child.id().to_string().as_bytes())?;
+    commands(
+        frames,
+        &[
+            ("replay", &["replay", RECORDING]),
+            ("swap", &["trace", "swap", "--duration", "1s"]),
+        ],
+    )
 }
 
 /// Every command once; beside it the files that it read, of a process that no longer moves.

@@ -27,7 +27,7 @@ pub(crate) fn run(frames: &mut Frames) -> anyhow::Result<()> {
         "v1" => v1,
         "nobtf" => one_in_cgroup2,
         "boot" => return frames.send("facts", b"booted\n"),
-        "numa" | "plane" | "pressure" | "risk" | "capture" => {
+        "numa" | "plane" | "pressure" | "risk" | "stalls" | "capture" => {
             return crate::plane::run(&name, frames);
         }
         unknown => bail!("unknown scenario {unknown}"),
@@ -122,7 +122,7 @@ pub(crate) fn cgroup2(name: &str, limit_mib: u64) -> anyhow::Result<String> {
     Ok(format!("{group}/cgroup.procs"))
 }
 
-fn order<'a>(name: &'a str, procs: Option<&'a str>, adj: i32, mib: u64) -> Order<'a> {
+pub(crate) fn order<'a>(name: &'a str, procs: Option<&'a str>, adj: i32, mib: u64) -> Order<'a> {
     Order {
         name,
         procs,

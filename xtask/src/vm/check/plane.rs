@@ -16,6 +16,7 @@ pub(super) fn check(scenario: &str, frames: &Frames) -> anyhow::Result<String> {
         "numa" => numa(frames),
         "pressure" => pressure(frames),
         "risk" => risk(frames),
+        "stalls" => stalls(frames),
         _ => plane(frames),
     }
 }
@@ -111,6 +112,38 @@ fn risk(frames: &Frames) -> anyhow::Result<String> {
     Ok(format!(
         ", foretold in {foretold:.1} s, met after {real:.1} s"
     ))
+}
+
+/// The process waited at its cgroup's limit, every hook that the kernel has ran, and the replay is the report.
+fn stalls(frames: &Frames) -> anyhow::Result<String> {
+    let pid: u64 = text(frames, "subject").trim().parse().context("the pid")?;
+    let live = data(frames, "live")?;
+    let rows = live["processes"].as_array().context("no processes")?;
+    let row = rows.iter().find(|row| row["pid"].as_u64() == Some(pid));
+    let row = row.with_context(|| format!("the subject is not there: {live}"))?;
+    ensure!(row["count"].as_u64() > Some(0), "no waits: {row}");
+    ensure!(
+        row["by_kind_ms"]["memcg"].is_number(),
+        "not for its cgroup: {row}"
+    );
+    let mut report = json(frames, "live")?;
+    let accounting = &report["accounting"];
+    ensure!(accounting["complete"] == true, "not complete: {accounting}");
+    let mut replayed = json(frames, "replay")?;
+    for one in [&mut report, &mut replayed] {
+        one["generated_at"].take();
+    }
+    ensure!(report == replayed, "the replay is another report");
+    let swap = json(frames, "swap")?;
+    data(frames, "swap")?;
+    let (missing, other) = (&swap["accounting"]["missing_hooks"], &swap["data"]["notes"]);
+    ensure!(
+        missing.as_array().is_some_and(Vec::is_empty),
+        "swap: {missing}"
+    );
+    let hidden = other.to_string().contains("kallsyms");
+    ensure!(!hidden, "swap: {other}");
+    Ok(format!(", {} waits", row["count"]))
 }
 
 /// `Key:   123 kB` in a file of /proc.
