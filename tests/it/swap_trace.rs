@@ -85,6 +85,13 @@ fn attempt() -> Result<(), String> {
     let row = row.unwrap_or_else(|| panic!("{pid}: {report:#}"));
     want!(number(&row["share"]) > 0.95, "{row}");
     assert_eq!(row["cgroup"], cgroup.path.as_str(), "{row}");
+    let regions = row["regions"].as_array().expect("regions");
+    let last: u64 = regions
+        .iter()
+        .filter_map(|one| one["last_kb"].as_u64())
+        .sum();
+    // More than the limit holds was touched: what does not fit lies in swap, in memory without a file.
+    want!(last > 50 << 10, "{row:#}");
     let sum = |key: &str| {
         rows.iter()
             .map(|row| row[key].as_u64().expect("pages"))

@@ -12,6 +12,7 @@ use crate::model::LossCount;
 use crate::model::Losses;
 use crate::model::Nanos;
 use crate::model::RawText;
+use crate::model::Regions;
 use crate::model::Session;
 use crate::model::SwapRow;
 use crate::model::SwapWays;
@@ -22,6 +23,7 @@ use crate::report::Finding;
 use crate::report::Severity;
 use crate::report::swapping::SwapCgroup;
 use crate::report::swapping::SwapProcess;
+use crate::report::swapping::SwapRegion;
 use crate::report::swapping::SwapTotals;
 use crate::report::swapping::SwapTraceData;
 
@@ -52,6 +54,8 @@ pub struct Swapping {
     total: SwapWays,
     identities: HashMap<u32, Identity>,
     paths: HashMap<u64, RawText>,
+    /// The first and the last regions of a process.
+    regions: HashMap<u32, Vec<Regions>>,
     system: Option<((Nanos, SystemMetrics), (Nanos, SystemMetrics))>,
     losses: Losses,
     end: Option<End>,
@@ -100,6 +104,15 @@ impl Swapping {
                 let mut identity = identity.clone();
                 identity.mappings = Vec::new();
                 self.identities.insert(identity.pid, identity);
+            }
+            Item::Regions(regions) => {
+                let both = self.regions.entry(regions.pid).or_default();
+                if both.is_empty() {
+                    both.push(regions.clone());
+                } else if both[0].start_ticks == regions.start_ticks {
+                    both.truncate(1);
+                    both.push(regions.clone());
+                }
             }
             Item::Losses(losses) => self.losses = losses.clone(),
             Item::End(end) => self.end = Some(end.clone()),
@@ -242,11 +255,41 @@ impl Swapping {
                 swap_in_pages: row.ways.swap_in,
                 swap_out_kb_per_s: rate(row.ways.swap_out),
                 swap_in_kb_per_s: rate(row.ways.swap_in),
+                regions: self.regions(row.task.pid),
                 share: (all > 0).then(|| moved(&row.ways) as f64 / all as f64),
             }
         });
         let mut rows: Vec<SwapProcess> = rows.collect();
         rows.sort_by_key(|row| (Reverse(row.swap_out_pages + row.swap_in_pages), row.pid));
+        rows
+    }
+
+    /// Regions with swap at either end; none of a process that was read once.
+    fn regions(&self, pid: u32) -> Vec<SwapRegion> {
+        let Some([first, last]) = self.regions.get(&pid).map(Vec::as_slice) else {
+            return Vec::new();
+        };
+        let mut sums: BTreeMap<(&str, Option<String>), (u64, u64)> = BTreeMap::new();
+        let add = |regions: &Regions, sums: &mut BTreeMap<_, (u64, u64)>, at_end: bool| {
+            for region in &regions.regions {
+                let key = (region.kind.id(), region.path.as_ref().map(text));
+                let both = sums.entry(key).or_default();
+                let kb = region.metrics.swap_kb.unwrap_or(0);
+                *(if at_end { &mut both.1 } else { &mut both.0 }) += kb;
+            }
+        };
+        add(first, &mut sums, false);
+        add(last, &mut sums, true);
+        let rows = sums.into_iter().filter(|(_, both)| *both != (0, 0));
+        let rows = rows.map(|((kind, path), (first_kb, last_kb))| SwapRegion {
+            kind,
+            path,
+            first_kb,
+            last_kb,
+            change_kb: last_kb.cast_signed() - first_kb.cast_signed(),
+        });
+        let mut rows: Vec<SwapRegion> = rows.collect();
+        rows.sort_by_key(|row| Reverse((row.change_kb.abs(), row.last_kb)));
         rows
     }
 

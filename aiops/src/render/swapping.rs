@@ -133,6 +133,20 @@ fn processes(report: &Report<SwapTraceData>, out: &mut Out) {
         rows: rows.collect(),
     };
     out.table(&table);
+    for row in data.processes.iter().take(top) {
+        let regions = row.regions.iter().take(3).map(|region| {
+            let path = region.path.as_deref().unwrap_or_default();
+            let size = units::size_kb(region.change_kb.unsigned_abs());
+            let sign = if region.change_kb < 0 { '-' } else { '+' };
+            format!("{} {path} {sign}{size}", region.kind).replace("  ", " ")
+        });
+        let regions: Vec<String> = regions.collect();
+        if !regions.is_empty() {
+            let what = lang.pick("change of swap by region", "各区域 swap 变化");
+            let text = format!("{} ({}) {what}: {}", row.comm, row.pid, regions.join(", "));
+            out.hang(2, 4, Paint::Dim, &text);
+        }
+    }
     let left = data.processes.len().saturating_sub(top);
     if left > 0 {
         let text = match lang {

@@ -79,6 +79,24 @@ pub struct SwapProcess {
     pub swap_in_kb_per_s: Option<f64>,
     /// Of all pages that moved.
     pub share: Option<f64>,
+    /// What it has in swap by region, most change first; empty: not read.
+    pub regions: Vec<SwapRegion>,
+}
+
+/// Swap of one region of a process, from smaps: when its first page was seen to move, and at the end. It is the
+/// change of what lies in swap, not what went out and came back in between.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SwapRegion {
+    /// heap, stack, anon, …
+    pub kind: &'static str,
+    /// File or name; `null`: memory without one.
+    pub path: Option<String>,
+    /// At first.
+    pub first_kb: u64,
+    /// At the end.
+    pub last_kb: u64,
+    /// Change.
+    pub change_kb: i64,
 }
 
 /// One cgroup.

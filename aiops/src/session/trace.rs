@@ -24,6 +24,7 @@ use crate::model::Filter;
 use crate::model::Item;
 use crate::model::LossCount;
 use crate::model::RawText;
+use crate::model::Regions;
 use crate::model::Sample;
 use crate::model::Session;
 use crate::model::SwapRow;
@@ -45,6 +46,7 @@ use crate::source::host;
 use crate::source::identity::IdentityTable;
 use crate::source::identity::Users;
 use crate::source::procfs::Scope;
+use crate::source::procfs::read_mappings;
 use crate::source::procfs::read_system;
 use crate::source::sampler::Sampler;
 use crate::source::sampler::SamplerOptions;
@@ -95,6 +97,9 @@ const LAST_WAIT: Duration = Duration::from_millis(2500);
 const DRAIN: Duration = Duration::from_secs(1);
 /// Processes, cgroups and addresses that are asked for once; then all of them are forgotten.
 const MOST_ASKED: usize = 16_384;
+
+/// Processes whose regions are read: the first ones that swap.
+const MOST_LOOKED: usize = 32;
 
 /// Traces until a signal or the duration ends it.
 ///
@@ -169,6 +174,7 @@ async fn run(options: &Options, analysis: &mut dyn Analysis) -> anyhow::Result<(
         analysis,
         asked: HashSet::new(),
         swaps: BTreeMap::new(),
+        looked: Vec::new(),
     };
     let hooks = session.hooks.iter().filter(|hook| hook.attached).count();
     let all = session.hooks.len();
@@ -311,6 +317,8 @@ struct Desk<'a> {
     analysis: &'a mut dyn Analysis,
     asked: HashSet<(u8, u64)>,
     swaps: BTreeMap<u32, SwapWays>,
+    /// Processes whose regions were read.
+    looked: Vec<u32>,
 }
 
 impl Desk<'_> {
@@ -384,6 +392,9 @@ impl Desk<'_> {
         let last = sample(&sources.root, sources.controller.as_deref());
         if self.family == Family::Swap {
             self.swaps(sources.tracer.swaps(last.ts_ns));
+            for pid in std::mem::take(&mut self.looked) {
+                self.look(pid, &sources.root);
+            }
         }
         let open = sources.tracer.open();
         let mut losses = sources.tracer.stop();
@@ -431,7 +442,24 @@ impl Desk<'_> {
                 self.ask(&row.task, sources);
             }
         }
+        let fresh = swaps.rows.iter().map(|row| row.task.pid);
+        let fresh = fresh.filter(|pid| !self.looked.contains(pid));
+        let left = MOST_LOOKED.saturating_sub(self.looked.len());
+        for pid in fresh.take(left).collect::<Vec<u32>>() {
+            self.looked.push(pid);
+            self.look(pid, &sources.root);
+        }
         self.swaps(swaps);
+    }
+
+    /// What a process has in swap, by region: once when it is first seen, and at the end.
+    fn look(&mut self, pid: u32, root: &Path) {
+        // One that is gone has no regions, and one that may not be read is not told.
+        if let Ok(mappings) = read_mappings(root, pid)
+            && !mappings.maps_only
+        {
+            self.keep(&Item::Regions(Regions::of(&mappings)));
+        }
     }
 
     fn swaps(&mut self, swaps: Swaps) {

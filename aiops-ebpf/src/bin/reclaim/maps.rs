@@ -12,8 +12,8 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
 use aya_ebpf::maps::HashMap;
 use aya_ebpf::maps::LruHashMap;
-use aya_ebpf::maps::PerCpuHashMap;
 use aya_ebpf::maps::PerCpuArray;
+use aya_ebpf::maps::PerCpuHashMap;
 use aya_ebpf::maps::RingBuf;
 
 /// Where the kernel's fields are; set by user space before loading.

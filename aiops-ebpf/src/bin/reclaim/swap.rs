@@ -21,8 +21,8 @@ use crate::maps::CODE;
 use crate::maps::FRAMES;
 use crate::maps::MM_OWNER;
 use crate::maps::OWNERS;
-use crate::maps::SWAPS;
 use crate::maps::SWAP_TOTAL;
+use crate::maps::SWAPS;
 
 /// `kmem:rss_stat(struct mm_struct *mm, int member)`.
 #[raw_tracepoint(tracepoint = "rss_stat")]

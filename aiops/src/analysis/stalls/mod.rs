@@ -297,3 +297,114 @@ fn is_background(stall: &Stall) -> bool {
     let comm = stall.task.comm.as_bytes();
     stall.kind == StallKind::Kswapd || comm.starts_with(b"kcompactd") || comm.starts_with(b"kswapd")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::TaskRef;
+
+    fn stall(kind: StallKind, pid: u32, begin_ms: u64, ms: u64) -> Item {
+        Item::Event(Event {
+            ts_ns: (begin_ms + ms) * 1_000_000,
+            received_ns: None,
+            cpu: 0,
+            kind: EventKind::Stall(Box::new(Stall {
+                task: TaskRef {
+                    pid,
+                    tid: pid,
+                    comm: RawText::from("worker"),
+                    start_ns: None,
+                    memcg_id: Some(u64::from(pid)),
+                },
+                kind,
+                begin_ns: begin_ms * 1_000_000,
+                reclaimed: Some(32),
+                scanned: Some(64),
+                gfp_mask: Some(0xcc0),
+                order: Some(4),
+                status: (kind == StallKind::Compaction).then_some(COMPACT_COMPLETE),
+                node: None,
+                stack: Vec::new(),
+            })),
+        })
+    }
+
+    fn hits(ts_ms: u64, counts: &[(u64, &str, u64)]) -> Item {
+        let cgroups = counts.iter().map(|(id, path, hits)| CgroupSample {
+            path: RawText::from(*path),
+            id: *id,
+            metrics: crate::model::CgroupMetrics {
+                limit_kb: Some(1024),
+                failcnt: Some(*hits),
+                ..Default::default()
+            },
+            ..CgroupSample::default()
+        });
+        Item::Sample(crate::model::Sample {
+            ts_ns: ts_ms * 1_000_000,
+            cgroups: cgroups.collect(),
+            ..Default::default()
+        })
+    }
+
+    #[test]
+    fn waits_are_summed_and_sleeps_inside_of_them_are_not() {
+        let mut stalls = Stalls::default();
+        for item in [
+            stall(StallKind::Direct, 1, 0, 10),
+            stall(StallKind::Throttled, 1, 5, 5),
+            stall(StallKind::Compaction, 1, 20, 2),
+            stall(StallKind::Memcg, 2, 30, 150),
+        ] {
+            stalls.push(&item);
+        }
+        let data = stalls.finish().data;
+        let rows: Vec<_> = data
+            .processes
+            .iter()
+            .map(|row| (row.pid, row.latency.count))
+            .collect();
+        assert_eq!(rows, [(2, 1), (1, 2)]);
+        assert_eq!(data.processes[1].latency.total_ms, 12.0);
+        assert_eq!(data.processes[1].by_kind_ms["throttled"], 5.0);
+        assert_eq!(data.processes[1].pages.efficiency, Some(0.5));
+        let longest: Vec<f64> = data.longest.iter().map(|row| row.ms).collect();
+        assert_eq!(longest, [150.0, 10.0, 5.0, 2.0]);
+        assert_eq!(data.gfp[0].count, 4);
+    }
+
+    #[test]
+    fn a_wait_is_laid_at_the_limit_that_was_hit() {
+        let mut stalls = Stalls::default();
+        let paths = [(7, "/pods", 5), (2, "/pods/web", 3), (9, "/podsother", 0)];
+        stalls.push(&hits(0, &paths));
+        stalls.push(&stall(StallKind::Memcg, 2, 1, 200));
+        stalls.push(&hits(
+            500,
+            &[(7, "/pods", 50), (2, "/pods/web", 3), (9, "/podsother", 99)],
+        ));
+        let outcome = stalls.finish();
+        let row = &outcome.data.cgroups[0];
+        assert_eq!(row.cgroup.as_deref(), Some("/pods/web"));
+        assert_eq!(row.limited_by.as_deref(), Some("/pods"));
+        assert_eq!((row.limit_kb, row.limit_hits), (Some(1024), Some(45)));
+        let ids: Vec<_> = outcome.findings.iter().map(|one| one.id).collect();
+        assert!(ids.contains(&"reclaim-cgroup-limit"), "{ids:?}");
+        assert!(ids.contains(&"reclaim-long-stall"), "{ids:?}");
+    }
+
+    #[test]
+    fn failed_compactions_of_a_high_order_are_told() {
+        let mut stalls = Stalls::default();
+        stalls.push(&stall(StallKind::Compaction, 1, 0, 1));
+        let outcome = stalls.finish();
+        assert_eq!(outcome.data.orders[0].failed, Some(1));
+        assert!(
+            outcome
+                .findings
+                .iter()
+                .any(|one| one.id == "reclaim-fragmented")
+        );
+        assert!(!outcome.accounting.complete, "no end was seen");
+    }
+}

@@ -123,6 +123,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn ranges_end_where_the_next_symbol_begins() {
+        let text = "ffffffff81000000 T do_swap_page\nffffffff81000000 t alias\n\
+                    ffffffff81000100 t other\nffffffff81000200 t zap_pte_range.isra.0\n\
+                    ffffffff81000280 D data\nffffffffc0000000 t do_swap_page [module]\n";
+        let found = ranges(text.as_bytes(), &["do_swap_page", "zap_pte_range"]);
+        let named = |name: &str, from: u64, to: u64| (name.to_owned(), from, to);
+        assert_eq!(
+            found,
+            [
+                named("do_swap_page", 0xffff_ffff_8100_0000, 0xffff_ffff_8100_0100),
+                named(
+                    "zap_pte_range",
+                    0xffff_ffff_8100_0200,
+                    0xffff_ffff_8100_0280
+                ),
+            ]
+        );
+        let hidden = "0000000000000000 T do_swap_page\n0000000000000000 t next\n";
+        assert_eq!(ranges(hidden.as_bytes(), &["do_swap_page"]), []);
+    }
+
+    #[test]
     fn the_last_symbol_before_the_address_names_it() {
         let text = "1000 T first\n2000 t second\n2000 T alias\n3000 D data\n0 T hidden\nx\n9000 t far\t[mod]\n";
         let names: Vec<_> = resolve(

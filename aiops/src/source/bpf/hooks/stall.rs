@@ -5,9 +5,22 @@ use super::Hook;
 use super::TYPED;
 use super::classic;
 
+/// A row whose oldest kernel seen is that of this family.
+const fn hook(
+    program: &'static str,
+    category: &'static str,
+    name: &'static str,
+    lost: (&'static str, &'static str),
+) -> Hook {
+    Hook {
+        oldest: "6.1",
+        ..classic(program, category, name, lost)
+    }
+}
+
 /// Ends come before beginnings: whatever is seen to begin is seen to end.
 pub const RECLAIM: &[Hook] = &[
-    classic(
+    hook(
         "direct_end",
         "vmscan",
         "mm_vmscan_direct_reclaim_end",
@@ -16,7 +29,7 @@ pub const RECLAIM: &[Hook] = &[
             "直接回收：分配等待全局内存的时长",
         ),
     ),
-    classic(
+    hook(
         "memcg_end",
         "vmscan",
         "mm_vmscan_memcg_reclaim_end",
@@ -25,7 +38,7 @@ pub const RECLAIM: &[Hook] = &[
             "内存 cgroup 回收：其任务在上限处等待的时长",
         ),
     ),
-    classic(
+    hook(
         "node_end",
         "vmscan",
         "mm_vmscan_node_reclaim_end",
@@ -34,19 +47,19 @@ pub const RECLAIM: &[Hook] = &[
             "单个 NUMA 节点的回收（zone_reclaim_mode）",
         ),
     ),
-    classic(
+    hook(
         "kswapd_sleep",
         "vmscan",
         "mm_vmscan_kswapd_sleep",
         ("how long kswapd works", "kswapd 的工作时长"),
     ),
-    classic(
+    hook(
         "compaction_end",
         "compaction",
         "mm_compaction_end",
         ("compaction: its time and result", "内存规整的时长与结果"),
     ),
-    classic(
+    hook(
         "shrink_inactive",
         "vmscan",
         "mm_vmscan_lru_shrink_inactive",
@@ -55,7 +68,7 @@ pub const RECLAIM: &[Hook] = &[
             "扫描的页数，因而也缺少回收效率",
         ),
     ),
-    classic(
+    hook(
         "throttled",
         "vmscan",
         "mm_vmscan_throttled",
@@ -64,7 +77,7 @@ pub const RECLAIM: &[Hook] = &[
             "回收因无进展而睡眠（Linux 5.16 起）",
         ),
     ),
-    classic(
+    hook(
         "compaction_asked",
         "compaction",
         "mm_compaction_try_to_compact_pages",
@@ -73,13 +86,13 @@ pub const RECLAIM: &[Hook] = &[
             "直接规整的阶数与掩码",
         ),
     ),
-    classic(
+    hook(
         "kcompactd_wake",
         "compaction",
         "mm_compaction_kcompactd_wake",
         ("order of compaction in the background", "后台规整的阶数"),
     ),
-    classic(
+    hook(
         "direct_begin",
         "vmscan",
         "mm_vmscan_direct_reclaim_begin",
@@ -88,7 +101,7 @@ pub const RECLAIM: &[Hook] = &[
             "直接回收的开始、阶数与掩码",
         ),
     ),
-    classic(
+    hook(
         "memcg_begin",
         "vmscan",
         "mm_vmscan_memcg_reclaim_begin",
@@ -97,7 +110,7 @@ pub const RECLAIM: &[Hook] = &[
             "内存 cgroup 回收的开始、阶数与掩码",
         ),
     ),
-    classic(
+    hook(
         "node_begin",
         "vmscan",
         "mm_vmscan_node_reclaim_begin",
@@ -106,13 +119,13 @@ pub const RECLAIM: &[Hook] = &[
             "单个 NUMA 节点回收的开始",
         ),
     ),
-    classic(
+    hook(
         "kswapd_wake",
         "vmscan",
         "mm_vmscan_kswapd_wake",
         ("when kswapd begins to work", "kswapd 开始工作的时间"),
     ),
-    classic(
+    hook(
         "compaction_begin",
         "compaction",
         "mm_compaction_begin",
@@ -128,7 +141,7 @@ pub const SWAP: &[Hook] = &[Hook {
     attach: Attach::RawTracepoint { name: "rss_stat" },
     required: true,
     privilege: TYPED,
-    ..classic(
+    ..hook(
         "swap_entries",
         "kmem",
         "rss_stat",
