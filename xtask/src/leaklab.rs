@@ -208,9 +208,14 @@ mod tests {
             .filter(|family| family.name.contains("jobs"))
         {
             let one = make(family, 5, 1, None, None);
-            assert_eq!(one.csv(), make(family, 5, 1, None, None).csv(), "{}", family.name);
+            assert_eq!(
+                one.csv(),
+                make(family, 5, 1, None, None).csv(),
+                "{}",
+                family.name
+            );
             assert!(one.rows.len() > 100, "{}", family.name);
-            let dense = make(family, 5, 1, None, Some(2000));
+            let dense = make(family, 5, 1, Some(2000), None);
             assert_eq!(dense.label.duration_s, one.label.duration_s);
             assert!((1000..=2000).contains(&dense.rows.len()));
             let leaks = family.name.starts_with("leak");
