@@ -77,14 +77,17 @@ pub fn current_ids() -> (u32, u32) {
 /// `kernfs_node.id` of the task's cgroup in the memory controller's hierarchy.
 #[inline(always)]
 pub fn memcg_id(task: Address) -> u64 {
-    let id = || {
-        let css_set = read::<Address>(task, offset!(task_cgroups))?;
-        let css = read::<Address>(css_set, offset!(css_set_memory))?;
-        let cgroup = read::<Address>(css, offset!(css_cgroup))?;
-        let node = read::<Address>(cgroup, offset!(cgroup_kn))?;
-        read::<u64>(node, offset!(kn_id))
-    };
-    id().unwrap_or(NO_VALUE)
+    known_memcg_id(task).unwrap_or(NO_VALUE)
+}
+
+// No closure: one that is not inlined has a name that depends on where the crate is built.
+#[inline(always)]
+fn known_memcg_id(task: Address) -> Option<u64> {
+    let css_set = read::<Address>(task, offset!(task_cgroups))?;
+    let css = read::<Address>(css_set, offset!(css_set_memory))?;
+    let cgroup = read::<Address>(css, offset!(css_cgroup))?;
+    let node = read::<Address>(cgroup, offset!(cgroup_kn))?;
+    read::<u64>(node, offset!(kn_id))
 }
 
 /// Fills `out` for the running task.

@@ -178,16 +178,17 @@ pub struct Shared {
     pub first_kb: u64,
     /// At the end.
     pub last_kb: u64,
+    /// It grew inside mappings of a fixed size, a pool of buffers that processes touch bit by bit: it has an end.
+    pub fills: bool,
 }
 
-/// Shared memory that grew because more of it was mapped. What only fills mappings of a fixed size, a pool of
-/// buffers that processes touch bit by bit, has an end and is none.
+/// The shared memory of a process that started then, if it grew.
 #[must_use]
-pub fn new_shared_memory(figures: &[Figures]) -> Option<Shared> {
+pub fn shared_memory(figures: &[Figures], started_s: f64) -> Option<Shared> {
     let (first, last) = ends(figures, |one| one.shmem_kb)?;
     let grown = last - first;
     let (before, after) = ends(figures, |one| one.vms_kb)?;
-    if grown < LEAST_SHARED_KB || after - before < grown / 2.0 {
+    if grown < LEAST_SHARED_KB {
         return None;
     }
     let known = || figures.iter().filter(|one| one.shmem_kb.is_some());
@@ -195,9 +196,11 @@ pub fn new_shared_memory(figures: &[Figures]) -> Option<Shared> {
     Some(Shared {
         first_kb: sizes.first().copied()?,
         last_kb: sizes.last().copied()?,
+        fills: after - before < grown / 2.0,
         series: Series {
             time_s: known().map(|one| one.time_s).collect(),
             bytes: sizes.iter().map(|kb| *kb as f64 * 1024.0).collect(),
+            start_s: Some(vec![started_s; sizes.len()]),
             ..Series::default()
         },
     })
@@ -562,7 +565,8 @@ mod tests {
             vms_kb: mib(900.0 + i),
             ..Figures::default()
         };
-        let shared = new_shared_memory(&figures(100, of)).expect("it grows");
+        let shared = shared_memory(&figures(100, of), 0.0).expect("it grows");
+        assert!(!shared.fills);
         assert_eq!((shared.first_kb / 1024, shared.last_kb / 1024), (20, 119));
         assert_eq!(leak::assess(&shared.series, None).class, leak::Class::Leak);
         // A pool of buffers that is there from the beginning, and filled.
@@ -570,9 +574,9 @@ mod tests {
             vms_kb: mib(900.0),
             ..of(i)
         };
-        assert!(new_shared_memory(&figures(100, filled)).is_none());
+        assert!(shared_memory(&figures(100, filled), 0.0).is_some_and(|shared| shared.fills));
         let little = |i: f64| of(i / 50.0);
-        assert!(new_shared_memory(&figures(100, little)).is_none());
+        assert!(shared_memory(&figures(100, little), 0.0).is_none());
     }
 
     #[test]

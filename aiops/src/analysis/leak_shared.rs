@@ -8,8 +8,8 @@ use crate::report::leak::LeakData;
 use crate::report::leak::Oom;
 
 const HOUR: f64 = 3600.0;
-/// Whoever is younger than this, seconds, may be starting, and does not count among others.
-const YOUNG_S: f64 = 600.0;
+/// Whoever is younger than this, seconds, is starting, and does not count among others.
+const STARTING_S: f64 = 60.0;
 
 /// Whether the memory of `who` counts towards the limit that `oom` is about.
 fn under(oom: &Oom, who: &LeakData) -> bool {
@@ -26,7 +26,7 @@ fn under(oom: &Oom, who: &LeakData) -> bool {
 fn leaks(who: &LeakData) -> Option<Competitor> {
     let rate = who.rate_mib_per_hour.filter(|rate| *rate > 0.0)?;
     let alive = who.verdict == "leak" && who.process.alive == Some(true);
-    let old = who.process.age_s.is_some_and(|age| age >= YOUNG_S);
+    let old = who.process.age_s.is_some_and(|age| age >= STARTING_S);
     (alive && old).then(|| Competitor {
         pid: who.process.pid,
         comm: who.process.comm.clone(),

@@ -18,6 +18,7 @@ pub mod leak_evidence;
 pub mod leak_past;
 pub mod leak_report;
 pub mod leak_shared;
+mod leak_words;
 pub mod limits;
 pub mod memory;
 pub mod numa;

@@ -324,9 +324,10 @@ impl<'a> Judge<'a> {
             series.clone_from(&own);
             found = leak::assess(&series, most);
         }
+        let mut fills = false;
         let mut measured = (subject.measure.id(), change(subject.sizes_kb()));
         if found.class != Class::Leak
-            && let Some(shared) = leak_evidence::new_shared_memory(&subject.figures)
+            && let Some(shared) = leak_evidence::shared_memory(&subject.figures, subject.started_s)
         {
             let ends = (shared.first_kb, shared.last_kb);
             let dies_at = self.limit_of(subject, ends.1);
@@ -335,12 +336,16 @@ impl<'a> Judge<'a> {
             if judged.class == Class::Leak {
                 (series, found, limit) = (shared.series, judged, dies_at);
                 measured = ("shmem", change(Some(ends)));
+                fills = shared.fills;
             }
         }
         let (of, limit_cgroup) = limit
             .map(|(bytes, source, path)| ((bytes, source), path))
             .unzip();
         let mut data = leak_report::data(&series, &found, of);
+        if fills {
+            leak_report::undecide(&mut data);
+        }
         let who = &subject.who;
         data.process = LeakProcess {
             pid: (who.pid > 0).then_some(who.pid),

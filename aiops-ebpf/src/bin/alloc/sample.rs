@@ -44,7 +44,8 @@ use crate::maps::SAMPLES;
 /// ln 2 in units of 2^-16.
 const LN_2: u64 = 45426;
 
-/// ln(1 + (i + 1/2) / 256) in units of 2^-16.
+/// ln(1 + (i + 1/2) / 256) in units of 2^-16. Its plain name keeps the object the same wherever it is built.
+#[unsafe(no_mangle)]
 static LOG: [u32; 256] = [
     128, 383, 637, 890, 1142, 1393, 1643, 1892, 2141, 2388, 2634, 2880, 3124, 3368, 3611, 3853,
     4093, 4334, 4573, 4811, 5048, 5285, 5521, 5756, 5990, 6223, 6455, 6687, 6918, 7148, 7377, 7605,

@@ -46,6 +46,8 @@ const DAY: f64 = 86_400.0;
 /// A process is young when its age is less than so many windows, and a verdict on it is not more sure than this.
 const YOUNG: f64 = 2.0;
 const SURE_OF_YOUNG: f64 = 0.8;
+/// Steps that grow by less than this share of the detection limit tell nothing.
+const STEPS_LEAST: f64 = 0.75;
 /// However short the window is: ten minutes of age, seconds.
 const STARTED_S: f64 = 600.0;
 /// Growth by this share of the level must be seen where there is one, if samples rose by the other share.
@@ -272,6 +274,9 @@ pub fn assess(series: &Series, limit: Option<f64>) -> Assessment {
     if out.samples >= FEWEST && out.span_s > 0.0 && flat(&current.bytes) && all.is_none() {
         out.class = Class::NoLeak;
         (out.probability, out.confidence) = (0.01, 0.99);
+        if young(series, end, 0.0) {
+            out.confidence = SURE_OF_YOUNG;
+        }
         out.reason = Reason::Constant;
         out.rate = Some(0.0);
         return out;
@@ -465,9 +470,19 @@ fn conclude(out: &mut Assessment, posterior: &Posterior, grid: &Grid, end: f64) 
         out.probability = out.probability.max(UNLIKELY + 0.01);
         out.confidence = confidence(out.class, out.probability);
     }
+    let steps = matches!(shape.kind, Kind::Steps { .. });
+    let least = STEPS_LEAST * out.detection_limit.unwrap_or(0.0);
+    if out.class == Class::Leak && steps && posterior.rate < least {
+        // Blocks that come and go make steps, too.
+        (out.class, out.reason) = (Class::Ambiguous, Reason::Undecided);
+        out.probability = out.probability.min(SURE - 0.01);
+        out.confidence = confidence(out.class, out.probability);
+    }
     match out.class {
         Class::Leak => {
             out.rate = Some(posterior.rate);
+            // What was seen can be seen.
+            out.detection_limit = out.detection_limit.map(|limit| limit.min(posterior.rate));
             let wide = 1.96 * posterior.rate_error;
             out.rate_interval = Some((posterior.rate - wide, posterior.rate + wide));
             out.onset_s = Some(begin + onset(shape) * grid.span);

@@ -22,6 +22,8 @@ const LOG_CAPS: [f64; 6] = [0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
 const LATE_TAUS: [f64; 11] = [
     0.01, 0.014, 0.02, 0.028, 0.04, 0.056, 0.08, 0.11, 0.16, 0.23, 0.32,
 ];
+/// The shortest time constant.
+const SHORTEST_TAU: f64 = 0.01;
 /// Quotient of two neighbours of the time constants: 18 from 0.01 to 0.32.
 const NEXT_TAU: f64 = 1.226_134_843_259_930_8;
 /// Time constants that have not settled in the window.
@@ -457,7 +459,7 @@ fn finest(x: &[f64], y: &[f64], taus: &[f64], line: bool) -> Option<f64> {
             _ => part /= 2.0,
         }
     }
-    Some(best.1)
+    Some(best.1.max(SHORTEST_TAU))
 }
 
 /// The shapes beside the leading columns; adds the columns that they need. `places` of steps, `bends` and
@@ -535,7 +537,7 @@ fn own_shapes(
     // Saturations.
     let taus: Vec<f64> = (0..18)
         .filter(|k| !small || k % 3 == 2 && *k >= 8)
-        .map(|k| 0.01 * NEXT_TAU.powi(k))
+        .map(|k| SHORTEST_TAU * NEXT_TAU.powi(k))
         .collect();
     let mut saturations = Vec::new();
     let mut own = Vec::new();

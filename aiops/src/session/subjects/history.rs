@@ -132,8 +132,8 @@ pub fn from_store(
     // No process is seen before its start, so a boot began no later than the newest ones tell.
     let mut began: HashMap<u32, (Option<String>, f64)> = HashMap::new();
     let mut last = None;
-    // Names of a process change seldom.
-    let mut comms: HashMap<(u32, u32, u64), u32> = HashMap::new();
+    // Names and cgroups of a process change seldom.
+    let mut comms: HashMap<(u32, u32, u64), (u32, u32)> = HashMap::new();
     let coverage = store.runs(&ask, &mut |run| {
         // Ticks count whoever is kept.
         let base = parts.base(&mut builder, run.part, run.times);
@@ -153,8 +153,12 @@ pub fn from_store(
         let values = figures_of(first as f64 / 1000.0, run.values);
         let tick = base + index(run.first);
         let known = builder.samples(key, tick, index(run.n), &values, || who(owner));
-        let comm = id(owner.comm);
-        if comms.insert(key, comm) != Some(comm) {
+        let (comm, cgroup) = (id(owner.comm), id(owner.cgroup));
+        let before = comms.insert(key, (comm, cgroup));
+        if before.is_some_and(|before| before.1 != cgroup) {
+            known.cgroup = owned(owner.cgroup);
+        }
+        if before.map(|before| before.0) != Some(comm) {
             // It became another program.
             let (exe, cmdline) = (known.exe.take(), known.cmdline.take());
             *known = who(owner);
