@@ -46,6 +46,9 @@ const DAY: f64 = 86_400.0;
 /// A process is young when its age is less than so many windows, and a verdict on it is not more sure than this.
 const YOUNG: f64 = 2.0;
 const SURE_OF_YOUNG: f64 = 0.8;
+/// Error of a rate that no fit tells, as a share of it: no shape is quite that of the memory. With it, 95 % of the
+/// intervals hold the true rate (docs/accuracy.md).
+const UNTOLD: f64 = 0.05;
 /// Steps that grow by less than this share of the detection limit tell nothing.
 const STEPS_LEAST: f64 = 0.75;
 /// However short the window is: ten minutes of age, seconds.
@@ -483,7 +486,7 @@ fn conclude(out: &mut Assessment, posterior: &Posterior, grid: &Grid, end: f64) 
             out.rate = Some(posterior.rate);
             // What was seen can be seen.
             out.detection_limit = out.detection_limit.map(|limit| limit.min(posterior.rate));
-            let wide = 1.96 * posterior.rate_error;
+            let wide = 1.96 * posterior.rate_error.hypot(UNTOLD * posterior.rate);
             out.rate_interval = Some((posterior.rate - wide, posterior.rate + wide));
             out.onset_s = Some(begin + onset(shape) * grid.span);
         }
