@@ -95,13 +95,20 @@ pub(crate) fn child(leaks: bool, procs: Option<&String>) -> anyhow::Result<()> {
     let procs = procs.context("expected: CGROUP.PROCS")?;
     fs::write(procs, std::process::id().to_string())?;
     let mut held = vec![vec![1_u8; 1 << 20]];
-    let mut next = Instant::now();
-    while leaks {
-        held.push(vec![1_u8; 1 << 20]);
-        next += PACE;
-        std::thread::sleep(next.saturating_duration_since(Instant::now()));
+    if leaks {
+        grow(&mut held);
     }
     std::thread::sleep(Duration::from_secs(3600));
     std::hint::black_box(&held);
     Ok(())
+}
+
+/// Until it is killed.
+fn grow(held: &mut Vec<Vec<u8>>) -> ! {
+    let mut next = Instant::now();
+    loop {
+        held.push(vec![1_u8; 1 << 20]);
+        next += PACE;
+        std::thread::sleep(next.saturating_duration_since(Instant::now()));
+    }
 }
