@@ -337,8 +337,8 @@ impl<'a> Whitened<'a> {
             part[k..k + 3].copy_from_slice(&dot_three(column, others));
             k += 3;
         }
-        for k in k..base {
-            part[k] = dot(column, self.column(k));
+        for (k, part) in part.iter_mut().enumerate().skip(k) {
+            *part = dot(column, self.column(k));
         }
         // As `forward` does it, but by columns: subtractions do not wait for each other.
         for k in 0..base {
