@@ -1,7 +1,7 @@
 //! `cargo xtask bench leak [--quick] [--markdown]`: what it costs to judge one series of 10,000 samples.
 //!
 //! The series are those of `cargo xtask leaklab --samples 10000`, of every family, over windows of ten minutes to two
-//! weeks; some have gaps, late samples, several lives. `aiops/examples/leaktime` times the call alone, on one core;
+//! weeks; some have gaps, late samples, several lives. `aiops/examples/leaktime` times the call alone, on one core, the least of some rounds;
 //! the whole program, over all files in one call, has the reading and its own start in it. Beside it, in the same
 //! run and over the same series, the Python prototype of the detector (numpy), where `AIOPS_SHARED` names the folder
 //! that has it. Times depend on the machine; that the program judges every series is a promise.
@@ -21,12 +21,13 @@ use crate::util::{self, Tally};
 /// Times the prototype.
 const PEER: &str = include_str!("leak.py");
 const NUMPY: &str = "numpy==2.4.6";
+const SCIPY: &str = "scipy==1.17.1";
 const SEED: u64 = 7001;
 const SAMPLES: usize = 10_000;
 /// What one series may take.
 const BUDGET_MS: f64 = 10.0;
 /// The prototype takes a tenth of a second a series.
-const PEER_ROUNDS: &str = "3";
+const PEER_ROUNDS: &str = "2";
 
 /// The chore.
 pub(super) fn run(bench: &Bench) -> anyhow::Result<Tally> {
@@ -158,7 +159,8 @@ fn peer(bench: &Bench, folder: &Path, names: &[String]) -> anyhow::Result<BTreeM
         prototype.join("det2.py").is_file(),
         "no leaklab/prototype/det2.py below AIOPS_SHARED"
     );
-    let installed = query::python(bench, "numpy", NUMPY)?;
+    query::python(bench, "numpy", NUMPY)?;
+    let installed = query::python(bench, "scipy", SCIPY)?;
     let script = bench.path("leak.py");
     std::fs::write(&script, PEER)?;
     let path = std::env::join_paths([prototype, std::path::absolute(installed)?])?;
