@@ -35,6 +35,10 @@
 //! Anomalies: `analysis::anomaly` finds what was out of the ordinary in the series of a host and of its processes,
 //! which `detect anomaly` reads from history or a recording.
 //!
+//! Attribution: `session::trace` runs one family of hooks (`source::bpf`) beside an analysis: `analysis::stalls` for reclaim,
+//! `analysis::swapping` for swap; `session::alloc` samples page allocations, whose stacks `source::unwind` makes whole and
+//! `source::symbols` names, and `analysis::alloc` says who takes memory and who keeps it.
+//!
 //! Who may use whom (`cargo xtask layers` reads this table and fails on anything else):
 //!
 //! | module | may use |

@@ -493,6 +493,10 @@ fn advice(data: &LeakData) -> Vec<Msg> {
     let mut lines = Vec::new();
     if let Some(pid) = pid {
         lines.push(msg!(
+            "which code takes it and does not give it back: `aiops trace leak --pid {pid} --duration 5m`",
+            "查看哪些代码申请后未释放：`aiops trace leak --pid {pid} --duration 5m`"
+        ));
+        lines.push(msg!(
             "which mappings it is in: `aiops inspect memory --pid {pid} --maps`",
             "查看位于哪些映射：`aiops inspect memory --pid {pid} --maps`"
         ));
