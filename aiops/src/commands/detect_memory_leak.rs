@@ -166,12 +166,12 @@ fn compete(data: &mut LeakData, asked: &Asked, context: &Context) {
     if sampled || !["cgroup", "host"].contains(&oom.limit_source) {
         return;
     }
-    let mut others = asked.clone();
-    others.filter = Filter {
-        cgroups: oom.limit_cgroup.iter().cloned().collect(),
-        ..Filter::default()
+    // All of them: history knows the cgroup in which a process was first seen, and it may have been moved.
+    let others = Asked {
+        filter: Filter::default(),
+        all: true,
+        ..asked.clone()
     };
-    others.all = others.filter.is_empty();
     // What is there was read a moment ago; without the others the verdict is what it is.
     if let Ok(taken) = leak_sources::take(&others, context) {
         let judge = Judge {

@@ -357,7 +357,11 @@ impl<'a> Judge<'a> {
             exe: who.exe.clone(),
             cmdline: who.cmdline.clone(),
             user: who.user.clone(),
-            cgroup: who.cgroup.clone(),
+            // It may have been moved since it was first seen.
+            cgroup: (taken.here.as_ref())
+                .filter(|_| subject.at_end)
+                .and_then(|here| here.cgroup((who.pid, who.start_ticks)))
+                .or_else(|| who.cgroup.clone()),
             container: who.container.clone(),
             input: None,
         };
