@@ -280,7 +280,11 @@ fn a_state_that_cannot_be_read_is_no_missing_daemon() {
         assert!(output.status.code() == Some(1) && named, "{said}");
         assert_eq!(output.stdout, b"");
     };
-    fs::write(&state, "{\"version\":").expect("damage");
+    // The daemon writes its state once more when its first sample is taken.
+    until("the damage", || {
+        fs::write(&state, "{\"version\":").expect("damage");
+        status().status.code() == Some(1)
+    });
     refused("damaged, or of another version");
     fs::remove_file(&state).expect("it goes");
     std::os::unix::fs::symlink("/etc/hostname", &state).expect("a link");

@@ -15,6 +15,7 @@ use crate::support::json;
 use crate::support::no_swap;
 use crate::support::run;
 use crate::support::stdout;
+use crate::support::until;
 
 /// A child that ends with the test.
 struct Kept(Child);
@@ -33,7 +34,20 @@ fn sleeper(name: &str) -> Kept {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn();
-    Kept(child.expect("sleep starts"))
+    let child = Kept(child.expect("sleep starts"));
+    // It grows no more when it sleeps.
+    let file = |name: &str| {
+        let path = format!("/proc/{}/{name}", child.0.id());
+        std::fs::read_to_string(path).unwrap_or_default()
+    };
+    let mut before = String::new();
+    until("it sleeps", || {
+        let now = file("statm");
+        let same = now == before && file("stat").contains("(sleep) S");
+        before = now;
+        same
+    });
+    child
 }
 
 fn data(args: &[&str]) -> Value {
