@@ -26,8 +26,10 @@ use crate::support::Scratch;
 use crate::support::aiops;
 use crate::support::can_trace;
 use crate::support::run;
+use crate::support::settle;
 use crate::support::state;
 use crate::support::until;
+use crate::support::want;
 
 /// A store, with the folder of its newest frames, both removed at the end.
 struct History {
@@ -273,22 +275,24 @@ fn a_state_that_cannot_be_read_is_no_missing_daemon() {
     until("a state", || history.status().1 == 0);
     let state = history.tails().expect("tails").join("status.json");
     let status = || run(&["monitor", "status", "--store", &history.folder()]);
-    let refused = |why: &str| {
-        let output = status();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        let named = said.contains("status.json") && said.contains(why) && said.contains("hint: ");
-        assert!(output.status.code() == Some(1) && named, "{said}");
-        assert_eq!(output.stdout, b"");
-    };
     // The daemon writes its state once more when its first sample is taken.
-    until("the damage", || {
-        fs::write(&state, "{\"version\":").expect("damage");
-        status().status.code() == Some(1)
-    });
-    refused("damaged, or of another version");
-    fs::remove_file(&state).expect("it goes");
-    std::os::unix::fs::symlink("/etc/hostname", &state).expect("a link");
-    refused("not a regular file");
+    let refused = |break_it: &dyn Fn(), why: &str| {
+        settle(why, || {
+            let _ = fs::remove_file(&state);
+            break_it();
+            let output = status();
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            let named = ["status.json", why, "hint: "];
+            want!(named.iter().all(|word| said.contains(word)), "{said}");
+            want!(output.status.code() == Some(1), "{}", output.status);
+            want!(output.stdout.is_empty(), "a report");
+            Ok(())
+        });
+    };
+    let damage = || fs::write(&state, "{\"version\":").expect("damage");
+    refused(&damage, "damaged, or of another version");
+    let link = || std::os::unix::fs::symlink("/etc/hostname", &state).expect("a link");
+    refused(&link, "not a regular file");
     fs::remove_file(&state).expect("it goes");
     let (report, code) = history.status();
     assert_eq!((code, &report["data"]["running"]), (1, &Value::Bool(false)));
