@@ -34,3 +34,4 @@ pub mod shell;
 pub mod stalls;
 pub mod swap;
 pub mod swapping;
+pub mod traced;

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 
+use super::traced::Traced;
 use crate::model::ClockPair;
 use crate::model::End;
 use crate::model::Identity;
@@ -31,19 +32,6 @@ use crate::report::swapping::SwapTraceData;
 const MOST: usize = 8192;
 /// Pages in both directions from which a process thrashes, per second.
 const THRASH_PER_S: f64 = 1000.0;
-
-/// What it came to.
-#[derive(Debug)]
-pub struct Outcome {
-    /// The report's data.
-    pub data: SwapTraceData,
-    /// What it means.
-    pub findings: Vec<Finding>,
-    /// How complete it is.
-    pub accounting: Accounting,
-    /// Who observed.
-    pub session: Session,
-}
 
 /// Takes items, gives the report.
 #[derive(Clone, Debug, Default)]
@@ -136,11 +124,11 @@ impl Swapping {
 
     /// Says what it all came to.
     #[must_use]
-    pub fn finish(self) -> Outcome {
+    pub fn finish(self) -> Traced<SwapTraceData> {
         let accounting = self.accounting();
         let data = self.data();
         let findings = findings(&data);
-        Outcome {
+        Traced {
             data,
             findings,
             accounting,

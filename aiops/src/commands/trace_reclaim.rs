@@ -7,14 +7,10 @@ use crate::analysis::stalls::Stalls;
 use crate::cli::Context;
 use crate::diag::Exit;
 use crate::model::Item;
-use crate::report::Damage;
-use crate::report::HostInfo;
-use crate::report::Report;
 use crate::session::trace;
 use crate::session::trace::Analysis;
 use crate::source::bpf;
 use crate::source::bpf::hooks::Family;
-use crate::time;
 
 use super::options::TraceArgs;
 
@@ -58,7 +54,9 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let options = args.trace.options(Family::Reclaim, COMMAND, noted, context);
     let mut live = Live(Stalls::default());
     trace::trace(&options, &mut live)?;
-    let report = report(live.0, args.trace.top, None);
+    let mut traced = live.0.finish();
+    traced.data.top = args.trace.top;
+    let report = trace::report(SCHEMA, traced, None);
     super::print(&report, context, args.trace.exit_code)
 }
 
@@ -74,29 +72,8 @@ pub(super) fn replay(
 ) -> anyhow::Result<Exit> {
     let mut live = Live(Stalls::default());
     let damage = trace::replay(file, COMMAND, &mut live)?;
-    let report = report(live.0, top, damage);
+    let mut traced = live.0.finish();
+    traced.data.top = top;
+    let report = trace::report(SCHEMA, traced, damage);
     super::print(&report, context, exit_code)
-}
-
-fn report(
-    stalls: Stalls,
-    top: usize,
-    damage: Option<Damage>,
-) -> Report<crate::report::stalls::ReclaimData> {
-    let outcome = stalls.finish();
-    let mut data = outcome.data;
-    data.top = top;
-    let mut accounting = outcome.accounting;
-    accounting.complete &= damage.is_none();
-    accounting.damage = damage;
-    let now = time::now_ns();
-    Report {
-        schema: SCHEMA.to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        generated_at: time::rfc3339(now, time::local_offset_s(now)).unwrap_or_default(),
-        host: HostInfo::from(&outcome.session.host),
-        data,
-        findings: outcome.findings,
-        accounting,
-    }
 }

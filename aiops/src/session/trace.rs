@@ -16,6 +16,7 @@ use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::Instant;
 use tokio::time::MissedTickBehavior;
 
+use crate::analysis::traced::Traced;
 use crate::diag;
 use crate::model::End;
 use crate::model::EndReason;
@@ -34,6 +35,8 @@ use crate::model::TaskRef;
 use crate::record::Reader;
 use crate::record::Writer;
 use crate::report;
+use crate::report::HostInfo;
+use crate::report::Report;
 use crate::source::Sink;
 use crate::source::bpf;
 use crate::source::bpf::FamilyOptions;
@@ -51,6 +54,7 @@ use crate::source::procfs::read_system;
 use crate::source::sampler::Sampler;
 use crate::source::sampler::SamplerOptions;
 use crate::source::symbols::Resolver;
+use crate::time;
 
 use super::Record;
 use super::desk::TICK;
@@ -260,6 +264,24 @@ fn start(options: &Options, sink: &Sink) -> anyhow::Result<(Sources, Session)> {
         sampler,
     };
     Ok((sources, session))
+}
+
+/// The report of a trace, live or replayed.
+#[must_use]
+pub fn report<D>(schema: &str, traced: Traced<D>, damage: Option<report::Damage>) -> Report<D> {
+    let mut accounting = traced.accounting;
+    accounting.complete &= damage.is_none();
+    accounting.damage = damage;
+    let now = time::now_ns();
+    Report {
+        schema: schema.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        generated_at: time::rfc3339(now, time::local_offset_s(now)).unwrap_or_default(),
+        host: HostInfo::from(&traced.session.host),
+        data: traced.data,
+        findings: traced.findings,
+        accounting,
+    }
 }
 
 /// Ids of users by name or number.

@@ -3,11 +3,11 @@
 use std::cmp::Reverse;
 
 use super::Limited;
-use super::Outcome;
 use super::Stalls;
 use super::Tally;
 use super::findings;
 use crate::analysis::gfp::GfpNames;
+use crate::analysis::traced::Traced;
 use crate::model::LossCount;
 use crate::model::Nanos;
 use crate::model::RawText;
@@ -55,11 +55,11 @@ impl Tally {
 impl Stalls {
     /// Says what it all came to.
     #[must_use]
-    pub fn finish(self) -> Outcome {
+    pub fn finish(self) -> Traced<ReclaimData> {
         let accounting = self.accounting();
         let data = self.data();
         let findings = findings::findings(&data, &accounting);
-        Outcome {
+        Traced {
             data,
             findings,
             accounting,

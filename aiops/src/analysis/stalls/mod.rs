@@ -27,9 +27,6 @@ use crate::model::Stall;
 use crate::model::StallKind;
 use crate::model::SymbolSpace;
 use crate::model::SystemMetrics;
-use crate::report::Accounting;
-use crate::report::Finding;
-use crate::report::stalls::ReclaimData;
 
 /// Most processes, cgroups, orders and masks each.
 const MOST: usize = 1024;
@@ -39,19 +36,6 @@ const LONGEST: usize = 20;
 const COMPACT_SUCCESS: i32 = 8;
 /// `COMPACT_COMPLETE`: the whole zone, and no block. `COMPACT_PARTIAL_SKIPPED` is 6.
 const COMPACT_COMPLETE: i32 = 5;
-
-/// What it came to.
-#[derive(Debug)]
-pub struct Outcome {
-    /// The report's data.
-    pub data: ReclaimData,
-    /// What it means.
-    pub findings: Vec<Finding>,
-    /// How complete it is.
-    pub accounting: Accounting,
-    /// Who observed.
-    pub session: Session,
-}
 
 /// Latencies and what they brought.
 #[derive(Clone, Debug, Default)]
